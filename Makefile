@@ -1,0 +1,96 @@
+# The only door: `make demo` and `make test` do all their own set-up on a fresh Debian machine
+# with a Swift toolchain.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+BINDIR ?= /opt/cni/bin
+DESTDIR ?=
+
+BUILD := $(CURDIR)/.build
+CNI := $(BUILD)/cni
+LINK := $(BUILD)/link
+PLUGINS := bridge host-local loopback static
+
+BUILD_PACKAGES := libmnl-dev libjansson-dev pkg-config
+TEST_PACKAGES := iproute2 iputils-ping nftables jq strace util-linux
+BENCH_PACKAGES := gcc jq python3 dpkg-dev
+
+.PHONY: build demo test unit-test root-test guest-test bench lint format install clean setup setup-test
+
+build: setup release-build ## A release build and a ready CNI bin directory, .build/cni
+
+demo: build setup-test ## Two containers on a bridge, from nothing and back
+	bash integration/demo.sh $(CNI)
+
+test: build setup-test ## Unit tests, and as root the integration tests
+	CNI_BIN=$(CNI) swift test --explicit-target-dependency-import-check error
+
+unit-test: setup ## The tests that need no root
+	swift test --skip IntegrationTests
+
+root-test: build setup-test ## The tests in network namespaces
+	CNI_BIN=$(CNI) swift test --filter IntegrationTests
+
+guest-test: build ## The VLAN keys, on a guest kernel that can filter VLANs
+	bash integration/guest/run.sh $(CNI)
+
+bench: build ## Times beside Debian's Go plugins and a C floor, in one run
+	bash integration/install-packages.sh $(BENCH_PACKAGES)
+	bash integration/bench/bench.sh $(CNI)
+
+lint: ## The formatter's rules, strictly
+	swift format lint --strict --parallel -r Package.swift Sources Tests integration
+
+format: ## Formats in place
+	swift format --in-place --parallel -r Package.swift Sources Tests integration
+
+install: build ## Puts the program and its links into $(DESTDIR)$(BINDIR), each name at once whole
+	mkdir -p $(DESTDIR)$(BINDIR)
+	install -m 755 $(CNI)/swift-cni $(DESTDIR)$(BINDIR)/.swift-cni.new
+	mv -f $(DESTDIR)$(BINDIR)/.swift-cni.new $(DESTDIR)$(BINDIR)/swift-cni
+	for plugin in $(PLUGINS); do \
+	    ln -f $(DESTDIR)$(BINDIR)/swift-cni $(DESTDIR)$(BINDIR)/.$$plugin.new; \
+	    mv -f $(DESTDIR)$(BINDIR)/.$$plugin.new $(DESTDIR)$(BINDIR)/$$plugin; \
+	    rm -f $(DESTDIR)$(BINDIR)/.$$plugin.new; \
+	done
+
+clean:
+	rm -rf $(BUILD)
+
+setup:
+	@bash integration/install-packages.sh $(BUILD_PACKAGES)
+
+setup-test:
+	@bash integration/install-packages.sh $(TEST_PACKAGES)
+
+# The Swift runtime, libstdc++, libgcc and libjansson go into the program; libmnl and libc stay
+# shared, since Debian ships no libmnl.a. Where one is found, nothing stays shared.
+LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -print-multiarch) /usr/lib /usr/local/lib)))
+RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
+    -Xlinker --gc-sections -Xlinker -s \
+    -Xswiftc -Xclang-linker -Xswiftc $(if $(LIBMNL_A),-static,-no-pie) \
+    --explicit-target-dependency-import-check error --product swift-cni
+
+.PHONY: release-build
+release-build: $(LINK)/.ready
+	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(RELEASE)
+	mkdir -p $(CNI)
+	cp -f --remove-destination "$$(swift build -c release --show-bin-path)/swift-cni" $(CNI)/swift-cni
+	for plugin in $(PLUGINS); do ln -sf swift-cni $(CNI)/$$plugin; done
+
+# A directory that the linker looks into first and that holds only static libraries; pkg-config
+# is pointed at it too, because what it says comes first on the linker's command line.
+$(LINK)/.ready: Makefile
+	rm -rf $(LINK)
+	mkdir -p $(LINK)/pkgconfig
+	for library in libstdc++.a libjansson.a $(if $(LIBMNL_A),libmnl.a); do \
+	    ln -sf "$$(gcc -print-file-name=$$library)" $(LINK)/; \
+	done
+	ln -sf "$$(gcc -print-file-name=libgcc_eh.a)" $(LINK)/libgcc_s.a
+	for package in jansson libmnl; do \
+	    sed 's|^libdir=.*|libdir=$(LINK)|' \
+	        "$$(pkg-config --variable=pcfiledir $$package)/$$package.pc" > $(LINK)/pkgconfig/$$package.pc; \
+	done
+	touch $@

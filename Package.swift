@@ -1,0 +1,67 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// What every Swift target of ours is held to.
+let strict: [SwiftSetting] = [
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// swift-system: file descriptors, paths and errno.
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+
+let package = Package(
+    name: "swift-cni",
+    products: [.executable(name: "swift-cni", targets: ["swift-cni"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-system", from: "1.6.0")
+    ],
+    targets: [
+        .systemLibrary(
+            name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+        .systemLibrary(
+            name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
+        .target(name: "CLinux"),
+
+        .target(name: "Plan", swiftSettings: strict),
+        .target(name: "Addressing", swiftSettings: strict),
+        .target(
+            name: "CNI", dependencies: ["Addressing", "CJansson"], swiftSettings: strict),
+        .target(
+            name: "Netlink", dependencies: ["CLinux", "CMnl", system], swiftSettings: strict),
+        .target(
+            name: "Rtnetlink", dependencies: ["Addressing", "CLinux", "Netlink", "Plan", system],
+            swiftSettings: strict),
+        .target(
+            name: "IPAM", dependencies: ["Addressing", "CLinux", "CNI", system],
+            swiftSettings: strict),
+        .target(
+            name: "PluginRuntime",
+            dependencies: ["Addressing", "CLinux", "CNI", "Netlink", "Plan", "Rtnetlink", system],
+            swiftSettings: strict),
+        .target(
+            name: "Plugins",
+            dependencies: [
+                "Addressing", "CNI", "IPAM", "Netlink", "Plan", "PluginRuntime", "Rtnetlink", system,
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "swift-cni", dependencies: ["PluginRuntime", "Plugins"], swiftSettings: strict),
+
+        .testTarget(name: "AddressingTests", dependencies: ["Addressing"]),
+        .testTarget(name: "CNITests", dependencies: ["Addressing", "CNI"]),
+        .testTarget(name: "PlanTests", dependencies: ["Plan"]),
+        .testTarget(name: "NetlinkTests", dependencies: ["CLinux", "Netlink"]),
+        .testTarget(name: "IPAMTests", dependencies: ["Addressing", "CNI", "IPAM"]),
+        .testTarget(
+            name: "PluginTests",
+            dependencies: ["Addressing", "CNI", "Plan", "PluginRuntime", "Plugins", "Rtnetlink"]),
+        .testTarget(
+            name: "IntegrationTests", path: "integration",
+            exclude: ["bench", "guest", "demo.sh"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,44 @@
+/// A 48-bit Ethernet address.
+public struct MACAddress: Sendable, Hashable {
+    /// The six bytes, in the order they travel.
+    public let bytes: [UInt8]
+
+    /// An address from its six bytes; nil for any other number of them.
+    public init?(_ bytes: some Collection<UInt8>) {
+        guard bytes.count == 6 else { return nil }
+        self.bytes = Array(bytes)
+    }
+
+    /// Reads `02:fc:00:00:00:01`, also with dashes; nil for anything else.
+    public init?(_ text: String) {
+        let separator: Character = text.contains("-") ? "-" : ":"
+        let parts = text.split(separator: separator, omittingEmptySubsequences: false)
+        let bytes = parts.compactMap { part in
+            part.utf8.count == 2 && part.first != "+" ? UInt8(part, radix: 16) : nil
+        }
+        guard parts.count == 6, bytes.count == 6 else { return nil }
+        self.bytes = bytes
+    }
+
+    /// A random, locally administered unicast address, as the kernel's eth_random_addr makes.
+    public static func random() -> MACAddress {
+        var generator = SystemRandomNumberGenerator()
+        let number = generator.next()
+        var bytes = (0..<6).map { UInt8(truncatingIfNeeded: number >> (UInt64($0) * 8)) }
+        bytes[0] = bytes[0] & 0xfe | 0x02
+        return MACAddress(unchecked: bytes)
+    }
+
+    /// The address of interfaces that have none: six zero bytes.
+    public static let zero = MACAddress(unchecked: [0, 0, 0, 0, 0, 0])
+
+    private init(unchecked bytes: [UInt8]) { self.bytes = bytes }
+}
+
+extension MACAddress: CustomStringConvertible {
+    /// The text form in lower case with colons.
+    public var description: String {
+        bytes.map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }
+            .joined(separator: ":")
+    }
+}

@@ -1,0 +1,51 @@
+#include "CLinux.h"
+#include <errno.h>
+#include <linux/nsfs.h>
+#include <linux/openat2.h>
+#include <sys/ioctl.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int linux_enter_network_namespace(int fd) { return setns(fd, CLONE_NEWNET); }
+
+int linux_is_network_namespace(int fd, unsigned long *magic) {
+    struct statfs file_system;
+    if (fstatfs(fd, &file_system) < 0) return -1;
+    *magic = (unsigned long)file_system.f_type;
+    if (file_system.f_type != NSFS_MAGIC) return 0;
+    int type = ioctl(fd, NS_GET_NSTYPE);
+    return type < 0 ? -1 : type == CLONE_NEWNET;
+}
+
+int linux_open_beneath(int at, const char *path, int flags) {
+    struct open_how how = {
+        .flags = (uint64_t)flags,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    };
+    return (int)syscall(SYS_openat2, at, path, &how, sizeof how);
+}
+
+int linux_is_procfs(int fd) {
+    struct statfs file_system;
+    if (fstatfs(fd, &file_system) < 0) return -1;
+    return file_system.f_type == PROC_SUPER_MAGIC;
+}
+
+int linux_openat(int at, const char *name, int flags, mode_t mode) {
+    return openat(at, name, flags, mode);
+}
+
+int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+int linux_set_modified(int fd, int64_t nanoseconds) {
+    struct timespec times[2] = {
+        {.tv_nsec = UTIME_OMIT},
+        {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000},
+    };
+    return futimens(fd, times);
+}
+
+int64_t linux_modified(const struct stat *status) {
+    return (int64_t)status->st_mtim.tv_sec * 1000000000 + status->st_mtim.tv_nsec;
+}

@@ -1,0 +1,50 @@
+/// The kernel's own headers, and the few calls that Swift's Glibc module hides.
+///
+/// Constants and structures come from here, so that none is typed a second time in Swift.
+#pragma once
+#define _GNU_SOURCE 1
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdint.h>
+#include <sys/file.h>
+#include <sys/select.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <linux/if_addr.h>
+#include <linux/if_arp.h>
+#include <linux/if_bridge.h>
+#include <linux/if_link.h>
+#include <linux/magic.h>
+#include <linux/neighbour.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+
+/// Moves the calling thread into the network namespace behind `fd`: setns(2) with CLONE_NEWNET.
+/// Returns 0, or -1 with errno set.
+int linux_enter_network_namespace(int fd);
+
+/// Whether `fd` is a network namespace: nsfs by statfs(2), CLONE_NEWNET by NS_GET_NSTYPE.
+/// Returns 1 or 0, or -1 with errno set. `magic` receives the file system's type.
+int linux_is_network_namespace(int fd, unsigned long *magic);
+
+/// Opens `path` below the directory `at` with openat2(2), refusing symbolic and magic links on
+/// every component and any way out of `at`. Returns a descriptor, or -1 with errno set.
+int linux_open_beneath(int at, const char *path, int flags);
+
+/// Whether `fd` lies on procfs. Returns 1 or 0, or -1 with errno set.
+int linux_is_procfs(int fd);
+
+/// Opens `name` in directory `at` with `mode` for a new file; Swift cannot call variadic openat(2).
+int linux_openat(int at, const char *name, int flags, mode_t mode);
+
+/// A pipe whose ends a program started from here does not inherit: pipe2(2) with O_CLOEXEC.
+int linux_pipe(int ends[2]);
+
+/// Sets only the modification time of `fd`, in nanoseconds since 1970: futimens(2).
+int linux_set_modified(int fd, int64_t nanoseconds);
+
+/// The modification time of `status`, in nanoseconds since 1970.
+int64_t linux_modified(const struct stat *status);

@@ -1,0 +1,41 @@
+/// A version of the CNI specification.
+public struct SpecVersion: Sendable, Hashable, Comparable, CustomStringConvertible {
+    private let numbers: [Int]
+
+    private init(_ numbers: Int...) { self.numbers = numbers }
+
+    /// The versions this project speaks, oldest first.
+    public static let all: [SpecVersion] = [v0_1_0, v0_2_0, v0_3_0, v0_3_1, v0_4_0, v1_0_0, v1_1_0]
+    /// 0.1.0
+    public static let v0_1_0 = SpecVersion(0, 1, 0)
+    /// 0.2.0: the last whose results hold one address a family.
+    public static let v0_2_0 = SpecVersion(0, 2, 0)
+    /// 0.3.0: interfaces in results, and chains.
+    public static let v0_3_0 = SpecVersion(0, 3, 0)
+    /// 0.3.1
+    public static let v0_3_1 = SpecVersion(0, 3, 1)
+    /// 0.4.0: CHECK, and prevResult for DEL.
+    public static let v0_4_0 = SpecVersion(0, 4, 0)
+    /// 1.0.0: no address versions in results.
+    public static let v1_0_0 = SpecVersion(1, 0, 0)
+    /// 1.1.0: GC and STATUS, more fields in results.
+    public static let v1_1_0 = SpecVersion(1, 1, 0)
+
+    /// Reads `major[.minor[.micro]]`; nil for anything else.
+    public init?(_ text: String) {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        let numbers = parts.compactMap { part in
+            part.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(part) : nil
+        }
+        guard (1...3).contains(parts.count), numbers.count == parts.count else { return nil }
+        self.numbers = numbers + Array(repeating: 0, count: 3 - numbers.count)
+    }
+
+    /// Orders by major, then minor, then micro.
+    public static func < (left: SpecVersion, right: SpecVersion) -> Bool {
+        left.numbers.lexicographicallyPrecedes(right.numbers)
+    }
+
+    /// The text form, `1.1.0`.
+    public var description: String { numbers.map { String($0) }.joined(separator: ".") }
+}

@@ -1,0 +1,84 @@
+public import Addressing
+public import CNI
+
+/// Gives out addresses of one range set, as the reference does: the one that is asked for, or the
+/// next that is free after the one given out last, around the set once.
+public struct Allocator: Sendable {
+    private let set: RangeSet
+    private let number: Int
+
+    /// An allocator for the range set of a number, which names its `last_reserved_ip` file.
+    public init(_ set: RangeSet, number: Int) {
+        self.set = set
+        self.number = number
+    }
+
+    /// Reserves an address for a holder.
+    ///
+    /// - Throws: Code 999 with the reference's text, if the address asked for or every address is
+    ///   taken, or the holder has one of this set already.
+    public func reserve(
+        _ requested: IPAddress?, for holder: Holder, in store: inout ReservationStore
+    ) throws(CNIError) -> AddResult.Address {
+        if let requested { return try reserve(exactly: requested, for: holder, in: &store) }
+        for address in store.addresses(of: holder) where set.range(of: address) != nil {
+            throw CNIError(
+                .internalError,
+                "\(address) has been allocated to \(holder.containerID), "
+                    + "duplicate allocation is not allowed")
+        }
+        for (run, range) in set.runs(after: store.lastReserved(in: number)) {
+            var start = run.lowerBound
+            while start <= run.upperBound,
+                let free = store.firstFree(in: start...run.upperBound)
+            {
+                if free != range.gateway, try store.reserve(free, for: holder) {
+                    try store.setLastReserved(free, in: number)
+                    return lease(of: free, in: range)
+                }
+                guard let next = free.advanced(by: 1) else { break }
+                start = next
+            }
+        }
+        throw CNIError(
+            .internalError, "no IP addresses available in range set: \(set)")
+    }
+
+    /// Whether an address could be reserved now.
+    public func hasFree(in store: inout ReservationStore) -> Bool {
+        for range in set.ranges {
+            var start = range.start
+            while start <= range.end, let free = store.firstFree(in: start...range.end) {
+                if free != range.gateway { return true }
+                guard let next = free.advanced(by: 1) else { break }
+                start = next
+            }
+        }
+        return false
+    }
+
+    private func reserve(
+        exactly requested: IPAddress, for holder: Holder, in store: inout ReservationStore
+    ) throws(CNIError) -> AddResult.Address {
+        guard let range = set.range(of: requested) else {
+            throw CNIError(.internalError, "\(requested) not in range set \(set)")
+        }
+        guard requested != range.gateway else {
+            throw CNIError(
+                .internalError, "requested ip \(requested) is subnet's gateway")
+        }
+        guard try store.reserve(requested, for: holder) else {
+            throw CNIError(
+                .internalError,
+                "requested IP address \(requested) is not available in range set \(set)")
+        }
+        try store.setLastReserved(requested, in: number)
+        return lease(of: requested, in: range)
+    }
+
+    private func lease(of address: IPAddress, in range: AddressRange) -> AddResult.Address {
+        // The subnet's length fits every address of the subnet.
+        let prefix = IPPrefix(address, length: range.subnet.length) ?? IPPrefix(host: address)
+        return AddResult.Address(prefix, gateway: range.gateway)
+    }
+}

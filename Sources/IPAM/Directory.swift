@@ -1,0 +1,167 @@
+internal import CLinux
+internal import CNI
+internal import Glibc
+internal import SystemPackage
+
+/// A directory of state, held by a descriptor: every name below it is one component, and no
+/// symbolic link is followed.
+struct Directory: ~Copyable {
+    /// The directory's path, for error messages.
+    let path: String
+    private let descriptor: FileDescriptor
+
+    private init(_ descriptor: FileDescriptor, path: String) {
+        self.descriptor = descriptor
+        self.path = path
+    }
+
+    deinit { try? descriptor.close() }
+
+    /// Opens a directory by its path, which an administrator may have led through links.
+    ///
+    /// - Parameter creating: Makes it and its parents, for the owner alone, where they are missing.
+    /// - Returns: Nil if it does not exist and is not to be made.
+    static func open(_ path: String, creating: Bool) throws(CNIError) -> Directory? {
+        let flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC
+        var fd = unsafe linux_openat(AT_FDCWD, path, flags, 0)
+        if fd < 0, errno == ENOENT, creating {
+            let parent = FilePath(path).removingLastComponent().string
+            if !parent.isEmpty { _ = try open(parent, creating: true) }
+            if unsafe mkdir(path, 0o700) < 0, errno != EEXIST { throw failure("create", path) }
+            fd = unsafe linux_openat(AT_FDCWD, path, flags, 0)
+        }
+        if fd < 0, errno == ENOENT, !creating { return nil }
+        guard fd >= 0 else { throw failure("open", path) }
+        return Directory(FileDescriptor(rawValue: fd), path: path)
+    }
+
+    /// Opens a directory below this one.
+    ///
+    /// - Returns: Nil if it does not exist and is not to be made.
+    func open(_ name: String, creating: Bool) throws(CNIError) -> Directory? {
+        let path = "\(path)/\(name)"
+        if creating, unsafe mkdirat(descriptor.rawValue, name, 0o700) < 0, errno != EEXIST {
+            throw Self.failure("create", path)
+        }
+        let fd = unsafe linux_openat(
+            descriptor.rawValue, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0)
+        if fd < 0, errno == ENOENT { return nil }
+        guard fd >= 0 else { throw Self.failure("open", path) }
+        return Directory(FileDescriptor(rawValue: fd), path: path)
+    }
+
+    /// Opens a file of this directory; new files are for the owner alone.
+    ///
+    /// - Returns: Nil if it does not exist and is not to be made.
+    func openFile(_ name: String, _ flags: Int32) throws(CNIError) -> FileDescriptor? {
+        let fd = unsafe linux_openat(
+            descriptor.rawValue, name, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0o600)
+        if fd < 0, errno == ENOENT { return nil }
+        guard fd >= 0 else { throw failure("open", name) }
+        return FileDescriptor(rawValue: fd)
+    }
+
+    /// The first bytes of a file as text, or nil if there is no such regular file.
+    func read(_ name: String, atMost limit: Int = 4096) -> String? {
+        guard let file = try? openFile(name, O_RDONLY) else { return nil }
+        defer { try? file.close() }
+        var bytes = [UInt8](repeating: 0, count: limit)
+        let count = unsafe Glibc.read(file.rawValue, &bytes, limit)
+        return count < 0 ? nil : String(decoding: bytes[..<count], as: UTF8.self)
+    }
+
+    /// Makes a file with content that appears whole or not at all.
+    ///
+    /// - Parameter replacing: Takes the place of a file of the name; otherwise that is a refusal.
+    /// - Returns: Whether the file was made.
+    func write(_ text: String, to name: String, replacing: Bool) throws(CNIError) -> Bool {
+        // One writer at a time holds the lock, so one name for what is not ready yet suffices,
+        // and anything found under it was left by one that died.
+        let draft = ".draft"
+        remove(draft)
+        guard let file = try openFile(draft, O_WRONLY | O_CREAT | O_EXCL) else {
+            throw failure("create", draft)
+        }
+        defer {
+            try? file.close()
+            remove(draft)
+        }
+        let bytes = Array(text.utf8)
+        guard unsafe Glibc.write(file.rawValue, bytes, bytes.count) == bytes.count else {
+            throw failure("write", name)
+        }
+        let fd = descriptor.rawValue
+        let done =
+            replacing
+            ? unsafe renameat(fd, draft, fd, name) : unsafe linkat(fd, draft, fd, name, 0)
+        if done < 0, errno == EEXIST { return false }
+        guard done == 0 else { throw failure("create", name) }
+        return true
+    }
+
+    /// Removes a file; it may be gone already.
+    func remove(_ name: String) { unsafe _ = unlinkat(descriptor.rawValue, name, 0) }
+
+    /// Gives a file another name, in the place of what had it.
+    func rename(_ name: String, to other: String) throws(CNIError) {
+        guard unsafe renameat(descriptor.rawValue, name, descriptor.rawValue, other) == 0 else {
+            throw failure("rename", name)
+        }
+    }
+
+    /// The names in the directory.
+    func names() throws(CNIError) -> [String] {
+        // A descriptor of its own: reading moves its position, and closedir(3) closes it.
+        let fd = unsafe linux_openat(descriptor.rawValue, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+        guard fd >= 0, let stream = unsafe fdopendir(fd) else { throw failure("list", ".") }
+        defer { unsafe _ = closedir(stream) }
+        var names: [String] = []
+        while let entry = unsafe readdir(stream) {
+            let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { name in
+                unsafe name.withMemoryRebound(to: CChar.self, capacity: 256) { name in
+                    unsafe String(cString: name)
+                }
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    /// What tells this state of the directory from every other: its identity and when it changed.
+    func signature() -> DirectorySignature? {
+        var status = stat()
+        guard unsafe fstat(descriptor.rawValue, &status) == 0 else { return nil }
+        return DirectorySignature(
+            device: UInt64(status.st_dev), inode: UInt64(status.st_ino),
+            modified: unsafe linux_modified(&status))
+    }
+
+    /// Gives the directory a time of change that no other writer's clock tick gives it.
+    ///
+    /// - Returns: The signature from now on, or nil where the file system rounds times.
+    func sign() -> DirectorySignature? {
+        var now = timespec()
+        unsafe clock_gettime(CLOCK_REALTIME, &now)
+        let nanoseconds = Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec)
+        guard linux_set_modified(descriptor.rawValue, nanoseconds) == 0,
+            let signature = signature(), signature.modified == nanoseconds
+        else { return nil }
+        return signature
+    }
+
+    func failure(_ verb: String, _ name: String) -> CNIError {
+        Self.failure(verb, "\(path)/\(name)")
+    }
+
+    private static func failure(_ verb: String, _ path: String) -> CNIError {
+        let cause = Errno(rawValue: errno)
+        return CNIError(.io, "\(verb) \(path): \(cause) (\(cause.rawValue))")
+    }
+}
+
+/// A directory's identity and the time of its last change.
+struct DirectorySignature: Equatable {
+    let device: UInt64
+    let inode: UInt64
+    let modified: Int64
+}

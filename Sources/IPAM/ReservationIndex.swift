@@ -1,0 +1,303 @@
+internal import Addressing
+internal import CLinux
+internal import Glibc
+internal import SystemPackage
+
+/// A table beside a network's directory that answers in a few reads what a holder has and which
+/// addresses are free, however many are held.
+///
+/// It is derived: the directory is the truth. The table is good only while it carries the
+/// directory's signature (identity and time of change), so a change by anybody else, a crash
+/// between a change and `seal`, or damage to the file make it void, and it is built anew.
+///
+/// The table is open addressing with linear probing over slots of 32 bytes. A slot is either a
+/// holder's address, under the hash of the holder, or a leaf: 128 bits that say which of 128
+/// neighbouring addresses are held. Leaves of neighbouring addresses hash to neighbouring slots.
+struct ReservationIndex: ~Copyable {
+    private struct Slot {
+        enum Kind: UInt64 { case empty, holderV4, holderV6, leaf }
+        var kind = Kind.empty
+        var key: UInt64 = 0
+        var payload: UInt128 = 0
+        static let size = 32
+    }
+
+    private static let magic: UInt64 = 0x7377_6966_742d_6970  // "swift-ip"
+    private static let headerSize = 4096
+    private static let blockSize = 4096
+    private static let leastCapacity = 1024
+
+    private let file: FileDescriptor?
+    private var memory: [UInt8]
+    private var block: (number: Int, bytes: [UInt8])?
+    private var capacity: Int
+    private var count: Int
+
+    /// An empty table in memory with room for so many entries.
+    init(room: Int) {
+        file = nil
+        var capacity = Self.leastCapacity
+        while capacity < room * 2 { capacity *= 2 }
+        self.capacity = capacity
+        memory = [UInt8](repeating: 0, count: capacity * Slot.size)
+        count = 0
+    }
+
+    /// The table in a file, or nil if it does not belong to the directory's state or is damaged.
+    init?(file: FileDescriptor, of signature: DirectorySignature?) {
+        let header = Self.read(file, at: 0, count: 48)
+        let words = (0..<6).map { (index: Int) -> UInt64? in header[...].load(at: index * 8) }
+        let known = words.compactMap { $0 }
+        guard known.count == 6, known[0] == Self.magic, let signature,
+            known[3] == signature.device, known[4] == signature.inode,
+            known[5] == UInt64(bitPattern: signature.modified),
+            let capacity = Int(exactly: known[1]), capacity >= Self.leastCapacity,
+            capacity & (capacity - 1) == 0, let count = Int(exactly: known[2]), count < capacity,
+            Self.size(of: file) == Self.headerSize + capacity * Slot.size
+        else {
+            try? file.close()
+            return nil
+        }
+        self.file = file
+        self.capacity = capacity
+        self.count = count
+        memory = []
+    }
+
+    deinit { try? file?.close() }
+
+    /// Whether another entry fits without making the table slow.
+    var hasRoom: Bool { (count + 2) * 4 < capacity * 3 }
+
+    /// Makes the table void until `seal`; to be called before the directory changes.
+    mutating func unseal() { writeHeader(nil) }
+
+    /// Binds the table to the directory's state.
+    mutating func seal(_ signature: DirectorySignature?) { writeHeader(signature) }
+
+    /// The table with its header, to be stored in a file.
+    func image(_ signature: DirectorySignature?) -> [UInt8] {
+        header(signature) + [UInt8](repeating: 0, count: Self.headerSize - 48) + memory
+    }
+
+    /// The addresses stored under the holder's text.
+    mutating func addresses(of holder: String) -> [IPAddress] {
+        var addresses: [IPAddress] = []
+        let key = hash(holder)
+        probe(from: key) { slot, _ in
+            guard slot.key == key, slot.kind != .leaf else { return true }
+            addresses.append(IPAddress(slot.kind == .holderV4 ? .v4 : .v6, bits: slot.payload))
+            return true
+        }
+        return addresses
+    }
+
+    /// Notes that a holder has an address.
+    mutating func insert(_ address: IPAddress, for holder: String) {
+        let kind = address.family == .v4 ? Slot.Kind.holderV4 : .holderV6
+        add(Slot(kind: kind, key: hash(holder), payload: address.bits))
+        mark(address)
+    }
+
+    /// Notes that an address is held, whoever holds it.
+    mutating func mark(_ address: IPAddress) {
+        let key = leafKey(address)
+        let bit = UInt128(1) << (address.bits & 127)
+        if let (position, slot) = leaf(key) {
+            store(Slot(kind: .leaf, key: key, payload: slot.payload | bit), at: position)
+        } else {
+            add(Slot(kind: .leaf, key: key, payload: bit))
+        }
+    }
+
+    /// Notes that a holder has an address no more.
+    mutating func remove(_ address: IPAddress, of holder: String) {
+        let key = hash(holder)
+        var place: Int?
+        probe(from: key) { slot, position in
+            guard slot.key == key, slot.kind != .leaf, slot.payload == address.bits else {
+                return true
+            }
+            place = position
+            return false
+        }
+        if let place { delete(at: place) }
+        let leafKey = leafKey(address)
+        guard let (position, slot) = leaf(leafKey) else { return }
+        let rest = slot.payload & ~(UInt128(1) << (address.bits & 127))
+        if rest == 0 {
+            delete(at: position)
+        } else {
+            store(Slot(kind: .leaf, key: leafKey, payload: rest), at: position)
+        }
+    }
+
+    /// The first address of a run that is not held, or nil.
+    mutating func firstFree(in run: ClosedRange<IPAddress>) -> IPAddress? {
+        let family = run.lowerBound.family
+        var start = run.lowerBound.bits
+        while start <= run.upperBound.bits {
+            let held = leaf(leafKey(IPAddress(family, bits: start)))?.slot.payload ?? 0
+            let offset = start & 127
+            let free = ~held >> offset
+            let step = UInt128(free.trailingZeroBitCount)
+            if free != 0, step < 128 - offset {
+                let found = start + step
+                return found <= run.upperBound.bits ? IPAddress(family, bits: found) : nil
+            }
+            let (next, overflow) = start.addingReportingOverflow(128 - offset)
+            if overflow { return nil }
+            start = next
+        }
+        return nil
+    }
+
+    // MARK: - Slots
+
+    private func leafKey(_ address: IPAddress) -> UInt64 {
+        let leaf = address.bits >> 7
+        let cluster = leaf >> 5
+        let mixed = mix(
+            UInt64(truncatingIfNeeded: cluster) ^ mix(UInt64(truncatingIfNeeded: cluster >> 64))
+                ^ UInt64(address.family.rawValue) << 56)
+        return mixed & ~31 | UInt64(truncatingIfNeeded: leaf & 31)
+    }
+
+    private mutating func leaf(_ key: UInt64) -> (position: Int, slot: Slot)? {
+        var match: (Int, Slot)?
+        probe(from: key) { slot, position in
+            guard slot.key == key, slot.kind == .leaf else { return true }
+            match = (position, slot)
+            return false
+        }
+        return match
+    }
+
+    /// Visits the slots from a key's home to the next empty one, or until `visit` says false.
+    private mutating func probe(from key: UInt64, _ visit: (Slot, Int) -> Bool) {
+        var position = home(key)
+        for _ in 0..<capacity {
+            let slot = load(position)
+            guard slot.kind != .empty, visit(slot, position) else { return }
+            position = (position + 1) & (capacity - 1)
+        }
+    }
+
+    private mutating func add(_ slot: Slot) {
+        var position = home(slot.key)
+        while load(position).kind != .empty { position = (position + 1) & (capacity - 1) }
+        store(slot, at: position)
+        count += 1
+    }
+
+    /// Empties a slot and moves those after it up, so that no probe stops short.
+    private mutating func delete(at position: Int) {
+        var hole = position
+        var next = position
+        while true {
+            next = (next + 1) & (capacity - 1)
+            let slot = load(next)
+            guard slot.kind != .empty, next != position else { break }
+            let distance = (next - home(slot.key)) & (capacity - 1)
+            if distance >= (next - hole) & (capacity - 1) {
+                store(slot, at: hole)
+                hole = next
+            }
+        }
+        store(Slot(), at: hole)
+        count -= 1
+    }
+
+    private func home(_ key: UInt64) -> Int { Int(truncatingIfNeeded: key) & (capacity - 1) }
+
+    private mutating func load(_ position: Int) -> Slot {
+        let offset = position * Slot.size
+        let bytes: ArraySlice<UInt8>
+        if let file {
+            let number = offset / Self.blockSize
+            if block?.number != number {
+                let start = Self.headerSize + number * Self.blockSize
+                block = (number, Self.read(file, at: start, count: Self.blockSize))
+            }
+            bytes = (block?.bytes ?? []).dropFirst(offset % Self.blockSize).prefix(Slot.size)
+        } else {
+            bytes = memory[offset..<offset + Slot.size]
+        }
+        guard let kind: UInt64 = bytes.load(at: 0), let kind = Slot.Kind(rawValue: kind & 3),
+            let key: UInt64 = bytes.load(at: 8), let payload: UInt128 = bytes.load(at: 16)
+        else { return Slot() }
+        return Slot(kind: kind, key: key, payload: payload)
+    }
+
+    private mutating func store(_ slot: Slot, at position: Int) {
+        let offset = position * Slot.size
+        let bytes =
+            littleEndian(slot.kind.rawValue) + littleEndian(slot.key) + littleEndian(slot.payload)
+        guard let file else {
+            memory.replaceSubrange(offset..<offset + Slot.size, with: bytes)
+            return
+        }
+        // A write that fails leaves the table unsealed or wrong on disk only: it is built anew.
+        Self.write(file, bytes, at: Self.headerSize + offset)
+        block = nil
+    }
+
+    // MARK: - File
+
+    private func header(_ signature: DirectorySignature?) -> [UInt8] {
+        let identity = [
+            signature?.device ?? 0, signature?.inode ?? 0,
+            UInt64(bitPattern: signature?.modified ?? 0),
+        ]
+        return ([Self.magic, UInt64(capacity), UInt64(count)] + identity)
+            .flatMap { littleEndian($0) }
+    }
+
+    private func writeHeader(_ signature: DirectorySignature?) {
+        guard let file else { return }
+        Self.write(file, header(signature), at: 0)
+    }
+
+    private static func read(_ file: FileDescriptor, at offset: Int, count: Int) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        let got = unsafe pread(file.rawValue, &bytes, count, offset)
+        return Array(bytes.prefix(max(got, 0)))
+    }
+
+    private static func write(_ file: FileDescriptor, _ bytes: [UInt8], at offset: Int) {
+        unsafe _ = pwrite(file.rawValue, bytes, bytes.count, offset)
+    }
+
+    private static func size(of file: FileDescriptor) -> Int {
+        var status = stat()
+        return unsafe fstat(file.rawValue, &status) == 0 ? Int(status.st_size) : -1
+    }
+}
+
+/// FNV-1a with a finish that spreads it over all bits.
+private func hash(_ text: String) -> UInt64 {
+    mix(text.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 })
+}
+
+/// The finish of MurmurHash3.
+private func mix(_ number: UInt64) -> UInt64 {
+    var mixed = number
+    mixed ^= mixed >> 33
+    mixed &*= 0xff51_afd7_ed55_8ccd
+    mixed ^= mixed >> 33
+    mixed &*= 0xc4ce_b9fe_1a85_ec53
+    return mixed ^ mixed >> 33
+}
+
+private func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {
+    (0..<value.bitWidth / 8).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) }
+}
+
+extension ArraySlice<UInt8> {
+    /// The little-endian integer at an offset, or nil if it does not fit.
+    fileprivate func load<Value: FixedWidthInteger>(at offset: Int) -> Value? {
+        let bytes = dropFirst(offset).prefix(Value.bitWidth / 8)
+        guard bytes.count == Value.bitWidth / 8 else { return nil }
+        return bytes.reversed().reduce(0) { $0 << 8 | Value($1) }
+    }
+}

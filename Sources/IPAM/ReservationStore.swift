@@ -1,0 +1,242 @@
+public import Addressing
+public import CNI
+internal import Glibc
+internal import SystemPackage
+
+/// Who holds an address: an interface of a container.
+public struct Holder: Sendable, Hashable {
+    /// The container.
+    public let containerID: String
+    /// The interface in the container.
+    public let interface: String
+
+    /// A holder by its container and interface.
+    public init(containerID: String, interface: String) {
+        self.containerID = containerID
+        self.interface = interface
+    }
+
+    /// What a reservation file holds, byte for byte as the reference writes it.
+    var text: String { "\(containerID)\r\n\(interface)" }
+}
+
+/// The addresses of one network that are held, on disk in the reference plugin's form.
+///
+/// `<dataDir>/<network>/` has a file for each address, named by its canonical text, that holds
+/// the container's ID, CR LF and the interface; `last_reserved_ip.<n>` with the address given out
+/// last from range set n; and `lock`. The store is locked from opening to its end.
+public struct ReservationStore: ~Copyable {
+    private let directory: Directory
+    private let indexes: Directory?
+    private let network: String
+    private let lock: StoreLock
+    private var index: ReservationIndex
+    private var isSealed = true
+
+    /// Opens and locks a network's store.
+    ///
+    /// - Parameter creating: Makes its directories where they are missing.
+    /// - Returns: Nil if there is no store and none is to be made.
+    public static func open(
+        _ dataDirectory: String, network: String, creating: Bool
+    ) throws(CNIError) -> ReservationStore? {
+        guard let parent = try Directory.open(dataDirectory, creating: creating),
+            let directory = try parent.open(network, creating: creating)
+        else { return nil }
+        // Without a place for the index everything works, by looking at every reservation.
+        let indexes = try? parent.open(".index", creating: true)
+        let lock = try StoreLock(in: directory)
+        let index = try index(of: directory, indexes, network)
+        return ReservationStore(
+            directory: directory, indexes: indexes, network: network, lock: lock, index: index)
+    }
+
+    private init(
+        directory: consuming Directory, indexes: consuming Directory?, network: String,
+        lock: consuming StoreLock, index: consuming ReservationIndex
+    ) {
+        self.directory = directory
+        self.indexes = indexes
+        self.network = network
+        self.lock = lock
+        self.index = index
+    }
+
+    /// Ends the work: whatever was changed is now the index's state too.
+    ///
+    /// A store dropped without it, after an error, is looked at anew by the next to open it.
+    public consuming func close() {
+        if !isSealed { index.seal(directory.sign()) }
+    }
+
+    /// The addresses that a holder has.
+    ///
+    /// Entries written before interfaces were recorded hold a container's ID alone; they count
+    /// where the holder has no other.
+    public mutating func addresses(of holder: Holder) -> [IPAddress] {
+        for text in [holder.text, holder.containerID] {
+            let addresses = index.addresses(of: text).filter { contents(of: $0) == text }
+            if !addresses.isEmpty { return addresses }
+        }
+        return []
+    }
+
+    /// Reserves an address if nobody holds it.
+    ///
+    /// - Returns: Whether the holder has it now.
+    public mutating func reserve(
+        _ address: IPAddress, for holder: Holder
+    ) throws(CNIError) -> Bool {
+        try unseal()
+        guard try directory.write(holder.text, to: "\(address)", replacing: false) else {
+            // The index did not know: another writer in the same instant.
+            index.mark(address)
+            return false
+        }
+        index.insert(address, for: holder.text)
+        return true
+    }
+
+    /// Frees every address that a holder has.
+    ///
+    /// - Returns: The addresses freed.
+    @discardableResult
+    public mutating func release(_ holder: Holder) throws(CNIError) -> [IPAddress] {
+        let addresses = addresses(of: holder)
+        for address in addresses { try release(address) }
+        return addresses
+    }
+
+    /// Frees one address if the holder has it.
+    public mutating func release(
+        _ address: IPAddress, of holder: Holder
+    ) throws(CNIError) {
+        if contents(of: address) == holder.text { try release(address) }
+    }
+
+    /// Frees what every holder but the valid ones has.
+    public mutating func release(except valid: Set<Holder>) throws(CNIError) {
+        let texts = Set(valid.flatMap { [$0.text, $0.containerID] })
+        for name in try directory.names() {
+            guard let address = IPAddress(name), let text = contents(of: address),
+                !texts.contains(text)
+            else { continue }
+            try release(address)
+        }
+    }
+
+    /// The first address of a run that nobody holds, or nil.
+    public mutating func firstFree(in run: ClosedRange<IPAddress>) -> IPAddress? {
+        index.firstFree(in: run)
+    }
+
+    /// The address given out last from a range set.
+    public func lastReserved(in set: Int) -> IPAddress? {
+        directory.read("last_reserved_ip.\(set)").flatMap { IPAddress(trimmed($0)) }
+    }
+
+    /// Records the address given out last from a range set, or that there is none.
+    public mutating func setLastReserved(
+        _ address: IPAddress?, in set: Int
+    ) throws(CNIError) {
+        try unseal()
+        let name = "last_reserved_ip.\(set)"
+        if let address {
+            _ = try directory.write("\(address)", to: name, replacing: true)
+        } else {
+            directory.remove(name)
+        }
+    }
+
+    // MARK: -
+
+    private mutating func release(_ address: IPAddress) throws(CNIError) {
+        guard let text = contents(of: address) else { return }
+        try unseal()
+        directory.remove("\(address)")
+        index.remove(address, of: text)
+    }
+
+    private func contents(of address: IPAddress) -> String? {
+        directory.read("\(address)").map { trimmed($0) }
+    }
+
+    private mutating func unseal() throws(CNIError) {
+        if !index.hasRoom {
+            index = try Self.rebuiltIndex(of: directory, indexes, network)
+            isSealed = true
+        }
+        guard isSealed else { return }
+        index.unseal()
+        isSealed = false
+    }
+
+    /// The stored index if it is the directory's, or a new one.
+    private static func index(
+        of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String
+    ) throws(CNIError) -> ReservationIndex {
+        switch indexes {
+        case .some(let place):
+            guard let file = try? place.openFile(network, O_RDWR),
+                let stored = ReservationIndex(file: file, of: directory.signature())
+            else { break }
+            return stored
+        case nil: break
+        }
+        return try rebuiltIndex(of: directory, indexes, network)
+    }
+
+    /// An index of the directory as it is, stored if there is a place for it.
+    ///
+    /// Files without content are removed: their writer died before it could say whose they are,
+    /// and it held the lock that is now ours.
+    private static func rebuiltIndex(
+        of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String
+    ) throws(CNIError) -> ReservationIndex {
+        directory.remove(".draft")
+        let names = try directory.names()
+        var index = ReservationIndex(room: names.count)
+        for name in names {
+            guard let address = IPAddress(name), let text = directory.read(name) else { continue }
+            let holder = trimmed(text)
+            if holder.isEmpty {
+                directory.remove(name)
+            } else {
+                index.insert(address, for: holder)
+            }
+        }
+        let signature = directory.sign()
+        switch indexes {
+        case .some(let place):
+            guard let stored = place.storeIndex(index.image(signature), as: network, signature)
+            else { return index }
+            return stored
+        case nil: return index
+        }
+    }
+}
+
+extension Directory {
+    /// Stores an index's image under a name and opens it, or nil if there is no room for it.
+    fileprivate func storeIndex(
+        _ image: [UInt8], as name: String, _ signature: DirectorySignature?
+    ) -> ReservationIndex? {
+        let draft = "\(name).draft"
+        remove(draft)
+        guard let file = try? openFile(draft, O_RDWR | O_CREAT | O_EXCL) else { return nil }
+        guard unsafe Glibc.write(file.rawValue, image, image.count) == image.count,
+            (try? rename(draft, to: name)) != nil
+        else {
+            try? file.close()
+            remove(draft)
+            return nil
+        }
+        return ReservationIndex(file: file, of: signature)
+    }
+}
+
+private func trimmed(_ text: String) -> String {
+    let isSpace = { (byte: UInt8) in byte == 0x20 || (0x09...0x0d).contains(byte) }
+    let bytes = text.utf8.drop(while: isSpace).reversed().drop(while: isSpace).reversed()
+    return String(decoding: Array(bytes), as: UTF8.self)
+}

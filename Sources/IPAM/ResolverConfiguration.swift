@@ -1,0 +1,32 @@
+public import CNI
+internal import Glibc
+
+extension AddResult.DNS {
+    /// Reads a file in the format of resolv.conf(5).
+    ///
+    /// - Throws: Code 5 if the file cannot be read.
+    public init(resolverConfiguration path: String) throws(CNIError) {
+        self.init()
+        let parent = path.split(separator: "/").dropLast().joined(separator: "/")
+        let name = path.split(separator: "/").last.map { String($0) } ?? ""
+        guard let directory = try Directory.open("/" + parent, creating: false),
+            let text = directory.read(name, atMost: 64 << 10)
+        else {
+            throw CNIError(.io, "ipam.resolvConf: cannot read \(path)")
+        }
+        for line in text.split(whereSeparator: \.isNewline) {
+            let words = line.split(whereSeparator: \.isWhitespace).map { String($0) }
+            guard let keyword = words.first, !keyword.hasPrefix("#"), !keyword.hasPrefix(";"),
+                words.count > 1
+            else { continue }
+            let values = Array(words.dropFirst())
+            switch keyword {
+            case "nameserver": nameservers = (nameservers ?? []) + values.prefix(1)
+            case "domain": domain = values[0]
+            case "search": search = (search ?? []) + values
+            case "options": options = (options ?? []) + values
+            default: break
+            }
+        }
+    }
+}

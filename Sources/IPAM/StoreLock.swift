@@ -1,0 +1,57 @@
+internal import CLinux
+internal import CNI
+internal import Glibc
+internal import SystemPackage
+
+/// The exclusive lock on a network's store: flock(2) on its file `lock`, which the reference
+/// plugin takes too.
+struct StoreLock: ~Copyable {
+    /// How long to wait: below the time after which runtimes give a plugin up.
+    static let patience: Duration = .seconds(10)
+
+    private let file: FileDescriptor
+
+    /// Waits for the lock.
+    ///
+    /// - Throws: Code 11 naming the process that holds it, when patience is out.
+    init(in directory: borrowing Directory, patience: Duration = Self.patience) throws(CNIError) {
+        guard let file = try directory.openFile("lock", O_RDWR | O_CREAT) else {
+            throw directory.failure("open", "lock")
+        }
+        let end = ContinuousClock.now + patience
+        var pause: useconds_t = 100
+        while flock(file.rawValue, LOCK_EX | LOCK_NB) < 0 {
+            guard errno == EWOULDBLOCK || errno == EINTR, ContinuousClock.now < end else {
+                let holder = Self.holder(of: file)
+                try? file.close()
+                throw CNIError(
+                    .tryAgainLater,
+                    "lock \(directory.path)/lock: held by \(holder) for more than \(patience)")
+            }
+            usleep(pause)
+            pause = min(pause * 2, 5_000)
+        }
+        self.file = file
+    }
+
+    deinit { try? file.close() }
+
+    /// The process that holds the lock, as /proc/locks has it.
+    private static func holder(of file: FileDescriptor) -> String {
+        var status = stat()
+        guard unsafe fstat(file.rawValue, &status) == 0,
+            let locks = try? Directory.open("/proc", creating: false)?
+                .read("locks", atMost: 1 << 20)
+        else { return "another process" }
+        for line in locks.split(separator: "\n") {
+            let fields = line.split(separator: " ")
+            guard fields.count >= 6, fields[1] == "FLOCK", fields[3] == "WRITE",
+                fields[5].split(separator: ":").last.map({ String($0) }) == "\(status.st_ino)"
+            else { continue }
+            let name = try? Directory.open("/proc/\(fields[4])", creating: false)?
+                .read("comm")?.split(separator: "\n").first
+            return "process \(fields[4])" + ((name ?? nil).map { " (\($0))" } ?? "")
+        }
+        return "another process"
+    }
+}

@@ -1,0 +1,189 @@
+internal import CLinux
+internal import CMnl
+internal import Glibc
+public import SystemPackage
+
+/// A message of a reply: its type, and what follows the netlink header.
+public struct Reply: Sendable {
+    /// The type: RTM_NEWLINK, …
+    public let type: UInt16
+    /// The fixed part and the attributes.
+    public let payload: ArraySlice<UInt8>
+
+    /// The attributes after a fixed part of a type.
+    public func attributes<Header>(after header: Header.Type) -> Attributes {
+        Attributes(payload.dropFirst((MemoryLayout<Header>.size + 3) & ~3))
+    }
+}
+
+/// A netlink socket in one network namespace, by libmnl.
+@safe public struct NetlinkSocket: ~Copyable {
+    private let socket: OpaquePointer
+    private var sequence: UInt32 = 0
+    private var buffer: [UInt8]
+
+    /// How often a dump that the kernel found inconsistent is asked for again.
+    private static let dumpAttempts = 10
+
+    /// Opens a socket of a protocol (NETLINK_ROUTE, …) in the thread's network namespace.
+    ///
+    /// The kernel is told to check requests strictly, to explain errors, and not to echo requests
+    /// in acknowledgements.
+    public init(protocol number: some BinaryInteger) throws(KernelError) {
+        unsafe socket = try Self.open(protocol: Int32(number))
+        buffer = [UInt8](repeating: 0, count: 64 << 10)
+    }
+
+    deinit { unsafe _ = mnl_socket_close(socket) }
+
+    private static func open(protocol number: Int32) throws(KernelError) -> OpaquePointer {
+        let flags = Int32(SOCK_CLOEXEC.rawValue)
+        guard let socket = unsafe mnl_socket_open2(number, flags) else {
+            throw KernelError(lastOf: "open netlink socket")
+        }
+        var done = unsafe mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) == 0
+        for option in [NETLINK_EXT_ACK, NETLINK_CAP_ACK, NETLINK_GET_STRICT_CHK] where done {
+            var on: Int32 = 1
+            done = unsafe mnl_socket_setsockopt(socket, Int32(option), &on, 4) == 0
+        }
+        guard done else {
+            let error = KernelError(lastOf: "set up netlink socket")
+            unsafe _ = mnl_socket_close(socket)
+            throw error
+        }
+        return unsafe socket
+    }
+
+    /// The socket's descriptor, for poll(2).
+    public var descriptor: FileDescriptor {
+        FileDescriptor(rawValue: unsafe mnl_socket_get_fd(socket))
+    }
+
+    /// Joins a multicast group of notifications: RTNLGRP_LINK, …
+    public func join(group: some BinaryInteger) throws(KernelError) {
+        var number = Int32(group)
+        let result = unsafe mnl_socket_setsockopt(
+            socket, Int32(NETLINK_ADD_MEMBERSHIP), &number, 4)
+        guard result == 0 else { throw KernelError(lastOf: "join netlink group \(number)") }
+    }
+
+    /// Throws away what has been received so far, without waiting.
+    public mutating func discardReceived() {
+        let fd = descriptor.rawValue
+        while unsafe recv(fd, &buffer, buffer.count, Int32(MSG_DONTWAIT)) > 0 {}
+    }
+
+    /// Sends one message and returns its replies.
+    @discardableResult
+    public mutating func request(_ message: Message) throws(KernelError) -> [Reply] {
+        guard let result = try exchange([message]).first else { return [] }
+        return try result.get()
+    }
+
+    /// Sends messages in one system call and returns each one's replies or error.
+    ///
+    /// The kernel goes on after a message that fails. Dumps are sent alone, and again if the
+    /// kernel says that what they list changed meanwhile.
+    ///
+    /// - Throws: What prevents sending and receiving as such.
+    public mutating func exchange(
+        _ messages: [Message]
+    ) throws(KernelError) -> [Result<[Reply], KernelError>] {
+        guard let first = messages.first else { return [] }
+        guard first.isDump else { return try exchangeOnce(messages).results }
+        for _ in 1..<Self.dumpAttempts {
+            let attempt = try exchangeOnce(messages)
+            if !attempt.interrupted { return attempt.results }
+        }
+        return try exchangeOnce(messages).results
+    }
+
+    private mutating func exchangeOnce(
+        _ messages: [Message]
+    ) throws(KernelError) -> (results: [Result<[Reply], KernelError>], interrupted: Bool) {
+        let base = sequence &+ 1
+        sequence = sequence &+ UInt32(messages.count)
+        var bytes: [UInt8] = []
+        for (index, message) in messages.enumerated() {
+            bytes += message.encoded(sequence: base &+ UInt32(index))
+        }
+        try send(bytes, for: messages[0].operation)
+        var pending = Pending(messages, base: base)
+        while pending.count > 0 {
+            try pending.take(receive(for: messages[0].operation))
+        }
+        return (pending.results, pending.interrupted)
+    }
+
+    private func send(_ bytes: [UInt8], for operation: String) throws(KernelError) {
+        while unsafe mnl_socket_sendto(socket, bytes, bytes.count) < 0 {
+            guard Errno.current == .interrupted else { throw KernelError(lastOf: operation) }
+        }
+    }
+
+    private mutating func receive(for operation: String) throws(KernelError) -> ArraySlice<UInt8> {
+        while true {
+            let count = unsafe mnl_socket_recvfrom(socket, &buffer, buffer.count)
+            if count >= 0 { return buffer[..<count] }
+            guard Errno.current == .interrupted else { throw KernelError(lastOf: operation) }
+        }
+    }
+}
+
+/// The answers still outstanding for messages that were sent.
+struct Pending {
+    private let messages: [Message]
+    private let base: UInt32
+    private var replies: [[Reply]]
+    private var ends: [Result<Void, KernelError>?]
+    private(set) var count: Int
+    private(set) var interrupted = false
+
+    init(_ messages: [Message], base: UInt32) {
+        self.messages = messages
+        self.base = base
+        replies = Array(repeating: [], count: messages.count)
+        ends = Array(repeating: nil, count: messages.count)
+        count = messages.count
+    }
+
+    /// What became of each message.
+    var results: [Result<[Reply], KernelError>] {
+        zip(ends, replies).map { end, replies in (end ?? .success(())).map { replies } }
+    }
+
+    /// Sorts received messages to the requests they answer; answers to others are passed over.
+    mutating func take(_ received: ArraySlice<UInt8>) {
+        var rest = received
+        while let length: UInt32 = rest.load(at: 0), let type: UInt16 = rest.load(at: 4),
+            let flags: UInt16 = rest.load(at: 6), let sequence: UInt32 = rest.load(at: 8),
+            (16...rest.count).contains(Int(length))
+        {
+            let payload = rest.dropFirst(16).prefix(Int(length) - 16)
+            rest = rest.dropFirst((Int(length) + 3) & ~3)
+            let index = Int(sequence &- base)
+            guard messages.indices.contains(index), ends[index] == nil else { continue }
+            if flags & UInt16(NLM_F_DUMP_INTR) != 0 { interrupted = true }
+            switch Int32(type) {
+            case NLMSG_ERROR: end(index, with: payload, flags: flags)
+            case NLMSG_DONE: end(index, with: payload, flags: flags)
+            default: replies[index].append(Reply(type: type, payload: payload))
+            }
+        }
+    }
+
+    private mutating func end(_ index: Int, with payload: ArraySlice<UInt8>, flags: UInt16) {
+        count -= 1
+        let code: Int32 = payload.load(at: 0) ?? 0
+        guard code != 0 else {
+            ends[index] = .success(())
+            return
+        }
+        // With NETLINK_CAP_ACK only the header of the request comes back, then the attributes.
+        let explained = flags & UInt16(NLM_F_ACK_TLVS) != 0
+        let detail = explained ? Attributes(payload.dropFirst(20))[NLMSGERR_ATTR_MSG.rawValue] : nil
+        ends[index] = .failure(
+            KernelError(
+                messages[index].operation, Errno(rawValue: -code), detail: detail?.text))
+    }
+}

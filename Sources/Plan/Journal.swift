@@ -1,0 +1,142 @@
+/// What an ADD has done so far, and how to undo it.
+///
+/// A change is journalled before it is made, because it can stop half-way, and its undo writes
+/// back what was read; a creation is journalled after it, because it is atomic, and its undo
+/// erases. Shared objects are undone only when no other ADD runs and nobody uses them.
+public struct Journal<Target: System> {
+    private enum Entry {
+        case own(String, () throws(Target.Failure) -> Void)
+        case shared(any Resource<Target>)
+    }
+
+    private let system: Target
+    private var entries: [Entry] = []
+
+    /// An empty journal of changes to `system`.
+    public init(_ system: Target) { self.system = system }
+
+    /// Notes something done that is not an object of a plan, such as a lease taken.
+    public mutating func note(
+        _ what: String, undo: @escaping () throws(Target.Failure) -> Void
+    ) {
+        entries.append(.own(what, undo))
+    }
+
+    /// Brings the system to the plan's state, journalling every step.
+    ///
+    /// The steps up to the one that failed stay applied: call `rollBack()`.
+    public mutating func apply(_ plan: Plan<Target>) throws(StepError<Target.Failure>) {
+        var queue: [any Resource<Target>] = []
+        var requests: [Target.Request] = []
+        for step in plan.steps {
+            let request = try step.failing { () throws(Target.Failure) in
+                try step.creation(system)
+            }
+            if let request {
+                queue.append(step)
+                requests.append(request)
+            } else {
+                try perform(&queue, &requests)
+                try apply(step)
+            }
+        }
+        try perform(&queue, &requests)
+    }
+
+    /// Undoes everything, newest first.
+    ///
+    /// - Returns: What could not be undone, and why.
+    public mutating func rollBack() -> [StepError<Target.Failure>] {
+        var leftBehind: [StepError<Target.Failure>] = []
+        let attempt = { (step: String, undo: () throws(Target.Failure) -> Void) in
+            do throws(Target.Failure) {
+                try undo()
+            } catch {
+                leftBehind.append(StepError(step: step, cause: error))
+            }
+        }
+        var shared: [any Resource<Target>] = []
+        for entry in entries.reversed() {
+            switch entry {
+            case .own(let step, let undo): attempt(step, undo)
+            case .shared(let step): shared.append(step)
+            }
+        }
+        entries = []
+        guard !shared.isEmpty else { return leftBehind }
+        _ = system.alone {
+            for step in shared {
+                attempt(step.description) { () throws(Target.Failure) in
+                    if try step.isUnused(system) { try step.erase(system) }
+                }
+            }
+        }
+        return leftBehind
+    }
+
+    private mutating func perform(
+        _ queue: inout [any Resource<Target>], _ requests: inout [Target.Request]
+    ) throws(StepError<Target.Failure>) {
+        guard !queue.isEmpty else { return }
+        var failure: StepError<Target.Failure>?
+        for (step, outcome) in zip(queue, system.perform(requests)) {
+            switch outcome {
+            case .done: journalCreation(of: step)
+            case .exists where failure == nil:
+                do throws(StepError<Target.Failure>) {
+                    try apply(step)
+                } catch {
+                    failure = error
+                }
+            case .exists: break
+            case .failed(let cause):
+                failure = failure ?? StepError(step: step.description, cause: cause)
+            }
+        }
+        queue = []
+        requests = []
+        if let failure { throw failure }
+    }
+
+    private mutating func apply<Step: Resource<Target>>(
+        _ step: Step
+    ) throws(StepError<Target.Failure>) {
+        let system = system
+        let found = try step.failing { () throws(Target.Failure) in try step.read(system) }
+        if let found {
+            guard !step.differences(from: found).isEmpty else { return }
+            if step.sharing == .owned {
+                entries.append(
+                    .own(
+                        step.description,
+                        { () throws(Target.Failure) in try found.write(system, over: step) }))
+            }
+        }
+        try step.failing { () throws(Target.Failure) in try step.write(system, over: found) }
+        if found == nil { journalCreation(of: step) }
+    }
+
+    private mutating func journalCreation(of step: some Resource<Target>) {
+        let system = system
+        switch step.sharing {
+        case .owned:
+            entries.append(
+                .own(step.description, { () throws(Target.Failure) in try step.erase(system) }))
+        case .shared: entries.append(.shared(step))
+        case .part: break
+        }
+    }
+}
+
+extension Resource {
+    /// Runs `body`, naming this object in its error.
+    fileprivate func failing<Result>(
+        _ body: () throws(Target.Failure) -> Result
+    ) throws(StepError<Target.Failure>) -> Result {
+        do throws(Target.Failure) {
+            return try body()
+        } catch {
+            throw StepError(step: description, cause: error)
+        }
+    }
+}

@@ -1,0 +1,101 @@
+/// A field that the system holds differently from what was asked for.
+public struct Difference: Sendable, Equatable, CustomStringConvertible {
+    /// The object and the field: `link eth0: mtu`.
+    public let what: String
+    /// The value asked for.
+    public let wanted: String
+    /// The value found.
+    public let found: String
+
+    /// A difference of one field.
+    public init(_ what: String, wanted: String, found: String) {
+        self.what = what
+        self.wanted = wanted
+        self.found = found
+    }
+
+    /// A difference of one field, or nil where nothing particular is wanted or both agree.
+    public init?<Value: Equatable>(_ what: String, wanted: Value?, found: Value?) {
+        guard let wanted, wanted != found else { return nil }
+        self.init(what, wanted: "\(wanted)", found: found.map { "\($0)" } ?? "none")
+    }
+
+    /// The difference as a sentence.
+    public var description: String { "\(what): wanted \(wanted), found \(found)" }
+}
+
+/// Who else has a claim on an object.
+public enum Sharing: Sendable {
+    /// This attachment alone: removed by its DEL and by the roll-back of its ADD.
+    case owned
+    /// Other attachments too: DEL leaves it, roll-back takes it away only when nobody else uses it.
+    case shared
+    /// Part of an owned object, and gone with it: neither DEL nor roll-back need name it.
+    case part
+}
+
+/// How one request ended.
+public enum Outcome<Failure: Error> {
+    /// The object is as the request says.
+    case done
+    /// There already was an object of that identity; nothing was changed.
+    case exists
+    /// Nothing was changed, for this cause.
+    case failed(Failure)
+}
+
+/// What a plan is applied to: a kernel, or a test's model of one.
+public protocol System: AnyObject {
+    /// A message that creates one object.
+    associatedtype Request
+    /// The error every operation on the system throws.
+    associatedtype Failure: Error
+
+    /// Performs the requests in order, in as few system calls as it can: an outcome for each.
+    ///
+    /// A request that fails does not stop those after it.
+    func perform(_ requests: [Request]) -> [Outcome<Failure>]
+
+    /// Runs `body` if nobody else is in the middle of an ADD, so that shared objects that nobody
+    /// uses can be taken away; returns whether it ran.
+    func alone(_ body: () -> Void) -> Bool
+}
+
+/// One object of the system, described by the state it should be in.
+///
+/// The same value is written by ADD, compared by CHECK and erased by DEL. A field that is nil
+/// means "as it comes".
+public protocol Resource<Target>: Sendable, CustomStringConvertible {
+    /// The system the object lives in.
+    associatedtype Target: System
+
+    /// Whether this attachment alone owns the object.
+    var sharing: Sharing { get }
+
+    /// The message that creates the object where it does not exist, so that neighbours in a plan
+    /// travel in one system call; nil if it takes a look first, or more than a message.
+    func creation(_ system: Target) throws(Target.Failure) -> Target.Request?
+
+    /// The object with this identity as the system has it now, or nil if there is none.
+    func read(_ system: Target) throws(Target.Failure) -> Self?
+
+    /// Brings the object from `found` to this state.
+    func write(_ system: Target, over found: Self?) throws(Target.Failure)
+
+    /// Erases the object by its identity; succeeds if it is already gone.
+    func erase(_ system: Target) throws(Target.Failure)
+
+    /// Whether a shared object could be erased now without taking it from somebody.
+    func isUnused(_ system: Target) throws(Target.Failure) -> Bool
+
+    /// The fields in which `found` misses this state.
+    func differences(from found: Self) -> [Difference]
+}
+
+extension Resource {
+    /// Most resources take a look first.
+    public func creation(_ system: Target) throws(Target.Failure) -> Target.Request? { nil }
+
+    /// Shared objects stay unless they can tell that nobody uses them.
+    public func isUnused(_ system: Target) throws(Target.Failure) -> Bool { false }
+}

@@ -1,0 +1,65 @@
+public import Addressing
+public import CNI
+internal import Rtnetlink
+
+/// A container's interface on a network: what a plugin's plan is made from.
+public struct Attachment: Sendable {
+    /// Whose everything is.
+    public let owner: Owner
+    /// The path of the container's namespace.
+    public let netns: String
+    /// The hardware address of the container's interface; nil where it does not matter.
+    public var mac: MACAddress?
+    /// The hardware address of the host's end; nil where it does not matter.
+    public var hostMAC: MACAddress?
+    /// The addresses, routes and name servers: IPAM's answer, then the plugin's.
+    public var result: AddResult
+
+    /// The interface in the container.
+    public var interface: String { owner.interface }
+    /// The host's end of its veth pair.
+    public var hostEnd: String { owner.hostEnd }
+
+    /// The attachment that a call is about, its addresses not known yet.
+    public init(_ call: Call) {
+        owner = call.owner
+        netns = call.invocation.netns
+        result = AddResult()
+    }
+
+    /// The attachment as an earlier ADD's result describes it, for CHECK.
+    ///
+    /// - Throws: Code 7 if the result is of another namespace or lacks the interface.
+    init(_ call: Call, previous: AddResult) throws(CNIError) {
+        self.init(call)
+        result = previous
+        let named = { (name: String) in previous.interfaces.first { $0.name == name } }
+        guard let own = named(interface) else {
+            throw CNIError(
+                .invalidConfiguration, "prevResult.interfaces: interface \(interface) is missing")
+        }
+        guard own.sandbox == netns else {
+            throw CNIError(
+                .invalidConfiguration,
+                "Sandbox in prevResult \(own.sandbox) doesn't match configured netns: \(netns)")
+        }
+        mac = MACAddress(own.mac)
+        hostMAC = named(hostEnd).flatMap { MACAddress($0.mac) }
+    }
+
+    /// The addresses of the container's interface.
+    public var addresses: [AddResult.Address] {
+        result.addresses.filter { address in
+            guard let index = address.interface, result.interfaces.indices.contains(index) else {
+                return true
+            }
+            return result.interfaces[index].name == interface
+        }
+    }
+
+    /// The next hop of a route: its own, or the first gateway of its family.
+    public func gateway(for route: RouteEntry) -> IPAddress? {
+        route.gateway
+            ?? addresses.first { $0.gateway?.family == route.destination.family }?.gateway
+    }
+}

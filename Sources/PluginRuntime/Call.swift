@@ -1,0 +1,96 @@
+public import CNI
+public import Netlink
+public import Rtnetlink
+internal import SystemPackage
+
+/// One call of a plugin: what the runtime asked, the configuration, and the plugins of this
+/// program, one of which may serve as IPAM.
+public struct Call: Sendable {
+    /// The environment and the input.
+    public let invocation: Invocation
+    /// The configuration.
+    public let configuration: NetworkConfiguration
+    let siblings: [any Plugin.Type]
+
+    /// A call.
+    public init(
+        _ invocation: Invocation, _ configuration: NetworkConfiguration,
+        siblings: [any Plugin.Type] = []
+    ) {
+        self.invocation = invocation
+        self.configuration = configuration
+        self.siblings = siblings
+    }
+
+    /// Whose the attachment is.
+    public var owner: Owner {
+        Owner(
+            network: configuration.name, containerID: invocation.containerID,
+            interface: invocation.interface)
+    }
+
+    /// The pairs of CNI_ARGS.
+    public func arguments() throws(CNIError) -> CNIArguments {
+        try CNIArguments(invocation.arguments)
+    }
+
+    /// The result of the plugins before, without which a verb makes no sense.
+    public func previousResult() throws(CNIError) -> AddResult {
+        guard let previous = configuration.previous else {
+            throw CNIError(.invalidConfiguration, "Required prevResult missing")
+        }
+        return previous
+    }
+
+    /// Opens the kernel with the container's namespace, which must be there and not the host's.
+    public func kernel() throws(CNIError) -> Kernel {
+        let path = invocation.netns
+        let namespace: NetworkNamespace
+        do throws(KernelError) {
+            namespace = try NetworkNamespace(path: path)
+        } catch {
+            throw CNIError(
+                .environment, "CNI_NETNS: failed to open netns \"\(path)\": \(error)")
+        }
+        return try open(namespace)
+    }
+
+    /// Opens the kernel for DEL: with the container's namespace if it is still there.
+    public func kernelForRemoval() throws(CNIError) -> Kernel {
+        guard let namespace = try? NetworkNamespace(path: invocation.netns) else {
+            return try open(nil)
+        }
+        return try open(namespace)
+    }
+
+    /// Opens the kernel of the host alone.
+    public func hostKernel() throws(CNIError) -> Kernel { try open(nil) }
+
+    private func open(_ namespace: consuming NetworkNamespace?) throws(CNIError) -> Kernel {
+        do throws(KernelError) {
+            let host = try NetworkNamespace.current()
+            var isHost = false
+            switch namespace {
+            case .some(let container): isHost = container.isSame(as: host)
+            case nil: break
+            }
+            if isHost, !invocation.allowsHostNamespace {
+                throw KernelError("", .invalidArgument)
+            }
+            return try Kernel(container: namespace)
+        } catch {
+            guard error.operation.isEmpty else { throw CNIError(error) }
+            throw CNIError(
+                .invalidNamespace,
+                "plugin's netns and netns from CNI_NETNS should not be the same")
+        }
+    }
+}
+
+extension CNIError {
+    /// A kernel's error, with the code that tells a runtime what to do about it.
+    public init(_ error: KernelError) {
+        let passing: [Errno] = [.resourceTemporarilyUnavailable, .resourceBusy, .noBufferSpace]
+        self.init(passing.contains(error.errno) ? .tryAgainLater : .internalError, "\(error)")
+    }
+}

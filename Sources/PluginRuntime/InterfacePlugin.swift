@@ -1,0 +1,209 @@
+internal import Addressing
+public import CNI
+public import Netlink
+public import Plan
+public import Rtnetlink
+
+/// A plugin that makes the container's interface.
+///
+/// It says what there should be, once; the verbs are made from that here.
+public protocol InterfacePlugin: Plugin {
+    /// What its configuration says.
+    associatedtype Options: Sendable
+
+    /// Reads the configuration.
+    static func options(_ call: Call) throws(CNIError) -> Options
+
+    /// The interface itself and what it hangs on. Depends on no address.
+    static func interfaces(_ attachment: Attachment, _ options: Options) -> Plan<Kernel>
+
+    /// Completes IPAM's answer: gateways, default routes.
+    static func complete(_ attachment: inout Attachment, _ options: Options) throws(CNIError)
+
+    /// The addresses and routes, in the container and on the host.
+    static func network(_ attachment: Attachment, _ options: Options) -> Plan<Kernel>
+
+    /// Waits until the interface works and lists the result's interfaces.
+    static func finish(
+        _ attachment: inout Attachment, _ options: Options, _ kernel: Kernel
+    ) throws(CNIError)
+}
+
+extension InterfacePlugin {
+    /// ADD: the interface, the lease, the addresses; or nothing at all.
+    public static func add(_ call: Call) throws(CNIError) -> AddResult {
+        let options = try options(call)
+        let delegate = try Delegate(ipamOf: call)
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        var journal = Journal(kernel)
+        var attachment = Attachment(call)
+        attachment.mac = .random()
+        attachment.hostMAC = .random()
+        var hasLease = false
+        do throws(CNIError) {
+            try wrapping { () throws(KernelError) in try kernel.lockShared() }
+            // A program may look for the interface; our own IPAM does not, and is asked first
+            // because nothing then needs undoing when it refuses.
+            if let delegate, delegate.wantsInterface {
+                try apply(interfaces(attachment, options), to: &journal)
+                try wrapping { () throws(KernelError) in try kernel.returnHome() }
+                hasLease = true
+                attachment.result = try delegate.add()
+            } else {
+                if let delegate {
+                    hasLease = true
+                    attachment.result = try delegate.add()
+                }
+                try apply(interfaces(attachment, options), to: &journal)
+            }
+            if delegate != nil, attachment.result.addresses.isEmpty {
+                throw CNIError(
+                    .internalError, "IPAM plugin returned missing IP config")
+            }
+            try complete(&attachment, options)
+            try apply(network(attachment, options), to: &journal)
+            try finish(&attachment, options, kernel)
+            // A version that cannot express the result is found out while all can be undone.
+            _ = try attachment.result.json(for: call.configuration.version)
+            return attachment.result
+        } catch {
+            try? kernel.returnHome()
+            var leftBehind = journal.rollBack().map { "\($0)" }
+            try? kernel.returnHome()
+            if hasLease, let delegate {
+                do throws(CNIError) {
+                    try delegate.del()
+                } catch {
+                    leftBehind.append("release the address: \(error)")
+                }
+            }
+            guard !leftBehind.isEmpty else { throw error }
+            throw CNIError(
+                code: error.code, error.message,
+                details: "left behind: " + leftBehind.joined(separator: "; "))
+        }
+    }
+
+    /// CHECK: every difference between the plan and the kernel.
+    public static func check(_ call: Call) throws(CNIError) {
+        let options = try options(call)
+        try Delegate(ipamOf: call)?.check()
+        let attachment = try Attachment(call, previous: call.previousResult())
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        let plan = interfaces(attachment, options) + network(attachment, options)
+        let differences = try wrapping { () throws(KernelError) in
+            try plan.differences(in: kernel)
+        }
+        guard differences.isEmpty else {
+            throw CNIError(
+                .internalError, differences.map { "\($0)" }.joined(separator: "; "))
+        }
+    }
+
+    /// DEL: everything of the owner that is left, then its lease.
+    public static func del(_ call: Call) throws(CNIError) {
+        let options = try options(call)
+        let kernel = try call.kernelForRemoval()
+        defer { try? kernel.returnHome() }
+        var failures = interfaces(Attachment(call), options).remove(from: kernel)
+            .map { CNIError($0.cause) }
+        do throws(KernelError) {
+            try kernel.removeForeignPeer(of: call.owner)
+        } catch {
+            failures.append(CNIError(error))
+        }
+        try? kernel.returnHome()
+        do throws(CNIError) {
+            try Delegate(ipamOf: call)?.del()
+        } catch {
+            failures.append(error)
+        }
+        try report(failures)
+    }
+
+    /// GC: the host's ends that belong to no valid attachment, in one go, then the leases.
+    public static func gc(_ call: Call) throws(CNIError) {
+        guard let valid = call.configuration.validAttachments.map({ Set($0) }) else {
+            throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
+        }
+        var failures: [CNIError] = []
+        do throws(CNIError) {
+            let kernel = try call.hostKernel()
+            try wrapping { () throws(KernelError) in
+                let stale = try kernel.links(kind: "veth", in: .host).filter { link in
+                    guard let owner = link.alias.flatMap({ Owner(tag: $0) }) else { return false }
+                    return owner.network == call.configuration.name
+                        && !valid.contains(owner.attachment)
+                }
+                try kernel.removeLinks(stale.map(\.index), in: .host)
+            }
+        } catch {
+            failures.append(error)
+        }
+        do throws(CNIError) {
+            try Delegate(ipamOf: call)?.gc()
+        } catch {
+            failures.append(error)
+        }
+        try report(failures)
+    }
+
+    /// STATUS: whether there is an address to give.
+    public static func status(_ call: Call) throws(CNIError) {
+        _ = try options(call)
+        do throws(CNIError) {
+            try Delegate(ipamOf: call)?.status()
+        } catch {
+            guard error.code < CNIError.Code.notAvailable.rawValue || error.code > 99 else {
+                throw error
+            }
+            throw CNIError(.notAvailable, error.message, details: error.details)
+        }
+    }
+
+    private static func apply(
+        _ plan: Plan<Kernel>, to journal: inout Journal<Kernel>
+    ) throws(CNIError) {
+        do throws(StepError<KernelError>) {
+            try journal.apply(plan)
+        } catch {
+            throw CNIError(error.cause)
+        }
+    }
+
+    private static func report(_ failures: [CNIError]) throws(CNIError) {
+        guard let first = failures.first else { return }
+        throw CNIError(
+            code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
+    }
+}
+
+/// Runs something of the kernel and turns its error into the specification's.
+public func wrapping<Result>(
+    _ body: () throws(KernelError) -> Result
+) throws(CNIError) -> Result {
+    do throws(KernelError) {
+        return try body()
+    } catch {
+        throw CNIError(error)
+    }
+}
+
+extension Kernel {
+    /// Removes the container's interface if it is a veth whose host end nobody has tagged: one
+    /// that another implementation made, whose host end has a name of its own.
+    func removeForeignPeer(of owner: Owner) throws(KernelError) {
+        guard hasContainer, let link = try link(owner.interface, in: .container),
+            link.kind == "veth"
+        else { return }
+        if let index = link.peer, let peer = try self.link(index: index, in: .host),
+            peer.kind == "veth", peer.peer == link.index,
+            let tag = peer.alias, let other = Owner(tag: tag), other != owner
+        {
+            return
+        }
+        try removeLinks([link.index], in: .container)
+    }
+}

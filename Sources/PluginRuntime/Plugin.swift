@@ -1,0 +1,120 @@
+public import CNI
+
+/// A plugin: a name under which this program is run, and what it does for each verb.
+public protocol Plugin: Sendable {
+    /// The name runtimes know it by, which is the name of its link to this program.
+    static var name: String { get }
+    /// The versions of the specification it speaks, oldest first.
+    static var versions: [SpecVersion] { get }
+    /// The configuration keys it takes.
+    static var keys: [KeyDescription] { get }
+
+    /// Attaches a container, wholly or not at all.
+    static func add(_ call: Call) throws(CNIError) -> AddResult
+    /// Compares an attachment with what it should be.
+    static func check(_ call: Call) throws(CNIError)
+    /// Detaches a container, whatever is left of it.
+    static func del(_ call: Call) throws(CNIError)
+    /// Removes what belongs to no valid attachment of the network.
+    static func gc(_ call: Call) throws(CNIError)
+    /// Throws code 50 if ADD could not be served now.
+    static func status(_ call: Call) throws(CNIError)
+}
+
+extension Plugin {
+    /// All versions.
+    public static var versions: [SpecVersion] { SpecVersion.all }
+}
+
+/// Runs plugins for a runtime.
+public enum Program {
+    /// This program's version, as the about text shows it.
+    public static let version = "0.1.0"
+
+    /// What is printed, where, and how the process ends.
+    public struct Output: Sendable, Equatable {
+        /// The text for standard output.
+        public var standardOutput = ""
+        /// The text for standard error.
+        public var standardError = ""
+        /// The exit status.
+        public var status: Int32 = 0
+    }
+
+    /// Serves one call of a plugin.
+    ///
+    /// - Parameters:
+    ///   - plugin: The plugin the program was started as.
+    ///   - siblings: The plugins of this program, any of which may serve as IPAM.
+    ///   - environment: Looks an environment variable up.
+    ///   - input: Reads standard input.
+    public static func serve(
+        _ plugin: any Plugin.Type, siblings: [any Plugin.Type],
+        environment: (String) -> String?, input: () throws(CNIError) -> [UInt8]
+    ) -> Output {
+        let supported = plugin.versions.map { "\($0)" }
+        if (environment("CNI_COMMAND") ?? "").isEmpty {
+            return Output(
+                standardError: "CNI \(plugin.name) plugin v\(version)\n"
+                    + "CNI protocol versions supported: "
+                    + supported.joined(separator: ", ") + "\n")
+        }
+        do throws(CNIError) {
+            let call = try Invocation(environment: environment, input: input)
+            guard call.verb != .version else {
+                return Output(standardOutput: versionText(supported))
+            }
+            let configuration = try NetworkConfiguration(parsing: call.input)
+            try requireVersion(configuration.version, for: call.verb, of: plugin)
+            let text = try run(plugin, Call(call, configuration, siblings: siblings))
+            return Output(standardOutput: text)
+        } catch {
+            return Output(standardOutput: error.json.text(indented: true), status: 1)
+        }
+    }
+
+    /// Runs a plugin's verb and returns what it prints.
+    private static func run(
+        _ plugin: any Plugin.Type, _ call: Call
+    ) throws(CNIError) -> String {
+        switch call.invocation.verb {
+        case .add:
+            let result = try plugin.add(call)
+            return try result.json(for: call.configuration.version).text(indented: true)
+        case .check: try plugin.check(call)
+        case .del: try plugin.del(call)
+        case .gc: try plugin.gc(call)
+        case .status: try plugin.status(call)
+        case .version: break
+        }
+        return ""
+    }
+
+    /// VERSION's answer, written as text: it is asked often and needs no JSON library.
+    private static func versionText(_ supported: [String]) -> String {
+        let list = supported.map { "\"\($0)\"" }.joined(separator: ",")
+        return "{\"cniVersion\":\"\(SpecVersion.v1_1_0)\",\"supportedVersions\":[\(list)]}\n"
+    }
+
+    private static func requireVersion(
+        _ version: SpecVersion, for verb: Verb, of plugin: any Plugin.Type
+    ) throws(CNIError) {
+        let since: [Verb: SpecVersion] = [.check: .v0_4_0, .gc: .v1_1_0, .status: .v1_1_0]
+        if let least = since[verb] {
+            guard version >= least else {
+                throw CNIError(
+                    .incompatibleVersion, "config version does not allow \(verb.rawValue)")
+            }
+            guard plugin.versions.contains(where: { $0 >= version }) else {
+                throw CNIError(
+                    .incompatibleVersion, "plugin version does not allow \(verb.rawValue)")
+            }
+        }
+        guard plugin.versions.contains(version) else {
+            let list = plugin.versions.map { "\"\($0)\"" }.joined(separator: " ")
+            throw CNIError(
+                .incompatibleVersion, "incompatible CNI versions",
+                details: "config is \"\(version)\", plugin supports [\(list)]")
+        }
+    }
+}

@@ -1,0 +1,228 @@
+import Addressing
+public import CNI
+import Netlink
+public import Plan
+public import PluginRuntime
+public import Rtnetlink
+import SystemPackage
+
+/// Joins the container to a Linux bridge on the host.
+public enum Bridge: InterfacePlugin {
+    /// The plugin's name.
+    public static let name = "bridge"
+
+    /// The configuration keys.
+    public static var keys: [KeyDescription] { Keys.describe(Options.init) }
+
+    /// Reads the configuration and CNI_ARGS.
+    public static func options(_ call: Call) throws(CNIError) -> Options { try Options(call) }
+
+    /// The bridge, which the host's containers share, and the pair of links that joins it.
+    public static func interfaces(_ attachment: Attachment, _ options: Options) -> Plan<Kernel> {
+        var bridge = Link(
+            options.bridge, .bridge(filtersVLANs: options.filtersVLANs), in: .host, .shared)
+        bridge.mtu = options.mtu
+        bridge.promiscuous = options.promiscuous ? true : nil
+        // With an address of its own, the bridge does not take its ports'.
+        bridge.mac = attachment.bridgeMAC(options.bridge)
+
+        let containerEnd = Link.Peer(
+            attachment.interface, in: .container, mac: options.mac ?? attachment.mac)
+        var hostEnd = Link(attachment.hostEnd, .veth(peer: containerEnd), in: .host, .owned)
+        hostEnd.alias = attachment.owner.tag
+        hostEnd.master = options.bridge
+        hostEnd.mac = attachment.hostMAC
+        hostEnd.mtu = options.mtu
+        hostEnd.hairpin = options.hairpin
+        hostEnd.isIsolated = options.isIsolated
+
+        return Plan {
+            bridge
+            Sysctl.ignoringRouterAdvertisements(options.bridge, .shared)
+            LinkUp(options.bridge, in: .host, .shared)
+            hostEnd
+            if let vlans = options.vlans(of: attachment.hostEnd, .part) { vlans }
+            Sysctl.ignoringRouterAdvertisements(attachment.hostEnd, .part)
+            LinkUp(attachment.hostEnd, in: .host)
+        }
+    }
+
+    /// Fills in the gateways, and the default routes if the bridge is to be the default gateway.
+    public static func complete(
+        _ attachment: inout Attachment, _ options: Options
+    ) throws(CNIError) {
+        var result = attachment.result
+        for index in result.addresses.indices {
+            result.addresses[index].interface = 2
+            let prefix = result.addresses[index].address
+            if options.isGateway, result.addresses[index].gateway == nil {
+                result.addresses[index].gateway = prefix.first.advanced(by: 1)
+            }
+            let everything = IPPrefix(everythingIn: prefix.family)
+            let hasDefault = result.routes.contains {
+                $0.destination == everything && $0.gateway != nil
+            }
+            if options.isDefaultGateway, !hasDefault {
+                result.routes.append(
+                    RouteEntry(everything, gateway: result.addresses[index].gateway))
+            }
+        }
+        if let dns = options.dns, !dns.isEmpty { result.dns = dns }
+        attachment.result = result
+    }
+
+    /// The container's addresses and routes, and the gateway's on the host.
+    public static func network(_ attachment: Attachment, _ options: Options) -> Plan<Kernel> {
+        let interface = attachment.interface
+        let addresses = attachment.addresses
+        let hasV6 = addresses.contains { $0.address.family == .v6 }
+        return Plan {
+            options.gateways(for: addresses)
+            if !options.leavesInterfaceDown {
+                Sysctl("net/ipv4/conf/\(interface)/arp_notify", "1", in: .container)
+                Sysctl.forIPv6(
+                    of: interface, detectsDuplicates: options.detectsDuplicates, hasAddress: hasV6)
+                LinkUp(interface, in: .container)
+                for address in addresses {
+                    Address(
+                        address.address, on: interface, in: .container,
+                        detectsDuplicates: options.detectsDuplicates)
+                }
+                for route in attachment.result.routes {
+                    Route(route, by: attachment.gateway(for: route), on: interface)
+                }
+            }
+            if options.isGateway {
+                for path in forwarding(addresses) { Sysctl(path, "1", in: .host, .shared) }
+            }
+        }
+    }
+
+    /// Waits until the bridge forwards to the container, announces the container's addresses to
+    /// the network, and lists the interfaces: bridge, host's end, container's end.
+    public static func finish(
+        _ attachment: inout Attachment, _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) {
+        let (hostEnd, interface) = (attachment.hostEnd, attachment.interface)
+        let links: [LinkState?] = try wrapping { () throws(KernelError) in
+            if !options.leavesInterfaceDown {
+                try kernel.waitForPort(hostEnd)
+                if let link = try kernel.link(interface, in: .container) {
+                    if options.detectsDuplicates { try kernel.waitForAddresses(of: link) }
+                    if !attachment.addresses.isEmpty {
+                        try kernel.confirmMAC(of: link, in: .container)
+                    }
+                }
+            }
+            return [
+                try kernel.link(options.bridge, in: .host), try kernel.link(hostEnd, in: .host),
+                try kernel.link(interface, in: .container),
+                try options.gatewayLink.flatMap { (name) throws(KernelError) in
+                    try kernel.link(name, in: .host)
+                },
+            ]
+        }
+        attachment.result.interfaces = links.compactMap { $0 }.map { link in
+            AddResult.Interface(
+                name: link.name, mac: link.mac.map { "\($0)" } ?? "",
+                sandbox: link.name == interface ? attachment.netns : "")
+        }
+    }
+
+    /// The settings that let the host forward for the families in use.
+    private static func forwarding(_ addresses: [AddResult.Address]) -> [String] {
+        let families = Set(addresses.map(\.address.family))
+        return [Family.v4: "net/ipv4/ip_forward", .v6: "net/ipv6/conf/all/forwarding"]
+            .filter { families.contains($0.key) }.map(\.value).sorted()
+    }
+}
+
+extension Bridge.Options {
+    var filtersVLANs: Bool { vlan != 0 || trunk != nil }
+
+    /// The host's interface that is the gateway of a VLAN: the bridge itself sees no VLAN's
+    /// packets without one.
+    var gatewayLink: String? { isGateway && vlan != 0 && hasIPAM ? "\(bridge).\(vlan)" : nil }
+
+    /// The VLANs of a port; nil where the bridge does not tell VLANs apart for it.
+    func vlans(of port: String, _ sharing: Sharing) -> BridgeVLANs? {
+        let trunk = trunk ?? []
+        guard vlan != 0 || !trunk.isEmpty else { return nil }
+        // A trunk without a VLAN of its own has VLAN 1 for packets without a tag.
+        let untagged = vlan == 0 ? 1 : vlan
+        let tagged = trunk.union(keepsDefaultVLAN ? [1] : []).subtracting([untagged])
+        return BridgeVLANs(of: port, untagged: untagged, tagged: tagged, in: .host, sharing)
+    }
+
+    /// The gateways' addresses, on the bridge or on the VLAN's interface.
+    func gateways(for addresses: [AddResult.Address]) -> [any Resource<Kernel>] {
+        guard isGateway else { return [] }
+        var steps: [any Resource<Kernel>] = []
+        if let link = gatewayLink {
+            let port = vethName(for: link)
+            var end = Link(link, .veth(peer: Link.Peer(port, in: .host)), in: .host, .shared)
+            end.mtu = mtu
+            var member = Link(port, .veth(peer: Link.Peer(link, in: .host)), in: .host, .shared)
+            member.master = bridge
+            steps = [end, member]
+            let own = BridgeVLANs(
+                of: port, untagged: vlan, tagged: keepsDefaultVLAN && vlan != 1 ? [1] : [],
+                in: .host, .shared)
+            steps += [
+                own, LinkUp(port, in: .host, .shared), LinkUp(link, in: .host, .shared),
+            ]
+        }
+        for address in addresses {
+            guard let gateway = address.gateway,
+                let prefix = IPPrefix(gateway, length: address.address.length)
+            else { continue }
+            steps.append(
+                GatewayAddress(
+                    prefix: prefix, link: gatewayLink ?? bridge, replacesOthers: forceAddress))
+        }
+        return steps
+    }
+}
+
+extension Attachment {
+    /// The hardware address that a bridge has according to the result, or a new one for ADD.
+    fileprivate func bridgeMAC(_ bridge: String) -> MACAddress? {
+        guard let known = result.interfaces.first(where: { $0.name == bridge }) else {
+            return .random()
+        }
+        return MACAddress(known.mac)
+    }
+}
+
+extension Kernel {
+    /// How long a bridge may take to let a port forward, as in the reference.
+    private static let portPatience: Duration = .milliseconds(2550)
+    /// How long duplicate address detection may take.
+    private static let detectionPatience: Duration = .seconds(5)
+
+    fileprivate func waitForPort(_ name: String) throws(KernelError) {
+        let works = try wait(for: .link, in: .host, atMost: Self.portPatience) {
+            () throws(KernelError) in
+            guard let link = try link(name, in: .host) else {
+                throw KernelError("wait for port \(name)", .noSuchDevice)
+            }
+            return link.port?.isForwarding ?? link.isOperational
+        }
+        guard works else {
+            throw KernelError(
+                "wait for port \(name)", .timedOut, detail: "bridge port in error state")
+        }
+    }
+
+    fileprivate func waitForAddresses(of link: LinkState) throws(KernelError) {
+        let usable = try wait(for: .addressV6, in: .container, atMost: Self.detectionPatience) {
+            () throws(KernelError) in
+            try addresses(of: link.index, link.name, in: .container)
+                .allSatisfy { !$0.isTentative }
+        }
+        guard usable else {
+            throw KernelError(
+                "wait for addresses of \(link.name)", .timedOut, detail: "still tentative")
+        }
+    }
+}

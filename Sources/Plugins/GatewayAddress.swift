@@ -1,0 +1,62 @@
+import Addressing
+import Netlink
+import Plan
+import Rtnetlink
+import SystemPackage
+
+/// The address under which a host's link is the gateway of a network.
+///
+/// A link has one IPv4 address, and no two IPv6 addresses whose networks overlap, unless told to
+/// replace the other.
+struct GatewayAddress: Resource {
+    let prefix: IPPrefix
+    let link: String
+    let replacesOthers: Bool
+
+    var sharing: Sharing { .shared }
+    var description: String { "gateway \(prefix) on \(link)" }
+
+    func read(_ kernel: Kernel) throws(KernelError) -> GatewayAddress? {
+        guard let index = try kernel.link(link, in: .host)?.index else { return nil }
+        let present = try kernel.addresses(of: index, link, in: .host)
+        if present.contains(where: { $0.prefix == prefix }) { return self }
+        if let other = present.first(where: conflicts), !replacesOthers {
+            throw KernelError(
+                "add address \(prefix) to \(link)", .fileExists,
+                detail: "\"\(link)\" already has an IP address different from \(prefix)"
+                    + " (\(other.prefix))")
+        }
+        return nil
+    }
+
+    func write(_ kernel: Kernel, over found: GatewayAddress?) throws(KernelError) {
+        guard let state = try kernel.link(link, in: .host) else {
+            throw KernelError("add address \(prefix) to \(link)", .noSuchDevice)
+        }
+        for other in try kernel.addresses(of: state.index, link, in: .host)
+        where conflicts(other) && other.prefix != prefix {
+            try other.erase(kernel)
+        }
+        try address.write(kernel, over: nil)
+        // A bridge without a hardware address of its own takes its lowest port's, and changes it
+        // as containers come and go.
+        try kernel.confirmMAC(of: state, in: .host)
+    }
+
+    func erase(_ kernel: Kernel) throws(KernelError) { try address.erase(kernel) }
+
+    func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
+        guard let index = try kernel.link(link, in: .host)?.index else { return false }
+        return try !kernel.hasPorts(index, in: .host)
+    }
+
+    func differences(from found: GatewayAddress) -> [Difference] { [] }
+
+    private var address: Address { Address(prefix, on: link, in: .host, .shared) }
+
+    private func conflicts(_ other: Address) -> Bool {
+        guard other.prefix.family == prefix.family else { return false }
+        return prefix.family == .v4 || other.prefix.contains(prefix.address)
+            || prefix.contains(other.prefix.address)
+    }
+}

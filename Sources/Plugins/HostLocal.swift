@@ -1,0 +1,252 @@
+import Addressing
+public import CNI
+import IPAM
+public import PluginRuntime
+
+/// Gives out addresses of configured ranges and keeps the reservations on this host.
+public enum HostLocal: Plugin {
+    /// The plugin's name.
+    public static let name = "host-local"
+
+    /// The configuration keys.
+    public static var keys: [KeyDescription] { Keys.describe(Options.init) }
+
+    /// Reserves one address of every range set.
+    public static func add(_ call: Call) throws(CNIError) -> AddResult {
+        let options = try Options(call)
+        var result = AddResult()
+        if let path = options.resolverConfiguration {
+            result.dns = try AddResult.DNS(resolverConfiguration: path)
+        }
+        result.routes = options.routes
+        var store = try options.store(of: call, creating: true)
+        var reserved: [IPAddress] = []
+        do throws(CNIError) {
+            var requested = options.requested
+            for (number, set) in options.rangeSets.enumerated() {
+                let position = requested.firstIndex { set.range(of: $0) != nil }
+                let wanted = position.map { requested.remove(at: $0) }
+                let address: AddResult.Address
+                do throws(CNIError) {
+                    address = try Allocator(set, number: number)
+                        .reserve(wanted, for: call.holder, in: &store)
+                } catch {
+                    throw error.prefixed("failed to allocate for range \(number)")
+                }
+                result.addresses.append(address)
+                reserved.append(address.address.address)
+            }
+            guard requested.isEmpty else {
+                let list = requested.map { "\($0)" }.joined(separator: " ")
+                throw CNIError(
+                    .internalError, "failed to allocate all requested IPs: \(list)")
+            }
+        } catch {
+            // Only what this call reserved: an earlier ADD's addresses are not ours to free.
+            for address in reserved { try? store.release(address, of: call.holder) }
+            store.close()
+            throw error
+        }
+        store.close()
+        return result
+    }
+
+    /// Checks that the container still holds an address.
+    public static func check(_ call: Call) throws(CNIError) {
+        let options = try Options(call)
+        guard
+            var store = try ReservationStore.open(
+                options.dataDirectory, network: call.configuration.name, creating: false)
+        else { throw notFound(call) }
+        let held = store.addresses(of: call.holder)
+        store.close()
+        let expected = (call.configuration.previous?.addresses ?? []).map(\.address.address)
+            .filter { address in options.rangeSets.contains { $0.range(of: address) != nil } }
+        guard !held.isEmpty, Set(expected).isSubset(of: held) else { throw notFound(call) }
+    }
+
+    /// Frees what the container holds.
+    public static func del(_ call: Call) throws(CNIError) {
+        let options = try Options(call)
+        guard
+            var store = try ReservationStore.open(
+                options.dataDirectory, network: call.configuration.name, creating: false)
+        else { return }
+        try store.release(call.holder)
+        store.close()
+    }
+
+    /// Frees what no valid attachment holds.
+    public static func gc(_ call: Call) throws(CNIError) {
+        let options = try Options(call)
+        guard let valid = call.configuration.validAttachments else {
+            throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
+        }
+        guard
+            var store = try ReservationStore.open(
+                options.dataDirectory, network: call.configuration.name, creating: false)
+        else { return }
+        try store.release(
+            except: Set(
+                valid.map { Holder(containerID: $0.containerID, interface: $0.interface) }))
+        store.close()
+    }
+
+    /// Checks that every range set has an address left.
+    public static func status(_ call: Call) throws(CNIError) {
+        let options = try Options(call)
+        guard
+            var store = try ReservationStore.open(
+                options.dataDirectory, network: call.configuration.name, creating: false)
+        else { return }
+        for (number, set) in options.rangeSets.enumerated()
+        where !Allocator(set, number: number).hasFree(in: &store) {
+            throw CNIError(
+                .notAvailable, "no IP addresses available in range set: \(set)")
+        }
+        store.close()
+    }
+
+    private static func notFound(_ call: Call) -> CNIError {
+        CNIError(
+            .internalError,
+            "host-local: Failed to find address added by container \(call.owner.containerID)")
+    }
+}
+
+extension Call {
+    fileprivate var holder: Holder {
+        Holder(containerID: invocation.containerID, interface: invocation.interface)
+    }
+}
+
+extension HostLocal {
+    /// The keys of the host-local plugin.
+    struct Options: Sendable {
+        let rangeSets: [RangeSet]
+        let routes: [RouteEntry]
+        let dataDirectory: String
+        let resolverConfiguration: String?
+        private(set) var requested: [IPAddress]
+
+        private struct IPAMKeys: Sendable {
+            let single: AddressRange.Options
+            let ranges: [[AddressRange.Options]]
+            let routes: [RouteEntry]
+            let dataDirectory: String
+            let resolverConfiguration: String
+
+            init(_ keys: inout Keys) throws(CNIError) {
+                single = try AddressRange.Options(&keys)
+                ranges =
+                    try keys.lists(
+                        "ranges", "A container gets an address of each set of ranges.",
+                        AddressRange.Options.init) ?? []
+                routes =
+                    try keys.list("routes", "Routes for the container.", RouteEntry.init) ?? []
+                dataDirectory = try keys(
+                    "dataDir", default: "/var/lib/cni/networks", "Where reservations are kept.")
+                resolverConfiguration = try keys(
+                    "resolvConf", default: "", "A resolv.conf(5) whose content is passed on.")
+            }
+        }
+
+        init(_ keys: inout Keys) throws(CNIError) {
+            let ipam = try keys.object("ipam", "Address management.", IPAMKeys.init)
+            let arguments: [String] = try keys(
+                "args.cni.ips", default: [], "Addresses that are asked for.")
+            let dynamic: [String] = try keys(
+                "runtimeConfig.ips", default: [], "Addresses that are asked for.")
+            let dynamicRanges = try keys.object(
+                "runtimeConfig", "Capabilities.") { (keys) throws(CNIError) in
+                    try keys.lists(
+                        "ipRanges", "Range sets that come before those of ipam.",
+                        AddressRange.Options.init) ?? []
+                } ?? []
+            guard let ipam else {
+                throw CNIError(.invalidConfiguration, "IPAM config missing 'ipam' key")
+            }
+            let single = ipam.single.subnet == nil ? [] : [[ipam.single]]
+            let named =
+                Self.named(dynamicRanges, "runtimeConfig.ipRanges")
+                + Self.named(single, "ipam") + Self.named(ipam.ranges, "ipam.ranges")
+            guard !named.isEmpty else {
+                throw CNIError(
+                    .invalidConfiguration, "ipam.ranges: no IP ranges specified")
+            }
+            var sets: [RangeSet] = []
+            for (number, (place, options)) in named.enumerated() {
+                do throws(CNIError) {
+                    sets.append(try RangeSet(options))
+                } catch {
+                    throw error.prefixed("\(place): invalid range set \(number)")
+                }
+            }
+            for (number, set) in sets.enumerated() {
+                let rest = sets.enumerated().dropFirst(number + 1)
+                guard let other = rest.first(where: { set.overlaps($0.element) }) else { continue }
+                throw CNIError(
+                    .invalidConfiguration,
+                    "\(named[number].place): range set \(number) overlaps with \(other.offset)")
+            }
+            rangeSets = sets
+            routes = ipam.routes
+            dataDirectory = ipam.dataDirectory
+            let path = ipam.resolverConfiguration
+            resolverConfiguration = path.isEmpty ? nil : path
+            requested = try Self.addresses(arguments, "args.cni.ips")
+            requested += try Self.addresses(dynamic, "runtimeConfig.ips")
+        }
+
+        /// The options of a call, CNI_ARGS included.
+        init(_ call: Call) throws(CNIError) {
+            var keys = Keys(call.configuration.json)
+            try self.init(&keys)
+            if let address = try call.arguments()["IP"] {
+                requested = try Self.addresses([address], "CNI_ARGS: IP") + requested
+            }
+            requested = requested.reduce(into: []) { unique, address in
+                if !unique.contains(address) { unique.append(address) }
+            }
+            let version = call.configuration.version
+            let families = rangeSets.map(\.family)
+            if version <= .v0_2_0, Set(families).count < families.count {
+                throw CNIError(
+                    .invalidConfiguration,
+                    "CNI version \(version) does not support more than 1 address per family")
+            }
+        }
+
+        func store(of call: Call, creating: Bool) throws(CNIError) -> ReservationStore {
+            let name = call.configuration.name
+            guard
+                let store = try ReservationStore.open(
+                    dataDirectory, network: name, creating: creating)
+            else { throw CNIError(.io, "open \(dataDirectory)/\(name): it vanished") }
+            return store
+        }
+
+        private static func named(
+            _ sets: [[AddressRange.Options]], _ place: String
+        ) -> [(place: String, options: [AddressRange.Options])] {
+            sets.enumerated().map { index, options in
+                (place == "ipam" ? place : "\(place)[\(index)]", options)
+            }
+        }
+
+        /// Reads addresses whose prefix length, if given, does not matter.
+        private static func addresses(
+            _ texts: [String], _ place: String
+        ) throws(CNIError) -> [IPAddress] {
+            var addresses: [IPAddress] = []
+            for text in texts {
+                guard let address = IPAddress(text) ?? IPPrefix(text)?.address else {
+                    throw CNIError(
+                        .invalidConfiguration, "\(place): not an IP address: \"\(text)\"")
+                }
+                addresses.append(address)
+            }
+            return addresses
+        }
+    }
+}

@@ -1,0 +1,73 @@
+import Addressing
+public import CNI
+import Netlink
+import Plan
+public import PluginRuntime
+import Rtnetlink
+
+/// Brings the container's loopback interface up.
+public enum Loopback: Plugin {
+    /// The plugin's name.
+    public static let name = "loopback"
+
+    /// It takes no keys of its own.
+    public static var keys: [KeyDescription] { [] }
+
+    private static let link = "lo"
+
+    private static let up = LinkUp(link, in: .container)
+
+    /// Brings `lo` up and answers with it, or with what the plugins before answered.
+    public static func add(_ call: Call) throws(CNIError) -> AddResult {
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        let addresses = try wrapping { () throws(KernelError) in
+            try up.write(kernel, over: nil)
+            let index = try kernel.index(of: link, in: .container)
+            return try kernel.addresses(of: index, link, in: .container).map(\.prefix)
+        }
+        if let foreign = addresses.first(where: { !$0.address.isLoopback }) {
+            throw CNIError(
+                .internalError, "loopback interface found with non-loopback address \"\(foreign)\"")
+        }
+        if let previous = call.configuration.previous { return previous }
+        var result = AddResult()
+        result.interfaces = [
+            .init(name: link, mac: "00:00:00:00:00:00", sandbox: call.invocation.netns)
+        ]
+        for family in Family.allCases {
+            guard let prefix = addresses.first(where: { $0.family == family }) else {
+                continue
+            }
+            result.addresses.append(.init(prefix, interface: 0))
+        }
+        return result
+    }
+
+    /// Checks that `lo` is up.
+    public static func check(_ call: Call) throws(CNIError) {
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        let differences = try wrapping { () throws(KernelError) in
+            try Plan([up]).differences(in: kernel)
+        }
+        guard differences.isEmpty else {
+            throw CNIError(
+                .internalError, differences.map { "\($0)" }.joined(separator: "; "))
+        }
+    }
+
+    /// Takes `lo` down, if the namespace is still there.
+    public static func del(_ call: Call) throws(CNIError) {
+        let kernel = try call.kernelForRemoval()
+        defer { try? kernel.returnHome() }
+        guard kernel.hasContainer else { return }
+        try wrapping { () throws(KernelError) in try up.reverse(kernel) }
+    }
+
+    /// Makes nothing on the host, so nothing can be left over.
+    public static func gc(_ call: Call) {}
+
+    /// Can always serve.
+    public static func status(_ call: Call) {}
+}

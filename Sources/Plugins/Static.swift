@@ -1,0 +1,139 @@
+import Addressing
+public import CNI
+public import PluginRuntime
+
+/// Gives the addresses that are written in the configuration.
+public enum Static: Plugin {
+    /// The plugin's name.
+    public static let name = "static"
+
+    /// The configuration keys.
+    public static var keys: [KeyDescription] { Keys.describe(Options.init) }
+
+    /// Answers with the configured addresses, routes and name servers.
+    public static func add(_ call: Call) throws(CNIError) -> AddResult {
+        try Options(call).result
+    }
+
+    /// Checks that the result of ADD still has every configured address.
+    public static func check(_ call: Call) throws(CNIError) {
+        let wanted = try Options(call).result.addresses.map(\.address)
+        let present = try call.previousResult().addresses.map(\.address)
+        guard let missing = wanted.first(where: { !present.contains($0) }) else { return }
+        throw CNIError(
+            .internalError, "static: Failed to find address \(missing) in prevResult")
+    }
+
+    /// Holds nothing, so there is nothing to give back.
+    public static func del(_ call: Call) {}
+
+    /// Holds nothing, so nothing can be left over.
+    public static func gc(_ call: Call) {}
+
+    /// Checks the configuration.
+    public static func status(_ call: Call) throws(CNIError) { _ = try Options(call) }
+
+    /// The keys of the static plugin.
+    struct Options: Sendable {
+        private(set) var result = AddResult()
+        /// Whether the addresses of args or runtimeConfig stand for all others.
+        private var isReplaced = false
+
+        private struct AddressKeys: Sendable {
+            let text: String
+            let gateway: IPAddress?
+
+            init(_ keys: inout Keys) throws(CNIError) {
+                text = try keys("address", default: "", "An address with its prefix length.")
+                gateway = try keys("gateway", "The gateway of the address's network.")
+            }
+        }
+
+        init(_ keys: inout Keys) throws(CNIError) {
+            let isConfigured: Void? =
+                try keys.object("ipam", "Address management.") { (keys) throws(CNIError) in
+                    let addresses = try keys.list(
+                        "addresses", "The container's addresses.", AddressKeys.init)
+                    result.routes =
+                        try keys.list("routes", "Routes for the container.", RouteEntry.init)
+                        ?? []
+                    result.dns =
+                        try keys.object("dns", "Name resolution.", AddResult.DNS.init)
+                        ?? AddResult.DNS()
+                    for (index, address) in (addresses ?? []).enumerated() {
+                        guard let prefix = IPPrefix(address.text) else {
+                            throw CNIError(
+                                .invalidConfiguration,
+                                "ipam.addresses[\(index)].address: the 'address' field is "
+                                    + "expected to be in CIDR notation, got: '\(address.text)'")
+                        }
+                        result.addresses.append(.init(prefix, gateway: address.gateway))
+                    }
+                }
+            let arguments: [String] = try keys(
+                "args.cni.ips", default: [], "Addresses instead of those of ipam.")
+            let dynamic: [String] = try keys(
+                "runtimeConfig.ips", default: [], "Addresses instead of those of args.")
+            guard isConfigured != nil else {
+                throw CNIError(.invalidConfiguration, "IPAM config missing 'ipam' key")
+            }
+            try replaceAddresses(by: arguments, "args.cni.ips")
+            try replaceAddresses(by: dynamic, "runtimeConfig.ips")
+            isReplaced = !arguments.isEmpty || !dynamic.isEmpty
+        }
+
+        /// The options of a call, CNI_ARGS included.
+        init(_ call: Call) throws(CNIError) {
+            var keys = Keys(call.configuration.json)
+            try self.init(&keys)
+            if !isReplaced { try append(call.arguments()) }
+            let families = result.addresses.map(\.address.family)
+            let version = call.configuration.version
+            if version <= .v0_2_0, Set(families).count < families.count {
+                throw CNIError(
+                    .invalidConfiguration,
+                    "CNI version \(version) does not support more than 1 address per family")
+            }
+        }
+
+        /// Adds the addresses of CNI_ARGS, and each of its gateways to the networks it is in.
+        private mutating func append(_ arguments: CNIArguments) throws(CNIError) {
+            for text in (arguments["IP"] ?? "").split(separator: ",") {
+                let text = String(text.drop { $0 == " " })
+                guard let prefix = IPPrefix(text) else {
+                    throw CNIError(
+                        .environment,
+                        "CNI_ARGS: IP: the 'ip' field is expected to be in CIDR notation, "
+                            + "got: '\(text)'")
+                }
+                result.addresses.append(.init(prefix))
+            }
+            for text in (arguments["GATEWAY"] ?? "").split(separator: ",") {
+                guard let gateway = IPAddress(String(text.drop { $0 == " " })) else {
+                    throw CNIError(
+                        .environment, "CNI_ARGS: GATEWAY: invalid gateway address: \(text)")
+                }
+                for index in result.addresses.indices
+                where result.addresses[index].address.contains(gateway) {
+                    result.addresses[index].gateway = gateway
+                }
+            }
+        }
+
+        private mutating func replaceAddresses(
+            by texts: [String], _ place: String
+        ) throws(CNIError) {
+            guard !texts.isEmpty else { return }
+            result.addresses = []
+            for (index, text) in texts.enumerated() {
+                guard let prefix = IPPrefix(text) else {
+                    throw CNIError(
+                        .invalidConfiguration,
+                        "\(place)[\(index)]: an entry in the 'ips' field is NOT in CIDR "
+                            + "notation, got: '\(text)'")
+                }
+                result.addresses.append(.init(prefix))
+            }
+        }
+    }
+}

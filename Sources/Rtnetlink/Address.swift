@@ -1,0 +1,117 @@
+public import Addressing
+internal import CLinux
+public import Netlink
+public import Plan
+internal import SystemPackage
+
+/// An address of a link.
+public struct Address: Resource {
+    /// The address and the length of its prefix.
+    public let prefix: IPPrefix
+    /// The link's name.
+    public let link: String
+    /// The namespace the link is in.
+    public let side: Side
+    /// Whose it is.
+    public let sharing: Sharing
+    /// Whether IPv6 first asks the network if somebody else has the address (DAD).
+    public var detectsDuplicates = false
+    /// Whether the address waits for duplicate address detection and cannot be used yet.
+    public private(set) var isTentative = false
+
+    /// An address on a link, usable at once.
+    public init(
+        _ prefix: IPPrefix, on link: String, in side: Side, _ sharing: Sharing = .part
+    ) {
+        self.prefix = prefix
+        self.link = link
+        self.side = side
+        self.sharing = sharing
+    }
+
+    /// `address 10.1.0.5/16 on eth0`.
+    public var description: String { "address \(prefix) on \(link)" }
+
+    /// The message that adds the address.
+    public func creation(_ kernel: Kernel) throws(KernelError) -> Request? {
+        let message = try message(
+            "add address \(prefix) to \(link)", RTM_NEWADDR, [.create, .exclusive], kernel)
+        return Request(side: side, message: message)
+    }
+
+    /// The address as the link has it, or nil.
+    public func read(_ kernel: Kernel) throws(KernelError) -> Address? {
+        guard let index = try kernel.link(link, in: side)?.index else { return nil }
+        return try kernel.addresses(of: index, link, in: side).first { $0.prefix == prefix }
+    }
+
+    /// Adds the address; an address has nothing to change.
+    public func write(_ kernel: Kernel, over found: Address?) throws(KernelError) {
+        guard found == nil, let request = try creation(kernel) else { return }
+        try tolerating(.fileExists) { () throws(KernelError) in
+            try kernel.request(side, request.message)
+        }
+    }
+
+    /// Removes the address.
+    public func erase(_ kernel: Kernel) throws(KernelError) {
+        guard try kernel.link(link, in: side) != nil else { return }
+        let message = try message("remove \(description)", RTM_DELADDR, [], kernel)
+        try tolerating(.addressNotAvailable) { () throws(KernelError) in
+            try kernel.request(side, message)
+        }
+    }
+
+    /// Whether the address cannot be used yet.
+    public func differences(from found: Address) -> [Difference] {
+        found.isTentative
+            ? [Difference(description, wanted: "usable", found: "tentative")] : []
+    }
+
+    private func message(
+        _ operation: String, _ type: Int, _ flags: Message.Flags, _ kernel: Kernel
+    ) throws(KernelError) -> Message {
+        var header = ifaddrmsg()
+        header.ifa_family = prefix.family.addressFamily
+        header.ifa_prefixlen = UInt8(prefix.length)
+        header.ifa_index = try kernel.index(of: link, in: side)
+        // The flag fits the old byte, so no IFA_FLAGS attribute is needed.
+        header.ifa_flags =
+            prefix.family == .v6 && !detectsDuplicates ? UInt8(IFA_F_NODAD) : 0
+        var message = Message(operation, type: type, flags: flags, header)
+        message.put(IFA_LOCAL, bytes: prefix.address.networkOrder)
+        message.put(IFA_ADDRESS, bytes: prefix.address.networkOrder)
+        if prefix.family == .v4, prefix.length < 31 {
+            message.put(IFA_BROADCAST, bytes: prefix.last.networkOrder)
+        }
+        return message
+    }
+
+    fileprivate init?(_ reply: Reply, of index: UInt32, _ link: String, in side: Side) {
+        guard Int(reply.type) == RTM_NEWADDR,
+            let length: UInt8 = reply.payload.load(at: 1),
+            let flags: UInt8 = reply.payload.load(at: 2),
+            reply.payload.load(at: 4) == index
+        else { return nil }
+        let attributes = reply.attributes(after: ifaddrmsg.self)
+        guard let bytes = (attributes[IFA_LOCAL] ?? attributes[IFA_ADDRESS])?.payload,
+            let address = IPAddress(networkOrder: bytes),
+            let prefix = IPPrefix(address, length: Int(length))
+        else { return nil }
+        self.init(prefix, on: link, in: side)
+        isTentative =
+            flags & UInt8(IFA_F_TENTATIVE) != 0 && flags & UInt8(IFA_F_OPTIMISTIC) == 0
+    }
+}
+
+extension Kernel {
+    /// The addresses of a link, of both families.
+    public func addresses(
+        of index: UInt32, _ link: String, in side: Side
+    ) throws(KernelError) -> [Address] {
+        var header = ifaddrmsg()
+        header.ifa_index = index
+        let message = Message("list addresses of \(link)", type: RTM_GETADDR, flags: .dump, header)
+        return try request(side, message).compactMap { Address($0, of: index, link, in: side) }
+    }
+}

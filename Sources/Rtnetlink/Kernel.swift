@@ -1,0 +1,164 @@
+internal import CLinux
+public import Netlink
+public import Plan
+public import SystemPackage
+
+/// Which of the two network namespaces of an attachment an object is in.
+public enum Side: Sendable, Hashable, CustomStringConvertible {
+    /// The namespace the plugin was started in.
+    case host
+    /// The container's.
+    case container
+
+    /// `host` or `container`.
+    public var description: String { self == .host ? "host" : "container" }
+}
+
+/// A message for one of the two namespaces.
+public struct Request {
+    let side: Side
+    let message: Message
+}
+
+/// The kernel as an attachment sees it: rtnetlink and sysctls of the host and of the container.
+///
+/// The calling thread enters the container's namespace only to open a socket there and to reach
+/// its sysctls. `returnHome()` ends that; it must be called before another program is started.
+public final class Kernel: System {
+    /// What an operation throws.
+    public typealias Failure = KernelError
+
+    private final class Connection {
+        var socket: NetlinkSocket
+        var indices: [String: UInt32] = [:]
+        init() throws(KernelError) { socket = try NetlinkSocket(protocol: NETLINK_ROUTE) }
+    }
+
+    private let home: NetworkNamespace
+    private let away: NetworkNamespace?
+    private let host: Connection
+    private var container: Connection?
+    private var position = Side.host
+
+    /// Opens the host's rtnetlink, and the container's when it is first needed.
+    public init(container: consuming NetworkNamespace?) throws(KernelError) {
+        home = try NetworkNamespace.current()
+        away = container
+        host = try Connection()
+    }
+
+    /// Whether there is a container namespace to work in.
+    public var hasContainer: Bool {
+        switch away {
+        case nil: false
+        case .some: true
+        }
+    }
+
+    /// The container's namespace, for an attribute that takes one.
+    public func containerDescriptor() throws(KernelError) -> FileDescriptor {
+        switch away {
+        case .some(let namespace): return namespace.descriptor
+        case nil: throw KernelError("enter container", .noSuchFileOrDirectory)
+        }
+    }
+
+    /// Takes part in the lock under which shared objects are used; see `alone(_:)`.
+    public func lockShared() throws(KernelError) { try home.lockShared() }
+
+    /// Runs `body` if no other ADD is under way in this host namespace.
+    public func alone(_ body: () -> Void) -> Bool {
+        guard home.lockAlone() else { return false }
+        body()
+        return true
+    }
+
+    /// Moves the thread to a side.
+    func enter(_ side: Side) throws(KernelError) {
+        guard side != position else { return }
+        switch side {
+        case .host: try home.enter()
+        case .container:
+            switch away {
+            case .some(let namespace): try namespace.enter()
+            case nil: throw KernelError("enter container", .noSuchFileOrDirectory)
+            }
+        }
+        position = side
+    }
+
+    /// Moves the thread back to the host's namespace.
+    public func returnHome() throws(KernelError) { try enter(.host) }
+
+    /// Sends one message and returns its replies.
+    @discardableResult
+    public func request(_ side: Side, _ message: Message) throws(KernelError) -> [Reply] {
+        try connection(side).socket.request(message)
+    }
+
+    /// Sends messages in one system call; a result for each.
+    public func exchange(
+        _ side: Side, _ messages: [Message]
+    ) throws(KernelError) -> [Result<[Reply], KernelError>] {
+        try connection(side).socket.exchange(messages)
+    }
+
+    /// Sends messages in one system call and throws the first error among them.
+    public func perform(_ side: Side, _ messages: [Message]) throws(KernelError) {
+        for result in try exchange(side, messages) { _ = try result.get() }
+    }
+
+    /// Performs requests in order, neighbours of one side in one system call.
+    public func perform(_ requests: [Request]) -> [Outcome<KernelError>] {
+        var outcomes: [Outcome<KernelError>] = []
+        var rest = requests[...]
+        while let side = rest.first?.side {
+            let run = rest.prefix { $0.side == side }
+            rest = rest.dropFirst(run.count)
+            do throws(KernelError) {
+                outcomes += try exchange(side, run.map(\.message)).map(Self.outcome)
+            } catch {
+                outcomes += run.map { _ in .failed(error) }
+            }
+        }
+        return outcomes
+    }
+
+    private static func outcome(_ result: Result<[Reply], KernelError>) -> Outcome<KernelError> {
+        switch result {
+        case .success: .done
+        case .failure(let error) where error.errno == .fileExists: .exists
+        case .failure(let error): .failed(error)
+        }
+    }
+
+    /// The index of a link, asked of the kernel once.
+    ///
+    /// - Throws: ENODEV if there is no such link.
+    public func index(of name: String, in side: Side) throws(KernelError) -> UInt32 {
+        if let index = try connection(side).indices[name] { return index }
+        guard let link = try link(name, in: side) else {
+            throw KernelError("find link \(name)", .noSuchDevice)
+        }
+        return link.index
+    }
+
+    /// Remembers the index of a link, which never changes while the link exists.
+    func remember(_ index: UInt32, of name: String, in side: Side) throws(KernelError) {
+        try connection(side).indices[name] = index
+    }
+
+    /// Forgets a link that has been removed.
+    func forget(_ name: String, in side: Side) throws(KernelError) {
+        try connection(side).indices[name] = nil
+    }
+
+    private func connection(_ side: Side) throws(KernelError) -> Connection {
+        guard side == .container else { return host }
+        if let container { return container }
+        try enter(.container)
+        let opened = try Connection()
+        container = opened
+        return opened
+    }
+}

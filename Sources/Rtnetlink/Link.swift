@@ -1,0 +1,254 @@
+public import Addressing
+internal import CLinux
+public import Netlink
+public import Plan
+internal import SystemPackage
+
+/// A network interface in the state it should have.
+public struct Link: Resource {
+    /// What makes the interface.
+    public enum Kind: Sendable, Equatable {
+        /// A bridge; with VLAN filtering, if asked for when it is made.
+        case bridge(filtersVLANs: Bool)
+        /// One end of a veth pair, whose other end is made with it.
+        case veth(peer: Peer)
+
+        /// The kernel's name of the kind.
+        var name: String {
+            switch self {
+            case .bridge: "bridge"
+            case .veth: "veth"
+            }
+        }
+    }
+
+    /// The other end of a veth pair.
+    public struct Peer: Sendable, Equatable {
+        /// Its name.
+        public var name: String
+        /// The namespace it is made in.
+        public var side: Side
+        /// Its hardware address; nil leaves it to the kernel.
+        public var mac: MACAddress?
+
+        /// The other end of a pair.
+        public init(_ name: String, in side: Side, mac: MACAddress? = nil) {
+            self.name = name
+            self.side = side
+            self.mac = mac
+        }
+    }
+
+    /// Its name.
+    public let name: String
+    /// What makes it.
+    public let kind: Kind
+    /// The namespace it is in.
+    public let side: Side
+    /// Whose it is.
+    public let sharing: Sharing
+    /// Its MTU in bytes, and that of a veth's peer; nil leaves it to the kernel.
+    public var mtu: Int?
+    /// Its hardware address; nil leaves it to the kernel.
+    public var mac: MACAddress?
+    /// Its alias, which says whose it is.
+    public var alias: String?
+    /// The bridge it is a port of.
+    public var master: String?
+    /// Whether it takes every packet.
+    public var promiscuous: Bool?
+    /// Whether a bridge's port sends packets back by the port they came in.
+    public var hairpin: Bool?
+    /// Whether a bridge's port sends nothing to other isolated ports.
+    public var isIsolated: Bool?
+
+    /// An interface of a kind; its other settings are set afterwards.
+    public init(_ name: String, _ kind: Kind, in side: Side, _ sharing: Sharing) {
+        self.name = name
+        self.kind = kind
+        self.side = side
+        self.sharing = sharing
+    }
+
+    /// `link cni0`.
+    public var description: String { "link \(name)" }
+
+    /// The interface as it is, or nil if there is none of the name.
+    public func read(_ kernel: Kernel) throws(KernelError) -> Link? {
+        guard let state = try kernel.link(name, in: side) else { return nil }
+        guard state.kind == kind.name else {
+            throw KernelError(
+                description, .fileExists,
+                detail: "\"\(name)\" already exists but is not a \(kind.name)")
+        }
+        var found = self
+        found.mtu = state.mtu
+        found.mac = state.mac
+        found.alias = state.alias
+        found.promiscuous = state.isPromiscuous
+        found.hairpin = state.port?.hairpin
+        found.isIsolated = state.port?.isIsolated
+        found.master = try state.master.flatMap { (index) throws(KernelError) in
+            try kernel.link(index: index, in: side)?.name
+        }
+        if case .veth(var peer) = kind, let other = try readPeer(peer, of: state, kernel) {
+            peer.mac = other.mac
+            return found.with(kind: .veth(peer: peer))
+        }
+        return found
+    }
+
+    /// Creates the interface or changes the settings that are given.
+    public func write(_ kernel: Kernel, over found: Link?) throws(KernelError) {
+        if let found, sharing == .shared { return try join(found, kernel) }
+        if found == nil { try create(kernel) }
+        let index = try kernel.index(of: name, in: side)
+        try kernel.perform(side, settings(index, over: found))
+    }
+
+    /// Removes the interface if it is this owner's.
+    public func erase(_ kernel: Kernel) throws(KernelError) {
+        guard let state = try kernel.link(name, in: side) else { return }
+        // Before its alias is set, a new link can be told by its name alone.
+        if let alias, let owner = state.alias, owner != alias {
+            throw KernelError(
+                "remove \(description)", .notPermitted, detail: "it belongs to \"\(owner)\"")
+        }
+        try kernel.removeLinks([state.index], in: side)
+        try kernel.forget(name, in: side)
+    }
+
+    /// Whether a bridge has no port, so that taking it away takes it from nobody.
+    public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
+        guard let state = try kernel.link(name, in: side) else { return false }
+        return try !kernel.hasPorts(state.index, in: side)
+    }
+
+    /// The settings in which `found` misses this state.
+    public func differences(from found: Link) -> [Difference] {
+        var differences = [
+            Difference("\(description): mtu", wanted: mtu, found: found.mtu),
+            Difference("\(description): address", wanted: mac, found: found.mac),
+            Difference("\(description): master", wanted: master, found: found.master),
+            Difference(
+                "\(description): promiscuous", wanted: promiscuous, found: found.promiscuous),
+            Difference("\(description): hairpin", wanted: hairpin, found: found.hairpin),
+            Difference("\(description): isolated", wanted: isIsolated, found: found.isIsolated),
+        ]
+        if sharing == .owned {
+            differences.append(
+                Difference("\(description): alias", wanted: alias, found: found.alias))
+        }
+        if case .veth(let wanted) = kind, case .veth(let peer) = found.kind {
+            differences.append(
+                Difference("link \(wanted.name): address", wanted: wanted.mac, found: peer.mac))
+        }
+        return differences.compactMap { $0 }
+    }
+
+    private func with(kind: Kind) -> Link {
+        var copy = Link(name, kind, in: side, sharing)
+        (copy.mtu, copy.mac, copy.alias, copy.master) = (mtu, mac, alias, master)
+        (copy.promiscuous, copy.hairpin, copy.isIsolated) = (promiscuous, hairpin, isIsolated)
+        return copy
+    }
+
+    private func readPeer(
+        _ peer: Peer, of state: LinkState, _ kernel: Kernel
+    ) throws(KernelError) -> LinkState? {
+        guard peer.side == .host || kernel.hasContainer else { return nil }
+        guard let other = try kernel.link(peer.name, in: peer.side) else { return nil }
+        return other.index == state.peer ? other : nil
+    }
+
+    /// Takes what others use as it is, but for what must hold for this attachment too.
+    private func join(_ found: Link, _ kernel: Kernel) throws(KernelError) {
+        let index = try kernel.index(of: name, in: side)
+        let setsPromiscuous = promiscuous == true && found.promiscuous == false
+        let header = ifinfomsg(index: index, set: setsPromiscuous ? UInt32(IFF_PROMISC) : 0)
+        var message = Message("set \(description)", type: RTM_SETLINK, header)
+        let setsMaster = master != nil && master != found.master
+        if setsMaster, let master {
+            message.put(IFLA_MASTER, try kernel.index(of: master, in: side))
+        }
+        if setsPromiscuous || setsMaster { try kernel.request(side, message) }
+    }
+
+    /// One message makes the link, its peer in the peer's namespace, and joins it to its bridge.
+    private func create(_ kernel: Kernel) throws(KernelError) {
+        var message = Message(
+            "add \(description)", type: RTM_NEWLINK, flags: [.create, .exclusive], ifinfomsg())
+        message.put(IFLA_IFNAME, name)
+        if let mtu { message.put(IFLA_MTU, UInt32(mtu)) }
+        if let mac { message.put(IFLA_ADDRESS, bytes: mac.bytes) }
+        if let master {
+            message.put(IFLA_MASTER, try kernel.index(of: master, in: side))
+        }
+        let namespace =
+            if case .veth(let peer) = kind, peer.side != side {
+                try kernel.containerDescriptor().rawValue
+            } else { Int32?.none }
+        message.nest(IFLA_LINKINFO) { info in
+            info.put(IFLA_INFO_KIND, kind.name)
+            info.nest(IFLA_INFO_DATA) { data in
+                switch kind {
+                case .bridge(let filtersVLANs):
+                    if filtersVLANs { data.put(IFLA_BR_VLAN_FILTERING, UInt8(1)) }
+                case .veth(let peer):
+                    data.nest(VETH_INFO_PEER) { end in
+                        // The peer must not come up here: veth cannot open before its other end.
+                        end.embed(ifinfomsg())
+                        end.put(IFLA_IFNAME, peer.name)
+                        if let mtu { end.put(IFLA_MTU, UInt32(mtu)) }
+                        if let mac = peer.mac { end.put(IFLA_ADDRESS, bytes: mac.bytes) }
+                        if let namespace { end.put(IFLA_NET_NS_FD, UInt32(namespace)) }
+                    }
+                }
+            }
+        }
+        try create(message, kernel)
+    }
+
+    private func create(_ creation: Message, _ kernel: Kernel) throws(KernelError) {
+        var look = Message("find \(description)", type: RTM_GETLINK, ifinfomsg())
+        look.put(IFLA_IFNAME, name)
+        let results = try kernel.exchange(side, [creation, look])
+        do throws(KernelError) {
+            _ = try results[0].get()
+        } catch where error.errno == .fileExists && sharing == .shared {
+            // Another ADD made it between our look and our message: it is as good as ours.
+            return
+        }
+        guard let state = try results[1].get().lazy.compactMap({ LinkState($0) }).first else {
+            throw KernelError("find \(description)", .noSuchDevice)
+        }
+        try kernel.remember(state.index, of: name, in: side)
+        if case .veth(let peer) = kind, let index = state.peer {
+            try kernel.remember(index, of: peer.name, in: peer.side)
+        }
+    }
+
+    /// The messages that set what a creation cannot, or what differs from `found`.
+    private func settings(_ index: UInt32, over found: Link?) -> [Message] {
+        let isSet = promiscuous == nil || promiscuous == found?.promiscuous
+        let changed = isSet ? 0 : UInt32(IFF_PROMISC)
+        let header =
+            promiscuous == true
+            ? ifinfomsg(index: index, set: changed) : ifinfomsg(index: index, clear: changed)
+        var link = Message("set \(description)", type: RTM_SETLINK, header)
+        if let alias, alias != found?.alias { link.put(IFLA_IFALIAS, alias) }
+        if let found {
+            if let mtu, mtu != found.mtu { link.put(IFLA_MTU, UInt32(mtu)) }
+            if let mac, mac != found.mac { link.put(IFLA_ADDRESS, bytes: mac.bytes) }
+        }
+        guard hairpin == true || isIsolated == true || found?.hairpin != nil else { return [link] }
+        var port = Message(
+            "set port \(name)", type: RTM_SETLINK,
+            ifinfomsg(index: index, family: UInt8(AF_BRIDGE)))
+        port.nest(IFLA_PROTINFO | Int(NLA_F_NESTED)) { options in
+            if let hairpin { options.put(IFLA_BRPORT_MODE, UInt8(hairpin ? 1 : 0)) }
+            if let isIsolated { options.put(IFLA_BRPORT_ISOLATED, UInt8(isIsolated ? 1 : 0)) }
+        }
+        return [link, port]
+    }
+}

@@ -1,0 +1,183 @@
+public import Addressing
+internal import CLinux
+public import Netlink
+internal import SystemPackage
+
+/// A link as the kernel shows it.
+public struct LinkState: Sendable {
+    /// Its index in its namespace.
+    public let index: UInt32
+    /// Its name.
+    public let name: String
+    /// Whether it is administratively up.
+    public let isUp: Bool
+    /// Whether it takes every packet, whoever it is for.
+    public let isPromiscuous: Bool
+    /// Whether its peer or cable is there and it may carry packets.
+    public let isOperational: Bool
+    /// Its MTU in bytes.
+    public let mtu: Int
+    /// Its hardware address, if it has one of six bytes.
+    public let mac: MACAddress?
+    /// What made it: `veth`, `bridge`, …; empty for hardware.
+    public let kind: String
+    /// The bridge or other master it belongs to.
+    public let master: UInt32?
+    /// The index of a veth's other end, in the other end's namespace.
+    public let peer: UInt32?
+    /// Its alias: whose it is, for links of ours.
+    public let alias: String?
+    /// Its settings as a bridge's port, if it is one.
+    public let port: Port?
+    /// Whether a bridge keeps VLANs apart.
+    public let filtersVLANs: Bool?
+
+    /// The settings of a bridge's port.
+    public struct Port: Sendable, Equatable {
+        /// Whether packets may leave by the port they came in.
+        public var hairpin: Bool
+        /// Whether packets may not go to other isolated ports.
+        public var isIsolated: Bool
+        /// Whether the bridge forwards packets to and from the port now.
+        public var isForwarding: Bool
+    }
+
+    /// Reads a reply to RTM_GETLINK; nil if it is something else.
+    public init?(_ reply: Reply) {
+        guard Int(reply.type) == RTM_NEWLINK,
+            let index: UInt32 = reply.payload.load(at: 4),
+            let flags: UInt32 = reply.payload.load(at: 8)
+        else { return nil }
+        let attributes = reply.attributes(after: ifinfomsg.self)
+        let info = attributes[IFLA_LINKINFO]?.nested
+        self.index = index
+        name = attributes[IFLA_IFNAME]?.text ?? ""
+        isUp = flags & UInt32(IFF_UP) != 0
+        isPromiscuous = flags & UInt32(IFF_PROMISC) != 0
+        let state: UInt8? = attributes[IFLA_OPERSTATE]?.value()
+        isOperational = state == UInt8(IF_OPER_UP) || state == UInt8(IF_OPER_UNKNOWN)
+        mtu = Int(attributes[IFLA_MTU]?.value(as: UInt32.self) ?? 0)
+        mac = attributes[IFLA_ADDRESS].flatMap { MACAddress($0.payload) }
+        kind = info?[IFLA_INFO_KIND]?.text ?? ""
+        master = attributes[IFLA_MASTER]?.value()
+        peer = attributes[IFLA_LINK]?.value()
+        alias = attributes[IFLA_IFALIAS]?.text
+        port = info.flatMap { Port($0) }
+        filtersVLANs = info?[IFLA_INFO_DATA]?.nested[IFLA_BR_VLAN_FILTERING]?
+            .value(as: UInt8.self).map { $0 != 0 }
+    }
+}
+
+extension LinkState.Port {
+    fileprivate init?(_ info: Attributes) {
+        guard info[IFLA_INFO_SLAVE_KIND]?.text == "bridge",
+            let port = info[IFLA_INFO_SLAVE_DATA]?.nested
+        else { return nil }
+        hairpin = port[IFLA_BRPORT_MODE]?.value(as: UInt8.self) == 1
+        isIsolated = port[IFLA_BRPORT_ISOLATED]?.value(as: UInt8.self) == 1
+        isForwarding = port[IFLA_BRPORT_STATE]?.value(as: UInt8.self) == UInt8(BR_STATE_FORWARDING)
+    }
+}
+
+extension Kernel {
+    /// A link by its name, or nil if there is none.
+    public func link(_ name: String, in side: Side) throws(KernelError) -> LinkState? {
+        var message = Message("find link \(name)", type: RTM_GETLINK, ifinfomsg())
+        message.put(IFLA_IFNAME, name)
+        return try link(message, in: side)
+    }
+
+    /// A link by its index, or nil if there is none.
+    public func link(index: UInt32, in side: Side) throws(KernelError) -> LinkState? {
+        let header = ifinfomsg(index: index)
+        return try link(Message("find link \(index)", type: RTM_GETLINK, header), in: side)
+    }
+
+    /// Every link of a kind (`veth`, …).
+    public func links(kind: String, in side: Side) throws(KernelError) -> [LinkState] {
+        var message = Message("list links", type: RTM_GETLINK, flags: .dump, ifinfomsg())
+        message.nest(IFLA_LINKINFO) { $0.put(IFLA_INFO_KIND, kind) }
+        return try request(side, message).compactMap { LinkState($0) }.filter { $0.kind == kind }
+    }
+
+    /// Whether any link belongs to a bridge or other master.
+    public func hasPorts(_ master: UInt32, in side: Side) throws(KernelError) -> Bool {
+        var message = Message("list ports", type: RTM_GETLINK, flags: .dump, ifinfomsg())
+        message.put(IFLA_MASTER, master)
+        return try request(side, message).contains { LinkState($0)?.master == master }
+    }
+
+    /// Gives a link its own hardware address again.
+    ///
+    /// The address then counts as chosen, so a bridge does not take over its ports', and a link
+    /// with `arp_notify` and `ndisc_notify` announces its addresses to its network.
+    public func confirmMAC(of link: LinkState, in side: Side) throws(KernelError) {
+        guard let mac = link.mac else { return }
+        var message = Message(
+            "set address of \(link.name)", type: RTM_SETLINK, ifinfomsg(index: link.index))
+        message.put(IFLA_ADDRESS, bytes: mac.bytes)
+        try request(side, message)
+    }
+
+    /// Removes links together, so that the kernel waits for its readers once, not once a link.
+    public func removeLinks(_ indices: [UInt32], in side: Side) throws(KernelError) {
+        guard indices.count > 1 else {
+            for index in indices {
+                try tolerating(.noSuchDevice) { () throws(KernelError) in
+                    try request(side, removal(of: index))
+                }
+            }
+            return
+        }
+        // A group number of our own for the moment between the two calls.
+        let group = UInt32.random(in: 1 << 16 ... .max)
+        let moves = indices.map { index in
+            var message = Message(
+                "set group of link \(index)", type: RTM_SETLINK, ifinfomsg(index: index))
+            message.put(IFLA_GROUP, group)
+            return message
+        }
+        for result in try exchange(side, moves) {
+            if case .failure(let error) = result, error.errno != .noSuchDevice { throw error }
+        }
+        var together = Message("remove links", type: RTM_DELLINK, ifinfomsg())
+        together.put(IFLA_GROUP, group)
+        try tolerating(.noSuchDevice) { () throws(KernelError) in try request(side, together) }
+    }
+
+    private func removal(of index: UInt32) -> Message {
+        Message("remove link \(index)", type: RTM_DELLINK, ifinfomsg(index: index))
+    }
+
+    private func link(_ message: Message, in side: Side) throws(KernelError) -> LinkState? {
+        do throws(KernelError) {
+            let state = try request(side, message).lazy.compactMap { LinkState($0) }.first
+            if let state { try remember(state.index, of: state.name, in: side) }
+            return state
+        } catch where error.errno == .noSuchDevice {
+            return nil
+        }
+    }
+}
+
+extension ifinfomsg {
+    /// The fixed part of a link message: which link, and which flags to set or clear.
+    init(index: UInt32 = 0, family: UInt8 = 0, set: UInt32 = 0, clear: UInt32 = 0) {
+        self.init()
+        ifi_family = family
+        ifi_index = Int32(index)
+        ifi_flags = set
+        ifi_change = set | clear
+    }
+}
+
+/// Runs `body`, and takes one errno for success.
+func tolerating<Result>(
+    _ errno: Errno, _ body: () throws(KernelError) -> Result
+) throws(KernelError) {
+    do throws(KernelError) {
+        _ = try body()
+    } catch where error.errno == errno {
+        return
+    }
+}

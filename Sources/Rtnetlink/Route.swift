@@ -1,0 +1,140 @@
+public import Addressing
+internal import CLinux
+public import Netlink
+public import Plan
+internal import SystemPackage
+
+/// A route out of a link.
+public struct Route: Resource {
+    /// The destination network.
+    public let destination: IPPrefix
+    /// The next hop; nil for a network on the link itself.
+    public let gateway: IPAddress?
+    /// The link's name.
+    public let link: String
+    /// The namespace the link is in.
+    public let side: Side
+    /// Whose it is.
+    public let sharing: Sharing
+    /// The path's MTU in bytes.
+    public var mtu: Int?
+    /// The maximum segment size to advertise, in bytes.
+    public var advmss: Int?
+    /// The metric; lower is preferred.
+    public var priority: Int?
+    /// The number of the routing table; nil for the main table.
+    public var table: Int?
+    /// The scope, RT_SCOPE_*; nil for link without a gateway and global with one.
+    public var scope: Int?
+
+    /// A route to a network, by a gateway or on the link itself.
+    public init(
+        to destination: IPPrefix, by gateway: IPAddress?, on link: String, in side: Side,
+        _ sharing: Sharing = .part
+    ) {
+        self.destination = destination.network
+        self.gateway = gateway
+        self.link = link
+        self.side = side
+        self.sharing = sharing
+    }
+
+    /// `route 0.0.0.0/0 via 10.1.0.1 on eth0`.
+    public var description: String {
+        "route \(destination)" + (gateway.map { " via \($0)" } ?? "") + " on \(link)"
+    }
+
+    /// The message that adds the route.
+    ///
+    /// As in the reference an IPv6 route to a destination that has one becomes one more next hop.
+    public func creation(_ kernel: Kernel) throws(KernelError) -> Request? {
+        Request(side: side, message: try message("add", RTM_NEWROUTE, .create, kernel))
+    }
+
+    /// The route as the kernel has it, or nil.
+    public func read(_ kernel: Kernel) throws(KernelError) -> Route? {
+        guard let index = try kernel.link(link, in: side)?.index else { return nil }
+        var header = rtmsg()
+        header.rtm_family = destination.family.addressFamily
+        var message = Message("list routes of \(link)", type: RTM_GETROUTE, flags: .dump, header)
+        message.put(RTA_OIF.rawValue, index)
+        message.put(RTA_TABLE.rawValue, UInt32(table ?? Int(RT_TABLE_MAIN.rawValue)))
+        do throws(KernelError) {
+            return try kernel.request(side, message).lazy
+                .compactMap { Route($0, like: self) }.first { isSame(as: $0) }
+        } catch where error.errno == .noSuchFileOrDirectory {
+            return nil  // a table that has never had a route
+        }
+    }
+
+    /// Adds the route.
+    public func write(_ kernel: Kernel, over found: Route?) throws(KernelError) {
+        try kernel.request(side, message("add", RTM_NEWROUTE, [.create, .replace], kernel))
+    }
+
+    /// Removes the route.
+    public func erase(_ kernel: Kernel) throws(KernelError) {
+        guard try kernel.link(link, in: side) != nil else { return }
+        let message = try message("remove", RTM_DELROUTE, [], kernel)
+        try tolerating(.noSuchProcess) { () throws(KernelError) in
+            try kernel.request(side, message)
+        }
+    }
+
+    /// The metrics in which `found` misses this route.
+    public func differences(from found: Route) -> [Difference] {
+        [
+            Difference("\(description): mtu", wanted: mtu, found: found.mtu),
+            Difference("\(description): advmss", wanted: advmss, found: found.advmss),
+        ].compactMap { $0 }
+    }
+
+    /// Whether `found` is this route: destination, next hop, and metric if one is given.
+    private func isSame(as found: Route) -> Bool {
+        destination == found.destination && (gateway == nil || gateway == found.gateway)
+            && (priority == nil || priority == found.priority)
+    }
+
+    private func message(
+        _ verb: String, _ type: Int, _ flags: Message.Flags, _ kernel: Kernel
+    ) throws(KernelError) -> Message {
+        var header = rtmsg()
+        header.rtm_family = destination.family.addressFamily
+        header.rtm_dst_len = UInt8(destination.length)
+        header.rtm_table = UInt8(RT_TABLE_UNSPEC.rawValue)
+        header.rtm_protocol = UInt8(RTPROT_BOOT)
+        header.rtm_type = UInt8(RTN_UNICAST)
+        let standardScope = gateway == nil ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE
+        header.rtm_scope = UInt8(scope ?? Int(standardScope.rawValue))
+        var message = Message("\(verb) \(description)", type: type, flags: flags, header)
+        message.put(RTA_DST.rawValue, bytes: destination.address.networkOrder)
+        if let gateway { message.put(RTA_GATEWAY.rawValue, bytes: gateway.networkOrder) }
+        message.put(RTA_OIF.rawValue, try kernel.index(of: link, in: side))
+        message.put(RTA_TABLE.rawValue, UInt32(table ?? Int(RT_TABLE_MAIN.rawValue)))
+        if let priority { message.put(RTA_PRIORITY.rawValue, UInt32(priority)) }
+        if mtu != nil || advmss != nil {
+            message.nest(RTA_METRICS.rawValue) { metrics in
+                if let mtu { metrics.put(RTAX_MTU, UInt32(mtu)) }
+                if let advmss { metrics.put(RTAX_ADVMSS, UInt32(advmss)) }
+            }
+        }
+        return message
+    }
+
+    /// Reads a reply to RTM_GETROUTE; nil if it is not a route of the same link and table.
+    private init?(_ reply: Reply, like wanted: Route) {
+        guard Int(reply.type) == RTM_NEWROUTE, let length: UInt8 = reply.payload.load(at: 1)
+        else { return nil }
+        let attributes = reply.attributes(after: rtmsg.self)
+        let address =
+            attributes[RTA_DST.rawValue].flatMap { IPAddress(networkOrder: $0.payload) }
+            ?? wanted.destination.family.any
+        guard let destination = IPPrefix(address, length: Int(length)) else { return nil }
+        let gateway = attributes[RTA_GATEWAY.rawValue].flatMap { IPAddress(networkOrder: $0.payload) }
+        self.init(to: destination, by: gateway, on: wanted.link, in: wanted.side, wanted.sharing)
+        let metrics = attributes[RTA_METRICS.rawValue]?.nested
+        mtu = (metrics?[RTAX_MTU]?.value(as: UInt32.self)).map { Int($0) }
+        advmss = (metrics?[RTAX_ADVMSS]?.value(as: UInt32.self)).map { Int($0) }
+        priority = (attributes[RTA_PRIORITY.rawValue]?.value(as: UInt32.self)).map { Int($0) }
+    }
+}

@@ -1,0 +1,101 @@
+internal import CLinux
+internal import Glibc
+public import Netlink
+public import Plan
+internal import SystemPackage
+
+/// A kernel setting below /proc/sys.
+public struct Sysctl: Resource {
+    /// The path below /proc/sys: `net/ipv4/ip_forward`.
+    public let path: String
+    /// The value, without white space around it.
+    public let value: String
+    /// The network namespace it belongs to.
+    public let side: Side
+    /// Whose it is.
+    public let sharing: Sharing
+    /// Whether a kernel without the setting is as good.
+    public let isOptional: Bool
+
+    /// A setting with a value.
+    public init(
+        _ path: String, _ value: String, in side: Side, _ sharing: Sharing = .part,
+        ifPresent isOptional: Bool = false
+    ) {
+        self.path = path
+        self.value = value
+        self.side = side
+        self.sharing = sharing
+        self.isOptional = isOptional
+    }
+
+    /// `sysctl net/ipv4/ip_forward=1`.
+    public var description: String { "sysctl \(path)=\(value)" }
+
+    /// The setting as it is.
+    public func read(_ kernel: Kernel) throws(KernelError) -> Sysctl? {
+        do throws(KernelError) {
+            let value = try kernel.sysctl(path, in: side)
+            return Sysctl(path, value, in: side, sharing, ifPresent: isOptional)
+        } catch where error.errno == .noSuchFileOrDirectory && isOptional {
+            return self
+        }
+    }
+
+    /// Writes the value.
+    public func write(_ kernel: Kernel, over found: Sysctl?) throws(KernelError) {
+        try kernel.setSysctl(path, to: value, in: side)
+    }
+
+    /// Leaves the setting, which cannot be removed.
+    public func erase(_ kernel: Kernel) {}
+
+    /// Whether the value is another.
+    public func differences(from found: Sysctl) -> [Difference] {
+        [Difference("sysctl \(path)", wanted: value, found: found.value)].compactMap { $0 }
+    }
+}
+
+extension Kernel {
+    /// The value of a setting below /proc/sys, without white space around it.
+    public func sysctl(_ path: String, in side: Side) throws(KernelError) -> String {
+        let file = try openSysctl(path, .readOnly, in: side, "read sysctl \(path)")
+        defer { try? file.close() }
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        let count = unsafe Glibc.read(file.rawValue, &bytes, bytes.count)
+        guard count >= 0 else { throw KernelError(lastOf: "read sysctl \(path)") }
+        let text = bytes[..<count]
+        let isSpace = { (byte: UInt8) in byte == 0x20 || (0x09...0x0d).contains(byte) }
+        let trimmed = text.drop(while: isSpace).reversed().drop(while: isSpace).reversed()
+        return String(decoding: trimmed, as: UTF8.self)
+    }
+
+    /// Sets a setting below /proc/sys.
+    public func setSysctl(_ path: String, to value: String, in side: Side) throws(KernelError) {
+        let operation = "set sysctl \(path) to \(value)"
+        let file = try openSysctl(path, .writeOnly, in: side, operation)
+        defer { try? file.close() }
+        let bytes = Array(value.utf8)
+        guard unsafe Glibc.write(file.rawValue, bytes, bytes.count) == bytes.count else {
+            throw KernelError(lastOf: operation)
+        }
+    }
+
+    /// Opens a setting without following any link, and makes sure that it lies on procfs.
+    private func openSysctl(
+        _ path: String, _ mode: FileDescriptor.AccessMode, in side: Side, _ operation: String
+    ) throws(KernelError) -> FileDescriptor {
+        // Which namespace's settings these are is decided by where the thread is at open.
+        try enter(side)
+        let root = unsafe Glibc.open("/proc/sys", O_PATH | O_DIRECTORY | O_CLOEXEC)
+        guard root >= 0 else { throw KernelError(lastOf: operation) }
+        defer { _ = Glibc.close(root) }
+        let file = unsafe linux_open_beneath(root, path, mode.rawValue | O_CLOEXEC)
+        guard file >= 0 else { throw KernelError(lastOf: operation) }
+        guard linux_is_procfs(file) == 1 else {
+            _ = Glibc.close(file)
+            throw KernelError(operation, .notPermitted, detail: "not on procfs")
+        }
+        return FileDescriptor(rawValue: file)
+    }
+}

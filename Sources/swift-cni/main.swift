@@ -1,0 +1,4 @@
+import PluginRuntime
+import Plugins
+
+Program.main(allPlugins)
