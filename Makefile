@@ -71,6 +71,7 @@ LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -p
 RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
     -Xlinker --gc-sections -Xlinker -s \
     -Xswiftc -Xclang-linker -Xswiftc $(if $(LIBMNL_A),-static,-no-pie) \
+    $(addprefix -Xswiftc -Xfrontend -Xswiftc -disable-implicit-,concurrency-module-import string-processing-module-import) \
     --explicit-target-dependency-import-check error --product swift-cni
 
 .PHONY: release-build

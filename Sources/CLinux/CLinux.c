@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 int linux_enter_network_namespace(int fd) { return setns(fd, CLONE_NEWNET); }
@@ -21,7 +22,7 @@ int linux_is_network_namespace(int fd, unsigned long *magic) {
 int linux_open_beneath(int at, const char *path, int flags) {
     struct open_how how = {
         .flags = (uint64_t)flags,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
     return (int)syscall(SYS_openat2, at, path, &how, sizeof how);
 }
@@ -37,6 +38,12 @@ int linux_openat(int at, const char *name, int flags, mode_t mode) {
 }
 
 int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+int64_t linux_milliseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
 
 int linux_set_modified(int fd, int64_t nanoseconds) {
     struct timespec times[2] = {

@@ -1,8 +1,14 @@
 /// A version of the CNI specification.
 public struct SpecVersion: Sendable, Hashable, Comparable, CustomStringConvertible {
-    private let numbers: [Int]
+    private let major: UInt16
+    private let minor: UInt16
+    private let micro: UInt16
 
-    private init(_ numbers: Int...) { self.numbers = numbers }
+    private init(_ major: UInt16, _ minor: UInt16, _ micro: UInt16) {
+        self.major = major
+        self.minor = minor
+        self.micro = micro
+    }
 
     /// The versions this project speaks, oldest first.
     public static let all: [SpecVersion] = [v0_1_0, v0_2_0, v0_3_0, v0_3_1, v0_4_0, v1_0_0, v1_1_0]
@@ -25,17 +31,20 @@ public struct SpecVersion: Sendable, Hashable, Comparable, CustomStringConvertib
     public init?(_ text: String) {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         let numbers = parts.compactMap { part in
-            part.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int(part) : nil
+            part.utf8.allSatisfy { (0x30...0x39).contains($0) } ? UInt16(part) : nil
         }
         guard (1...3).contains(parts.count), numbers.count == parts.count else { return nil }
-        self.numbers = numbers + Array(repeating: 0, count: 3 - numbers.count)
+        self.init(
+            numbers[0], numbers.count > 1 ? numbers[1] : 0, numbers.count > 2 ? numbers[2] : 0)
     }
 
     /// Orders by major, then minor, then micro.
     public static func < (left: SpecVersion, right: SpecVersion) -> Bool {
-        left.numbers.lexicographicallyPrecedes(right.numbers)
+        (left.major, left.minor, left.micro) < (right.major, right.minor, right.micro)
     }
 
     /// The text form, `1.1.0`.
-    public var description: String { numbers.map { String($0) }.joined(separator: ".") }
+    public var description: String {
+        major.description + "." + minor.description + "." + micro.description
+    }
 }

@@ -72,9 +72,8 @@ struct Directory: ~Copyable {
 
     /// Makes a file with content that appears whole or not at all.
     ///
-    /// - Parameter replacing: Takes the place of a file of the name; otherwise that is a refusal.
-    /// - Returns: Whether the file was made.
-    func write(_ text: String, to name: String, replacing: Bool) throws(CNIError) -> Bool {
+    /// - Returns: Whether the file was made; false if there is one of the name.
+    func create(_ name: String, with text: String) throws(CNIError) -> Bool {
         // One writer at a time holds the lock, so one name for what is not ready yet suffices,
         // and anything found under it was left by one that died.
         let draft = ".draft"
@@ -90,13 +89,33 @@ struct Directory: ~Copyable {
         guard unsafe Glibc.write(file.rawValue, bytes, bytes.count) == bytes.count else {
             throw failure("write", name)
         }
-        let fd = descriptor.rawValue
-        let done =
-            replacing
-            ? unsafe renameat(fd, draft, fd, name) : unsafe linkat(fd, draft, fd, name, 0)
+        let done = unsafe linkat(descriptor.rawValue, draft, descriptor.rawValue, name, 0)
         if done < 0, errno == EEXIST { return false }
         guard done == 0 else { throw failure("create", name) }
         return true
+    }
+
+    /// Gives a file other content in place; only for hints, since a reader may see half of it.
+    ///
+    /// Renaming or truncating to nothing would make some file systems write it out at once.
+    func overwrite(_ name: String, with text: String) throws(CNIError) {
+        if isLink(name) { remove(name) }
+        guard let file = try openFile(name, O_WRONLY | O_CREAT) else {
+            throw failure("open", name)
+        }
+        defer { try? file.close() }
+        let bytes = Array(text.utf8)
+        var status = stat()
+        guard unsafe fstat(file.rawValue, &status) == 0,
+            unsafe pwrite(file.rawValue, bytes, bytes.count, 0) == bytes.count,
+            status.st_size <= bytes.count || ftruncate(file.rawValue, bytes.count) == 0
+        else { throw failure("write", name) }
+    }
+
+    private func isLink(_ name: String) -> Bool {
+        var status = stat()
+        return unsafe fstatat(descriptor.rawValue, name, &status, AT_SYMLINK_NOFOLLOW) == 0
+            && status.st_mode & S_IFMT == S_IFLNK
     }
 
     /// Removes a file; it may be gone already.

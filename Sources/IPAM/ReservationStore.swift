@@ -88,7 +88,7 @@ public struct ReservationStore: ~Copyable {
         _ address: IPAddress, for holder: Holder
     ) throws(CNIError) -> Bool {
         try unseal()
-        guard try directory.write(holder.text, to: "\(address)", replacing: false) else {
+        guard try directory.create("\(address)", with: holder.text) else {
             // The index did not know: another writer in the same instant.
             index.mark(address)
             return false
@@ -142,7 +142,7 @@ public struct ReservationStore: ~Copyable {
         try unseal()
         let name = "last_reserved_ip.\(set)"
         if let address {
-            _ = try directory.write("\(address)", to: name, replacing: true)
+            try directory.overwrite(name, with: "\(address)")
         } else {
             directory.remove(name)
         }

@@ -6,27 +6,27 @@ internal import SystemPackage
 /// The exclusive lock on a network's store: flock(2) on its file `lock`, which the reference
 /// plugin takes too.
 struct StoreLock: ~Copyable {
-    /// How long to wait: below the time after which runtimes give a plugin up.
-    static let patience: Duration = .seconds(10)
+    /// How long to wait, in milliseconds: less than runtimes give a plugin.
+    static let patience: Int64 = 10_000
 
     private let file: FileDescriptor
 
     /// Waits for the lock.
     ///
     /// - Throws: Code 11 naming the process that holds it, when patience is out.
-    init(in directory: borrowing Directory, patience: Duration = Self.patience) throws(CNIError) {
+    init(in directory: borrowing Directory, patience: Int64 = Self.patience) throws(CNIError) {
         guard let file = try directory.openFile("lock", O_RDWR | O_CREAT) else {
             throw directory.failure("open", "lock")
         }
-        let end = ContinuousClock.now + patience
+        let end = linux_milliseconds() + patience
         var pause: useconds_t = 100
         while flock(file.rawValue, LOCK_EX | LOCK_NB) < 0 {
-            guard errno == EWOULDBLOCK || errno == EINTR, ContinuousClock.now < end else {
+            guard errno == EWOULDBLOCK || errno == EINTR, linux_milliseconds() < end else {
                 let holder = Self.holder(of: file)
                 try? file.close()
                 throw CNIError(
                     .tryAgainLater,
-                    "lock \(directory.path)/lock: held by \(holder) for more than \(patience)")
+                    "lock \(directory.path)/lock: held by \(holder) for more than \(patience) ms")
             }
             usleep(pause)
             pause = min(pause * 2, 5_000)

@@ -11,9 +11,9 @@ public struct Attributes: Sendable, Sequence {
     public init(_ bytes: ArraySlice<UInt8>) { self.bytes = bytes }
 
     /// The attribute of a type; of several the last, nil if there is none.
-    public subscript(type: some BinaryInteger) -> Attribute? {
+    public subscript(type: Int) -> Attribute? {
         var match: Attribute?
-        for attribute in self where attribute.type == UInt16(type) { match = attribute }
+        for attribute in self where attribute.type == type { match = attribute }
         return match
     }
 
@@ -26,32 +26,30 @@ public struct Attributes: Sendable, Sequence {
 
         /// The next attribute, or nil at the end.
         public mutating func next() -> Attribute? {
-            guard let length: UInt16 = rest.load(at: 0), let type: UInt16 = rest.load(at: 2),
+            guard let length = rest.uint16(at: 0), let type = rest.uint16(at: 2),
                 (4...rest.count).contains(Int(length))
             else { return nil }
             let payload = rest.dropFirst(4).prefix(Int(length) - 4)
             rest = rest.dropFirst((Int(length) + 3) & ~3)
-            return Attribute(type: type & UInt16(NLA_TYPE_MASK_BITS), payload: payload)
+            return Attribute(type: Int(type) & typeBits, payload: payload)
         }
     }
 }
 
 /// The bits of nla_type that are the type: the top two are flags.
-private let NLA_TYPE_MASK_BITS = ~(UInt32(NLA_F_NESTED) | UInt32(NLA_F_NET_BYTEORDER)) & 0xffff
+private let typeBits = ~(Int(NLA_F_NESTED) | Int(NLA_F_NET_BYTEORDER))
 
 /// One attribute of a reply.
 public struct Attribute: Sendable {
     /// Its type, without the flags.
-    public let type: UInt16
+    public let type: Int
     /// Its content.
     public let payload: ArraySlice<UInt8>
 
-    /// The content as a number or a structure, if it is long enough.
-    public func value<Value: BitwiseCopyable & FixedWidthInteger>(
-        as type: Value.Type = Value.self
-    ) -> Value? {
-        payload.load(at: 0)
-    }
+    /// The content as a number of 8 bits, if it is long enough.
+    public var uint8: UInt8? { payload.first }
+    /// The content as a number of 32 bits, if it is long enough.
+    public var uint32: UInt32? { payload.uint32(at: 0) }
 
     /// The content as text, up to the first NUL.
     public var text: String { String(decoding: payload.prefix { $0 != 0 }, as: UTF8.self) }
@@ -61,17 +59,24 @@ public struct Attribute: Sendable {
 }
 
 extension ArraySlice<UInt8> {
-    /// The integer at an offset in the host's byte order, or nil if it does not fit.
-    public func load<Value: FixedWidthInteger>(
-        at offset: Int, as type: Value.Type = Value.self
-    ) -> Value? {
-        let size = MemoryLayout<Value>.size
-        guard offset >= 0, count - offset >= size else { return nil }
-        var value: Value = 0
-        for index in 0..<size {
-            value |= Value(truncatingIfNeeded: self[startIndex + offset + index])
-                << Value(truncatingIfNeeded: index * 8)
-        }
-        return Value(littleEndian: value)
+    /// The byte at an offset, or nil past the end.
+    public func uint8(at offset: Int) -> UInt8? {
+        offset < count ? self[startIndex + offset] : nil
+    }
+
+    /// The number of 16 bits at an offset in the host's byte order, or nil if it does not fit.
+    public func uint16(at offset: Int) -> UInt16? {
+        guard offset + 2 <= count else { return nil }
+        let start = startIndex + offset
+        return UInt16(littleEndian: UInt16(self[start]) | UInt16(self[start + 1]) << 8)
+    }
+
+    /// The number of 32 bits at an offset in the host's byte order, or nil if it does not fit.
+    public func uint32(at offset: Int) -> UInt32? {
+        guard offset + 4 <= count else { return nil }
+        let start = startIndex + offset
+        let low = UInt32(self[start]) | UInt32(self[start + 1]) << 8
+        let high = UInt32(self[start + 2]) | UInt32(self[start + 3]) << 8
+        return UInt32(littleEndian: low | high << 16)
     }
 }

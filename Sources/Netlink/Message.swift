@@ -28,17 +28,22 @@ public struct Message: Sendable {
     private var storage: [UInt8]
     private var length: Int
 
+    /// Whether the answer is one object, and no acknowledgement is to follow it.
+    let isQuery: Bool
+
     /// A message of a type (RTM_NEWLINK, …) that starts with a fixed part (`ifinfomsg`, …).
     public init<Header: BitwiseCopyable>(
-        _ operation: String, type: some BinaryInteger, flags: Flags = [], _ header: Header
+        _ operation: String, type: Int, flags: Flags = [], _ header: Header
     ) {
         self.operation = operation
-        storage = [UInt8](repeating: 0, count: 512)
+        // What does not change anything is answered by what it asks for.
+        isQuery = type & 3 == 2 && flags.isDisjoint(with: .dump)
+        storage = [UInt8](repeating: 0, count: 256)
         length = 0
-        let acknowledged = UInt16(NLM_F_REQUEST) | UInt16(NLM_F_ACK)
+        let bits = UInt16(NLM_F_REQUEST) | (isQuery ? 0 : UInt16(NLM_F_ACK)) | flags.rawValue
         unsafe edit { message in
             unsafe message.pointee.nlmsg_type = UInt16(type)
-            unsafe message.pointee.nlmsg_flags = acknowledged | flags.rawValue
+            unsafe message.pointee.nlmsg_flags = bits
             let size = MemoryLayout<Header>.size
             let place = unsafe mnl_nlmsg_put_extra_header(message, size)
             unsafe place?.storeBytes(of: header, as: Header.self)
@@ -47,26 +52,26 @@ public struct Message: Sendable {
 
     /// Adds an attribute of fixed size: a number or a C structure, in the host's byte order.
     public mutating func put<Value: BitwiseCopyable>(
-        _ type: some BinaryInteger, _ value: Value
+        _ type: Int, _ value: Value
     ) {
         unsafe withUnsafeBytes(of: value) { bytes in unsafe put(UInt16(type), bytes) }
     }
 
     /// Adds an attribute of bytes.
-    public mutating func put(_ type: some BinaryInteger, bytes: [UInt8]) {
+    public mutating func put(_ type: Int, bytes: [UInt8]) {
         unsafe bytes.withUnsafeBytes { bytes in unsafe put(UInt16(type), bytes) }
     }
 
     /// Adds an attribute that is a C string.
-    public mutating func put(_ type: some BinaryInteger, _ text: String) {
+    public mutating func put(_ type: Int, _ text: String) {
         put(type, bytes: Array(text.utf8) + [0])
     }
 
     /// Adds an attribute without content, whose presence says it all.
-    public mutating func put(_ type: some BinaryInteger) { put(type, bytes: []) }
+    public mutating func put(_ type: Int) { put(type, bytes: []) }
 
     /// Adds an attribute that holds the attributes that `body` adds.
-    public mutating func nest(_ type: some BinaryInteger, _ body: (inout Message) -> Void) {
+    public mutating func nest(_ type: Int, _ body: (inout Message) -> Void) {
         grow(by: MemoryLayout<nlattr>.size)
         let start = length
         unsafe edit { message in unsafe _ = mnl_attr_nest_start(message, UInt16(type)) }

@@ -6,7 +6,7 @@ public import SystemPackage
 /// A message of a reply: its type, and what follows the netlink header.
 public struct Reply: Sendable {
     /// The type: RTM_NEWLINK, …
-    public let type: UInt16
+    public let type: Int
     /// The fixed part and the attributes.
     public let payload: ArraySlice<UInt8>
 
@@ -20,7 +20,10 @@ public struct Reply: Sendable {
 @safe public struct NetlinkSocket: ~Copyable {
     private let socket: OpaquePointer
     private var sequence: UInt32 = 0
-    private var buffer: [UInt8]
+    private let buffer: UnsafeMutableRawBufferPointer
+
+    /// The kernel builds dumps in datagrams of at most this size.
+    private static let largestDatagram = 32 << 10
 
     /// How often a dump that the kernel found inconsistent is asked for again.
     private static let dumpAttempts = 10
@@ -29,12 +32,15 @@ public struct Reply: Sendable {
     ///
     /// The kernel is told to check requests strictly, to explain errors, and not to echo requests
     /// in acknowledgements.
-    public init(protocol number: some BinaryInteger) throws(KernelError) {
+    public init(protocol number: Int32) throws(KernelError) {
         unsafe socket = try Self.open(protocol: Int32(number))
-        buffer = [UInt8](repeating: 0, count: 64 << 10)
+        unsafe buffer = .allocate(byteCount: Self.largestDatagram, alignment: 8)
     }
 
-    deinit { unsafe _ = mnl_socket_close(socket) }
+    deinit {
+        unsafe _ = mnl_socket_close(socket)
+        unsafe buffer.deallocate()
+    }
 
     private static func open(protocol number: Int32) throws(KernelError) -> OpaquePointer {
         let flags = Int32(SOCK_CLOEXEC.rawValue)
@@ -60,8 +66,8 @@ public struct Reply: Sendable {
     }
 
     /// Joins a multicast group of notifications: RTNLGRP_LINK, …
-    public func join(group: some BinaryInteger) throws(KernelError) {
-        var number = Int32(group)
+    public func join(group: UInt32) throws(KernelError) {
+        var number = group
         let result = unsafe mnl_socket_setsockopt(
             socket, Int32(NETLINK_ADD_MEMBERSHIP), &number, 4)
         guard result == 0 else { throw KernelError(lastOf: "join netlink group \(number)") }
@@ -70,7 +76,7 @@ public struct Reply: Sendable {
     /// Throws away what has been received so far, without waiting.
     public mutating func discardReceived() {
         let fd = descriptor.rawValue
-        while unsafe recv(fd, &buffer, buffer.count, Int32(MSG_DONTWAIT)) > 0 {}
+        while unsafe recv(fd, buffer.baseAddress, buffer.count, Int32(MSG_DONTWAIT)) > 0 {}
     }
 
     /// Sends one message and returns its replies.
@@ -123,8 +129,8 @@ public struct Reply: Sendable {
 
     private mutating func receive(for operation: String) throws(KernelError) -> ArraySlice<UInt8> {
         while true {
-            let count = unsafe mnl_socket_recvfrom(socket, &buffer, buffer.count)
-            if count >= 0 { return buffer[..<count] }
+            let count = unsafe mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
+            if count >= 0 { return unsafe [UInt8](buffer[..<count])[...] }
             guard Errno.current == .interrupted else { throw KernelError(lastOf: operation) }
         }
     }
@@ -155,8 +161,8 @@ struct Pending {
     /// Sorts received messages to the requests they answer; answers to others are passed over.
     mutating func take(_ received: ArraySlice<UInt8>) {
         var rest = received
-        while let length: UInt32 = rest.load(at: 0), let type: UInt16 = rest.load(at: 4),
-            let flags: UInt16 = rest.load(at: 6), let sequence: UInt32 = rest.load(at: 8),
+        while let length = rest.uint32(at: 0), let type = rest.uint16(at: 4),
+            let flags = rest.uint16(at: 6), let sequence = rest.uint32(at: 8),
             (16...rest.count).contains(Int(length))
         {
             let payload = rest.dropFirst(16).prefix(Int(length) - 16)
@@ -167,23 +173,26 @@ struct Pending {
             switch Int32(type) {
             case NLMSG_ERROR: end(index, with: payload, flags: flags)
             case NLMSG_DONE: end(index, with: payload, flags: flags)
-            default: replies[index].append(Reply(type: type, payload: payload))
+            default:
+                replies[index].append(Reply(type: Int(type), payload: payload))
+                if messages[index].isQuery { end(index, .success(())) }
             }
         }
     }
 
     private mutating func end(_ index: Int, with payload: ArraySlice<UInt8>, flags: UInt16) {
-        count -= 1
-        let code: Int32 = payload.load(at: 0) ?? 0
-        guard code != 0 else {
-            ends[index] = .success(())
-            return
-        }
+        let code = Int32(bitPattern: payload.uint32(at: 0) ?? 0)
+        guard code != 0 else { return end(index, .success(())) }
         // With NETLINK_CAP_ACK only the header of the request comes back, then the attributes.
         let explained = flags & UInt16(NLM_F_ACK_TLVS) != 0
-        let detail = explained ? Attributes(payload.dropFirst(20))[NLMSGERR_ATTR_MSG.rawValue] : nil
-        ends[index] = .failure(
-            KernelError(
-                messages[index].operation, Errno(rawValue: -code), detail: detail?.text))
+        let detail = explained ? Attributes(payload.dropFirst(20))[Int(NLMSGERR_ATTR_MSG.rawValue)] : nil
+        let error = KernelError(
+            messages[index].operation, Errno(rawValue: -code), detail: detail?.text)
+        end(index, .failure(error))
+    }
+
+    private mutating func end(_ index: Int, _ result: Result<Void, KernelError>) {
+        count -= 1
+        ends[index] = result
     }
 }

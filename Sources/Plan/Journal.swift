@@ -102,7 +102,11 @@ public struct Journal<Target: System> {
         _ step: Step
     ) throws(StepError<Target.Failure>) {
         let system = system
-        let found = try step.failing { () throws(Target.Failure) in try step.read(system) }
+        // A part belongs to an object this plan has just made: neither needs a look.
+        let isFresh = step.sharing == .part || step.isExclusive
+        let found =
+            isFresh
+            ? nil : try step.failing { () throws(Target.Failure) in try step.read(system) }
         if let found {
             guard !step.differences(from: found).isEmpty else { return }
             if step.sharing == .owned {

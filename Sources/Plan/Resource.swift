@@ -15,7 +15,7 @@ public struct Difference: Sendable, Equatable, CustomStringConvertible {
     }
 
     /// A difference of one field, or nil where nothing particular is wanted or both agree.
-    public init?<Value: Equatable>(_ what: String, wanted: Value?, found: Value?) {
+    public init?<Value: Equatable>(in what: String, wanted: Value?, found: Value?) {
         guard let wanted, wanted != found else { return nil }
         self.init(what, wanted: "\(wanted)", found: found.map { "\($0)" } ?? "none")
     }
@@ -30,7 +30,8 @@ public enum Sharing: Sendable {
     case owned
     /// Other attachments too: DEL leaves it, roll-back takes it away only when nobody else uses it.
     case shared
-    /// Part of an owned object, and gone with it: neither DEL nor roll-back need name it.
+    /// Part of an owned object that the same plan makes, and gone with it: ADD need not look at it
+    /// first, neither DEL nor roll-back need name it.
     case part
 }
 
@@ -72,6 +73,9 @@ public protocol Resource<Target>: Sendable, CustomStringConvertible {
     /// Whether this attachment alone owns the object.
     var sharing: Sharing { get }
 
+    /// Whether creating the object fails where one of its identity exists, which is then an error.
+    var isExclusive: Bool { get }
+
     /// The message that creates the object where it does not exist, so that neighbours in a plan
     /// travel in one system call; nil if it takes a look first, or more than a message.
     func creation(_ system: Target) throws(Target.Failure) -> Target.Request?
@@ -93,6 +97,9 @@ public protocol Resource<Target>: Sendable, CustomStringConvertible {
 }
 
 extension Resource {
+    /// Most objects may exist already.
+    public var isExclusive: Bool { false }
+
     /// Most resources take a look first.
     public func creation(_ system: Target) throws(Target.Failure) -> Target.Request? { nil }
 

@@ -4,13 +4,6 @@ public import Plan
 public import Rtnetlink
 
 extension Sysctl {
-    /// Keeps a host's link from taking routes from what a container announces.
-    public static func ignoringRouterAdvertisements(
-        _ link: String, _ sharing: Sharing
-    ) -> Sysctl {
-        Sysctl("net/ipv6/conf/\(link)/accept_ra", "0", in: .host, sharing, ifPresent: true)
-    }
-
     /// The IPv6 settings of a container's interface.
     public static func forIPv6(
         of interface: String, detectsDuplicates: Bool, hasAddress: Bool

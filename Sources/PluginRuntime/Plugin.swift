@@ -52,17 +52,16 @@ public enum Program {
         _ plugin: any Plugin.Type, siblings: [any Plugin.Type],
         environment: (String) -> String?, input: () throws(CNIError) -> [UInt8]
     ) -> Output {
-        let supported = plugin.versions.map { "\($0)" }
         if (environment("CNI_COMMAND") ?? "").isEmpty {
             return Output(
                 standardError: "CNI \(plugin.name) plugin v\(version)\n"
                     + "CNI protocol versions supported: "
-                    + supported.joined(separator: ", ") + "\n")
+                    + list(plugin.versions, separator: ", ") + "\n")
         }
         do throws(CNIError) {
             let call = try Invocation(environment: environment, input: input)
             guard call.verb != .version else {
-                return Output(standardOutput: versionText(supported))
+                return Output(standardOutput: versionText(plugin.versions))
             }
             let configuration = try NetworkConfiguration(parsing: call.input)
             try requireVersion(configuration.version, for: call.verb, of: plugin)
@@ -90,10 +89,21 @@ public enum Program {
         return ""
     }
 
-    /// VERSION's answer, written as text: it is asked often and needs no JSON library.
-    private static func versionText(_ supported: [String]) -> String {
-        let list = supported.map { "\"\($0)\"" }.joined(separator: ",")
-        return "{\"cniVersion\":\"\(SpecVersion.v1_1_0)\",\"supportedVersions\":[\(list)]}\n"
+    /// VERSION's answer, written as text: it is asked often, and then start-up is all there is.
+    private static func versionText(_ versions: [SpecVersion]) -> String {
+        "{\"cniVersion\":\"" + SpecVersion.v1_1_0.description + "\",\"supportedVersions\":["
+            + list(versions, quote: "\"", separator: ",") + "]}\n"
+    }
+
+    private static func list(
+        _ versions: [SpecVersion], quote: String = "", separator: String
+    ) -> String {
+        var text = ""
+        for version in versions {
+            if !text.isEmpty { text += separator }
+            text += quote + version.description + quote
+        }
+        return text
     }
 
     private static func requireVersion(
@@ -111,7 +121,7 @@ public enum Program {
             }
         }
         guard plugin.versions.contains(version) else {
-            let list = plugin.versions.map { "\"\($0)\"" }.joined(separator: " ")
+            let list = list(plugin.versions, quote: "\"", separator: " ")
             throw CNIError(
                 .incompatibleVersion, "incompatible CNI versions",
                 details: "config is \"\(version)\", plugin supports [\(list)]")

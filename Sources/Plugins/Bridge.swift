@@ -25,6 +25,8 @@ public enum Bridge: InterfacePlugin {
         bridge.promiscuous = options.promiscuous ? true : nil
         // With an address of its own, the bridge does not take its ports'.
         bridge.mac = attachment.bridgeMAC(options.bridge)
+        bridge.ignoresRouterAdvertisements = true
+        bridge.isUp = true
 
         let containerEnd = Link.Peer(
             attachment.interface, in: .container, mac: options.mac ?? attachment.mac)
@@ -35,15 +37,13 @@ public enum Bridge: InterfacePlugin {
         hostEnd.mtu = options.mtu
         hostEnd.hairpin = options.hairpin
         hostEnd.isIsolated = options.isIsolated
+        hostEnd.ignoresRouterAdvertisements = true
+        hostEnd.isUp = true
 
         return Plan {
             bridge
-            Sysctl.ignoringRouterAdvertisements(options.bridge, .shared)
-            LinkUp(options.bridge, in: .host, .shared)
             hostEnd
             if let vlans = options.vlans(of: attachment.hostEnd, .part) { vlans }
-            Sysctl.ignoringRouterAdvertisements(attachment.hostEnd, .part)
-            LinkUp(attachment.hostEnd, in: .host)
         }
     }
 
@@ -104,29 +104,30 @@ public enum Bridge: InterfacePlugin {
         _ attachment: inout Attachment, _ options: Options, _ kernel: Kernel
     ) throws(CNIError) {
         let (hostEnd, interface) = (attachment.hostEnd, attachment.interface)
-        let links: [LinkState?] = try wrapping { () throws(KernelError) in
+        let mac = options.mac ?? attachment.mac
+        let onHost: [LinkState?] = try wrapping { () throws(KernelError) in
             if !options.leavesInterfaceDown {
                 try kernel.waitForPort(hostEnd)
-                if let link = try kernel.link(interface, in: .container) {
-                    if options.detectsDuplicates { try kernel.waitForAddresses(of: link) }
-                    if !attachment.addresses.isEmpty {
-                        try kernel.confirmMAC(of: link, in: .container)
-                    }
+                if options.detectsDuplicates { try kernel.waitForAddresses(of: interface) }
+                if let mac, !attachment.addresses.isEmpty {
+                    try kernel.confirmMAC(mac, of: interface, in: .container)
                 }
             }
             return [
-                try kernel.link(options.bridge, in: .host), try kernel.link(hostEnd, in: .host),
-                try kernel.link(interface, in: .container),
+                try kernel.known(options.bridge, in: .host),
+                try kernel.known(hostEnd, in: .host),
                 try options.gatewayLink.flatMap { (name) throws(KernelError) in
-                    try kernel.link(name, in: .host)
+                    try kernel.known(name, in: .host)
                 },
             ]
         }
-        attachment.result.interfaces = links.compactMap { $0 }.map { link in
-            AddResult.Interface(
-                name: link.name, mac: link.mac.map { "\($0)" } ?? "",
-                sandbox: link.name == interface ? attachment.netns : "")
+        var interfaces = onHost.compactMap { $0 }.map { link in
+            AddResult.Interface(name: link.name, mac: link.mac.map { "\($0)" } ?? "")
         }
+        let own = AddResult.Interface(
+            name: interface, mac: mac.map { "\($0)" } ?? "", sandbox: attachment.netns)
+        interfaces.insert(own, at: min(2, interfaces.count))
+        attachment.result.interfaces = interfaces
     }
 
     /// The settings that let the host forward for the families in use.
@@ -162,15 +163,15 @@ extension Bridge.Options {
             let port = vethName(for: link)
             var end = Link(link, .veth(peer: Link.Peer(port, in: .host)), in: .host, .shared)
             end.mtu = mtu
+            end.isUp = true
+            end.ignoresRouterAdvertisements = true
             var member = Link(port, .veth(peer: Link.Peer(link, in: .host)), in: .host, .shared)
             member.master = bridge
-            steps = [end, member]
-            let own = BridgeVLANs(
+            member.isUp = true
+            let vlans = BridgeVLANs(
                 of: port, untagged: vlan, tagged: keepsDefaultVLAN && vlan != 1 ? [1] : [],
                 in: .host, .shared)
-            steps += [
-                own, LinkUp(port, in: .host, .shared), LinkUp(link, in: .host, .shared),
-            ]
+            steps = [end, member, vlans]
         }
         for address in addresses {
             guard let gateway = address.gateway,
@@ -195,10 +196,10 @@ extension Attachment {
 }
 
 extension Kernel {
-    /// How long a bridge may take to let a port forward, as in the reference.
-    private static let portPatience: Duration = .milliseconds(2550)
-    /// How long duplicate address detection may take.
-    private static let detectionPatience: Duration = .seconds(5)
+    /// How long a bridge may take to let a port forward, in milliseconds, as in the reference.
+    private static let portPatience: Int64 = 2550
+    /// How long duplicate address detection may take, in milliseconds.
+    private static let detectionPatience: Int64 = 5000
 
     fileprivate func waitForPort(_ name: String) throws(KernelError) {
         let works = try wait(for: .link, in: .host, atMost: Self.portPatience) {
@@ -214,15 +215,16 @@ extension Kernel {
         }
     }
 
-    fileprivate func waitForAddresses(of link: LinkState) throws(KernelError) {
+    fileprivate func waitForAddresses(of link: String) throws(KernelError) {
+        let index = try index(of: link, in: .container)
         let usable = try wait(for: .addressV6, in: .container, atMost: Self.detectionPatience) {
             () throws(KernelError) in
-            try addresses(of: link.index, link.name, in: .container)
+            try addresses(of: index, link, in: .container)
                 .allSatisfy { !$0.isTentative }
         }
         guard usable else {
             throw KernelError(
-                "wait for addresses of \(link.name)", .timedOut, detail: "still tentative")
+                "wait for addresses of \(link)", .timedOut, detail: "still tentative")
         }
     }
 }

@@ -17,7 +17,7 @@ struct GatewayAddress: Resource {
     var description: String { "gateway \(prefix) on \(link)" }
 
     func read(_ kernel: Kernel) throws(KernelError) -> GatewayAddress? {
-        guard let index = try kernel.link(link, in: .host)?.index else { return nil }
+        let index = try kernel.index(of: link, in: .host)
         let present = try kernel.addresses(of: index, link, in: .host)
         if present.contains(where: { $0.prefix == prefix }) { return self }
         if let other = present.first(where: conflicts), !replacesOthers {
@@ -40,7 +40,7 @@ struct GatewayAddress: Resource {
         try address.write(kernel, over: nil)
         // A bridge without a hardware address of its own takes its lowest port's, and changes it
         // as containers come and go.
-        try kernel.confirmMAC(of: state, in: .host)
+        if let mac = state.mac { try kernel.confirmMAC(mac, of: link, in: .host) }
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) { try address.erase(kernel) }

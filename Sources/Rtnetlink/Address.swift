@@ -88,10 +88,10 @@ public struct Address: Resource {
     }
 
     fileprivate init?(_ reply: Reply, of index: UInt32, _ link: String, in side: Side) {
-        guard Int(reply.type) == RTM_NEWADDR,
-            let length: UInt8 = reply.payload.load(at: 1),
-            let flags: UInt8 = reply.payload.load(at: 2),
-            reply.payload.load(at: 4) == index
+        guard reply.type == RTM_NEWADDR,
+            let length = reply.payload.uint8(at: 1),
+            let flags = reply.payload.uint8(at: 2),
+            reply.payload.uint32(at: 4) == index
         else { return nil }
         let attributes = reply.attributes(after: ifaddrmsg.self)
         guard let bytes = (attributes[IFA_LOCAL] ?? attributes[IFA_ADDRESS])?.payload,

@@ -39,12 +39,12 @@ public struct BridgeVLANs: Resource {
         message.put(IFLA_EXT_MASK, UInt32(RTEXT_FILTER_BRVLAN))
         var found: (untagged: Int?, tagged: Set<Int>) = (nil, [])
         for reply in try kernel.request(side, message)
-        where reply.payload.load(at: 4) == index {
+        where reply.payload.uint32(at: 4) == index {
             let attributes = reply.attributes(after: ifinfomsg.self)
             for attribute in attributes[IFLA_AF_SPEC]?.nested ?? Attributes([])
-            where Int(attribute.type) == IFLA_BRIDGE_VLAN_INFO {
-                guard let flags: UInt16 = attribute.payload.load(at: 0),
-                    let number: UInt16 = attribute.payload.load(at: 2)
+            where attribute.type == IFLA_BRIDGE_VLAN_INFO {
+                guard let flags = attribute.payload.uint16(at: 0),
+                    let number = attribute.payload.uint16(at: 2)
                 else { continue }
                 if flags & UInt16(BRIDGE_VLAN_INFO_PVID) != 0 {
                     found.untagged = Int(number)
@@ -60,6 +60,8 @@ public struct BridgeVLANs: Resource {
     /// Adds the VLANs that are missing and removes the others.
     public func write(_ kernel: Kernel, over found: BridgeVLANs?) throws(KernelError) {
         let index = try kernel.index(of: port, in: side)
+        // A new port is in the VLANs the bridge puts it in, so the port is asked even then.
+        let found = found == nil ? try read(kernel) : found
         let had = found.map { $0.tagged.union([$0.untagged].compactMap { $0 }) } ?? []
         let wanted = tagged.union([untagged].compactMap { $0 })
         var messages: [Message] = []
@@ -85,9 +87,9 @@ public struct BridgeVLANs: Resource {
         let name = { (number: Int?) in number.map { String($0) } ?? "none" }
         return [
             Difference(
-                "\(description): untagged", wanted: name(untagged), found: name(found.untagged)),
+                in: "\(description): untagged", wanted: name(untagged), found: name(found.untagged)),
             Difference(
-                "\(description): tagged", wanted: list(tagged), found: list(found.tagged)),
+                in: "\(description): tagged", wanted: list(tagged), found: list(found.tagged)),
         ].compactMap { $0 }
     }
 

@@ -30,7 +30,7 @@ public final class Kernel: System {
 
     private final class Connection {
         var socket: NetlinkSocket
-        var indices: [String: UInt32] = [:]
+        var links: [String: LinkState] = [:]
         init() throws(KernelError) { socket = try NetlinkSocket(protocol: NETLINK_ROUTE) }
     }
 
@@ -38,7 +38,9 @@ public final class Kernel: System {
     private let away: NetworkNamespace?
     private let host: Connection
     private var container: Connection?
+    private var peers: [Side: [String: UInt32]] = [:]
     private var position = Side.host
+    var sysctlRoot: FileDescriptor?
 
     /// Opens the host's rtnetlink, and the container's when it is first needed.
     public init(container: consuming NetworkNamespace?) throws(KernelError) {
@@ -46,6 +48,8 @@ public final class Kernel: System {
         away = container
         host = try Connection()
     }
+
+    deinit { try? sysctlRoot?.close() }
 
     /// Whether there is a container namespace to work in.
     public var hasContainer: Bool {
@@ -136,21 +140,33 @@ public final class Kernel: System {
     ///
     /// - Throws: ENODEV if there is no such link.
     public func index(of name: String, in side: Side) throws(KernelError) -> UInt32 {
-        if let index = try connection(side).indices[name] { return index }
+        if let index = peers[side]?[name] { return index }
+        if let known = try known(name, in: side) { return known.index }
         guard let link = try link(name, in: side) else {
             throw KernelError("find link \(name)", .noSuchDevice)
         }
         return link.index
     }
 
-    /// Remembers the index of a link, which never changes while the link exists.
-    func remember(_ index: UInt32, of name: String, in side: Side) throws(KernelError) {
-        try connection(side).indices[name] = index
+    /// A link as the kernel last showed it: its index and hardware address are as good as new.
+    public func known(_ name: String, in side: Side) throws(KernelError) -> LinkState? {
+        try connection(side).links[name]
+    }
+
+    /// Remembers a link.
+    func remember(_ link: LinkState, in side: Side) throws(KernelError) {
+        try connection(side).links[link.name] = link
+    }
+
+    /// Remembers the index of a link that only its peer has told of.
+    func remember(_ index: UInt32, of peer: String, in side: Side) {
+        peers[side, default: [:]][peer] = index
     }
 
     /// Forgets a link that has been removed.
     func forget(_ name: String, in side: Side) throws(KernelError) {
-        try connection(side).indices[name] = nil
+        try connection(side).links[name] = nil
+        peers[side]?[name] = nil
     }
 
     private func connection(_ side: Side) throws(KernelError) -> Connection {

@@ -42,7 +42,7 @@ public struct Link: Resource {
     /// Its name.
     public let name: String
     /// What makes it.
-    public let kind: Kind
+    public private(set) var kind: Kind
     /// The namespace it is in.
     public let side: Side
     /// Whose it is.
@@ -57,6 +57,10 @@ public struct Link: Resource {
     public var master: String?
     /// Whether it takes every packet.
     public var promiscuous: Bool?
+    /// Whether it is administratively up.
+    public var isUp: Bool?
+    /// Whether a new link takes no routes from what others announce; set before it comes up.
+    public var ignoresRouterAdvertisements = false
     /// Whether a bridge's port sends packets back by the port they came in.
     public var hairpin: Bool?
     /// Whether a bridge's port sends nothing to other isolated ports.
@@ -69,6 +73,9 @@ public struct Link: Resource {
         self.side = side
         self.sharing = sharing
     }
+
+    /// A link of the attachment's own must not be there before.
+    public var isExclusive: Bool { sharing == .owned }
 
     /// `link cni0`.
     public var description: String { "link \(name)" }
@@ -86,6 +93,7 @@ public struct Link: Resource {
         found.mac = state.mac
         found.alias = state.alias
         found.promiscuous = state.isPromiscuous
+        found.isUp = state.isUp
         found.hairpin = state.port?.hairpin
         found.isIsolated = state.port?.isIsolated
         found.master = try state.master.flatMap { (index) throws(KernelError) in
@@ -93,7 +101,7 @@ public struct Link: Resource {
         }
         if case .veth(var peer) = kind, let other = try readPeer(peer, of: state, kernel) {
             peer.mac = other.mac
-            return found.with(kind: .veth(peer: peer))
+            found.kind = .veth(peer: peer)
         }
         return found
     }
@@ -101,7 +109,13 @@ public struct Link: Resource {
     /// Creates the interface or changes the settings that are given.
     public func write(_ kernel: Kernel, over found: Link?) throws(KernelError) {
         if let found, sharing == .shared { return try join(found, kernel) }
-        if found == nil { try create(kernel) }
+        if found == nil {
+            try create(kernel)
+            if ignoresRouterAdvertisements {
+                try Sysctl("net/ipv6/conf/\(name)/accept_ra", "0", in: side, ifPresent: true)
+                    .write(kernel, over: nil)
+            }
+        }
         let index = try kernel.index(of: name, in: side)
         try kernel.perform(side, settings(index, over: found))
     }
@@ -127,30 +141,31 @@ public struct Link: Resource {
     /// The settings in which `found` misses this state.
     public func differences(from found: Link) -> [Difference] {
         var differences = [
-            Difference("\(description): mtu", wanted: mtu, found: found.mtu),
-            Difference("\(description): address", wanted: mac, found: found.mac),
-            Difference("\(description): master", wanted: master, found: found.master),
+            Difference(in: "\(description): address", wanted: mac, found: found.mac),
+            Difference(in: "\(description): up", wanted: isUp, found: found.isUp),
+            Difference(in: "\(description): master", wanted: master, found: found.master),
             Difference(
-                "\(description): promiscuous", wanted: promiscuous, found: found.promiscuous),
-            Difference("\(description): hairpin", wanted: hairpin, found: found.hairpin),
-            Difference("\(description): isolated", wanted: isIsolated, found: found.isIsolated),
+                in: "\(description): promiscuous", wanted: promiscuous, found: found.promiscuous),
+            Difference(in: "\(description): hairpin", wanted: hairpin, found: found.hairpin),
+            Difference(in: "\(description): isolated", wanted: isIsolated, found: found.isIsolated),
         ]
         if sharing == .owned {
+            // A shared bridge's MTU follows its ports.
             differences.append(
-                Difference("\(description): alias", wanted: alias, found: found.alias))
+                Difference(in: "\(description): mtu", wanted: mtu, found: found.mtu))
+            differences.append(
+                Difference(in: "\(description): alias", wanted: alias, found: found.alias))
         }
         if case .veth(let wanted) = kind, case .veth(let peer) = found.kind {
             differences.append(
-                Difference("link \(wanted.name): address", wanted: wanted.mac, found: peer.mac))
+                Difference(in: "link \(wanted.name): address", wanted: wanted.mac, found: peer.mac))
         }
         return differences.compactMap { $0 }
     }
 
-    private func with(kind: Kind) -> Link {
-        var copy = Link(name, kind, in: side, sharing)
-        (copy.mtu, copy.mac, copy.alias, copy.master) = (mtu, mac, alias, master)
-        (copy.promiscuous, copy.hairpin, copy.isIsolated) = (promiscuous, hairpin, isIsolated)
-        return copy
+    private var peerDescription: String {
+        guard case .veth(let peer) = kind else { return "" }
+        return " with peer \(peer.name) in the \(peer.side)"
     }
 
     private func readPeer(
@@ -164,20 +179,23 @@ public struct Link: Resource {
     /// Takes what others use as it is, but for what must hold for this attachment too.
     private func join(_ found: Link, _ kernel: Kernel) throws(KernelError) {
         let index = try kernel.index(of: name, in: side)
-        let setsPromiscuous = promiscuous == true && found.promiscuous == false
-        let header = ifinfomsg(index: index, set: setsPromiscuous ? UInt32(IFF_PROMISC) : 0)
-        var message = Message("set \(description)", type: RTM_SETLINK, header)
+        var flags: UInt32 = 0
+        if promiscuous == true, found.promiscuous == false { flags |= UInt32(IFF_PROMISC) }
+        if isUp == true, found.isUp == false { flags |= UInt32(IFF_UP) }
+        var message = Message(
+            "set \(description)", type: RTM_SETLINK, ifinfomsg(index: index, set: flags))
         let setsMaster = master != nil && master != found.master
         if setsMaster, let master {
             message.put(IFLA_MASTER, try kernel.index(of: master, in: side))
         }
-        if setsPromiscuous || setsMaster { try kernel.request(side, message) }
+        if flags != 0 || setsMaster { try kernel.request(side, message) }
     }
 
     /// One message makes the link, its peer in the peer's namespace, and joins it to its bridge.
     private func create(_ kernel: Kernel) throws(KernelError) {
         var message = Message(
-            "add \(description)", type: RTM_NEWLINK, flags: [.create, .exclusive], ifinfomsg())
+            "add \(description)\(peerDescription)", type: RTM_NEWLINK,
+            flags: [.create, .exclusive], ifinfomsg())
         message.put(IFLA_IFNAME, name)
         if let mtu { message.put(IFLA_MTU, UInt32(mtu)) }
         if let mac { message.put(IFLA_ADDRESS, bytes: mac.bytes) }
@@ -222,20 +240,24 @@ public struct Link: Resource {
         guard let state = try results[1].get().lazy.compactMap({ LinkState($0) }).first else {
             throw KernelError("find \(description)", .noSuchDevice)
         }
-        try kernel.remember(state.index, of: name, in: side)
+        try kernel.remember(state, in: side)
         if case .veth(let peer) = kind, let index = state.peer {
-            try kernel.remember(index, of: peer.name, in: peer.side)
+            kernel.remember(index, of: peer.name, in: peer.side)
         }
     }
 
     /// The messages that set what a creation cannot, or what differs from `found`.
     private func settings(_ index: UInt32, over found: Link?) -> [Message] {
-        let isSet = promiscuous == nil || promiscuous == found?.promiscuous
-        let changed = isSet ? 0 : UInt32(IFF_PROMISC)
-        let header =
-            promiscuous == true
-            ? ifinfomsg(index: index, set: changed) : ifinfomsg(index: index, clear: changed)
-        var link = Message("set \(description)", type: RTM_SETLINK, header)
+        var (set, clear): (UInt32, UInt32) = (0, 0)
+        for (flag, wanted, had) in [
+            (UInt32(IFF_PROMISC), promiscuous, found?.promiscuous),
+            (UInt32(IFF_UP), isUp, found?.isUp),
+        ] where wanted != nil && wanted != had {
+            if wanted == true { set |= flag } else { clear |= flag }
+        }
+        var link = Message(
+            "set \(description)", type: RTM_SETLINK,
+            ifinfomsg(index: index, set: set, clear: clear))
         if let alias, alias != found?.alias { link.put(IFLA_IFALIAS, alias) }
         if let found {
             if let mtu, mtu != found.mtu { link.put(IFLA_MTU, UInt32(mtu)) }

@@ -44,9 +44,9 @@ public struct LinkState: Sendable {
 
     /// Reads a reply to RTM_GETLINK; nil if it is something else.
     public init?(_ reply: Reply) {
-        guard Int(reply.type) == RTM_NEWLINK,
-            let index: UInt32 = reply.payload.load(at: 4),
-            let flags: UInt32 = reply.payload.load(at: 8)
+        guard reply.type == RTM_NEWLINK,
+            let index = reply.payload.uint32(at: 4),
+            let flags = reply.payload.uint32(at: 8)
         else { return nil }
         let attributes = reply.attributes(after: ifinfomsg.self)
         let info = attributes[IFLA_LINKINFO]?.nested
@@ -54,17 +54,17 @@ public struct LinkState: Sendable {
         name = attributes[IFLA_IFNAME]?.text ?? ""
         isUp = flags & UInt32(IFF_UP) != 0
         isPromiscuous = flags & UInt32(IFF_PROMISC) != 0
-        let state: UInt8? = attributes[IFLA_OPERSTATE]?.value()
+        let state = attributes[IFLA_OPERSTATE]?.uint8
         isOperational = state == UInt8(IF_OPER_UP) || state == UInt8(IF_OPER_UNKNOWN)
-        mtu = Int(attributes[IFLA_MTU]?.value(as: UInt32.self) ?? 0)
+        mtu = Int(attributes[IFLA_MTU]?.uint32 ?? 0)
         mac = attributes[IFLA_ADDRESS].flatMap { MACAddress($0.payload) }
         kind = info?[IFLA_INFO_KIND]?.text ?? ""
-        master = attributes[IFLA_MASTER]?.value()
-        peer = attributes[IFLA_LINK]?.value()
+        master = attributes[IFLA_MASTER]?.uint32
+        peer = attributes[IFLA_LINK]?.uint32
         alias = attributes[IFLA_IFALIAS]?.text
         port = info.flatMap { Port($0) }
         filtersVLANs = info?[IFLA_INFO_DATA]?.nested[IFLA_BR_VLAN_FILTERING]?
-            .value(as: UInt8.self).map { $0 != 0 }
+            .uint8.map { $0 != 0 }
     }
 }
 
@@ -73,9 +73,9 @@ extension LinkState.Port {
         guard info[IFLA_INFO_SLAVE_KIND]?.text == "bridge",
             let port = info[IFLA_INFO_SLAVE_DATA]?.nested
         else { return nil }
-        hairpin = port[IFLA_BRPORT_MODE]?.value(as: UInt8.self) == 1
-        isIsolated = port[IFLA_BRPORT_ISOLATED]?.value(as: UInt8.self) == 1
-        isForwarding = port[IFLA_BRPORT_STATE]?.value(as: UInt8.self) == UInt8(BR_STATE_FORWARDING)
+        hairpin = port[IFLA_BRPORT_MODE]?.uint8 == 1
+        isIsolated = port[IFLA_BRPORT_ISOLATED]?.uint8 == 1
+        isForwarding = port[IFLA_BRPORT_STATE]?.uint8 == UInt8(BR_STATE_FORWARDING)
     }
 }
 
@@ -111,10 +111,12 @@ extension Kernel {
     ///
     /// The address then counts as chosen, so a bridge does not take over its ports', and a link
     /// with `arp_notify` and `ndisc_notify` announces its addresses to its network.
-    public func confirmMAC(of link: LinkState, in side: Side) throws(KernelError) {
-        guard let mac = link.mac else { return }
+    public func confirmMAC(
+        _ mac: MACAddress, of link: String, in side: Side
+    ) throws(KernelError) {
+        let index = try index(of: link, in: side)
         var message = Message(
-            "set address of \(link.name)", type: RTM_SETLINK, ifinfomsg(index: link.index))
+            "set address of \(link)", type: RTM_SETLINK, ifinfomsg(index: index))
         message.put(IFLA_ADDRESS, bytes: mac.bytes)
         try request(side, message)
     }
@@ -152,7 +154,7 @@ extension Kernel {
     private func link(_ message: Message, in side: Side) throws(KernelError) -> LinkState? {
         do throws(KernelError) {
             let state = try request(side, message).lazy.compactMap { LinkState($0) }.first
-            if let state { try remember(state.index, of: state.name, in: side) }
+            if let state { try remember(state, in: side) }
             return state
         } catch where error.errno == .noSuchDevice {
             return nil

@@ -57,8 +57,8 @@ public struct Route: Resource {
         var header = rtmsg()
         header.rtm_family = destination.family.addressFamily
         var message = Message("list routes of \(link)", type: RTM_GETROUTE, flags: .dump, header)
-        message.put(RTA_OIF.rawValue, index)
-        message.put(RTA_TABLE.rawValue, UInt32(table ?? Int(RT_TABLE_MAIN.rawValue)))
+        message.put(Int(RTA_OIF.rawValue), index)
+        message.put(Int(RTA_TABLE.rawValue), UInt32(table ?? Int(RT_TABLE_MAIN.rawValue)))
         do throws(KernelError) {
             return try kernel.request(side, message).lazy
                 .compactMap { Route($0, like: self) }.first { isSame(as: $0) }
@@ -84,8 +84,8 @@ public struct Route: Resource {
     /// The metrics in which `found` misses this route.
     public func differences(from found: Route) -> [Difference] {
         [
-            Difference("\(description): mtu", wanted: mtu, found: found.mtu),
-            Difference("\(description): advmss", wanted: advmss, found: found.advmss),
+            Difference(in: "\(description): mtu", wanted: mtu, found: found.mtu),
+            Difference(in: "\(description): advmss", wanted: advmss, found: found.advmss),
         ].compactMap { $0 }
     }
 
@@ -107,13 +107,13 @@ public struct Route: Resource {
         let standardScope = gateway == nil ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE
         header.rtm_scope = UInt8(scope ?? Int(standardScope.rawValue))
         var message = Message("\(verb) \(description)", type: type, flags: flags, header)
-        message.put(RTA_DST.rawValue, bytes: destination.address.networkOrder)
-        if let gateway { message.put(RTA_GATEWAY.rawValue, bytes: gateway.networkOrder) }
-        message.put(RTA_OIF.rawValue, try kernel.index(of: link, in: side))
-        message.put(RTA_TABLE.rawValue, UInt32(table ?? Int(RT_TABLE_MAIN.rawValue)))
-        if let priority { message.put(RTA_PRIORITY.rawValue, UInt32(priority)) }
+        message.put(Int(RTA_DST.rawValue), bytes: destination.address.networkOrder)
+        if let gateway { message.put(Int(RTA_GATEWAY.rawValue), bytes: gateway.networkOrder) }
+        message.put(Int(RTA_OIF.rawValue), try kernel.index(of: link, in: side))
+        message.put(Int(RTA_TABLE.rawValue), UInt32(table ?? Int(RT_TABLE_MAIN.rawValue)))
+        if let priority { message.put(Int(RTA_PRIORITY.rawValue), UInt32(priority)) }
         if mtu != nil || advmss != nil {
-            message.nest(RTA_METRICS.rawValue) { metrics in
+            message.nest(Int(RTA_METRICS.rawValue)) { metrics in
                 if let mtu { metrics.put(RTAX_MTU, UInt32(mtu)) }
                 if let advmss { metrics.put(RTAX_ADVMSS, UInt32(advmss)) }
             }
@@ -123,18 +123,18 @@ public struct Route: Resource {
 
     /// Reads a reply to RTM_GETROUTE; nil if it is not a route of the same link and table.
     private init?(_ reply: Reply, like wanted: Route) {
-        guard Int(reply.type) == RTM_NEWROUTE, let length: UInt8 = reply.payload.load(at: 1)
+        guard reply.type == RTM_NEWROUTE, let length = reply.payload.uint8(at: 1)
         else { return nil }
         let attributes = reply.attributes(after: rtmsg.self)
         let address =
-            attributes[RTA_DST.rawValue].flatMap { IPAddress(networkOrder: $0.payload) }
+            attributes[Int(RTA_DST.rawValue)].flatMap { IPAddress(networkOrder: $0.payload) }
             ?? wanted.destination.family.any
         guard let destination = IPPrefix(address, length: Int(length)) else { return nil }
-        let gateway = attributes[RTA_GATEWAY.rawValue].flatMap { IPAddress(networkOrder: $0.payload) }
+        let gateway = attributes[Int(RTA_GATEWAY.rawValue)].flatMap { IPAddress(networkOrder: $0.payload) }
         self.init(to: destination, by: gateway, on: wanted.link, in: wanted.side, wanted.sharing)
-        let metrics = attributes[RTA_METRICS.rawValue]?.nested
-        mtu = (metrics?[RTAX_MTU]?.value(as: UInt32.self)).map { Int($0) }
-        advmss = (metrics?[RTAX_ADVMSS]?.value(as: UInt32.self)).map { Int($0) }
-        priority = (attributes[RTA_PRIORITY.rawValue]?.value(as: UInt32.self)).map { Int($0) }
+        let metrics = attributes[Int(RTA_METRICS.rawValue)]?.nested
+        mtu = (metrics?[RTAX_MTU]?.uint32).map { Int($0) }
+        advmss = (metrics?[RTAX_ADVMSS]?.uint32).map { Int($0) }
+        priority = (attributes[Int(RTA_PRIORITY.rawValue)]?.uint32).map { Int($0) }
     }
 }

@@ -44,7 +44,11 @@ public struct Sysctl: Resource {
 
     /// Writes the value.
     public func write(_ kernel: Kernel, over found: Sysctl?) throws(KernelError) {
-        try kernel.setSysctl(path, to: value, in: side)
+        do throws(KernelError) {
+            try kernel.setSysctl(path, to: value, in: side)
+        } catch where error.errno == .noSuchFileOrDirectory && isOptional {
+            return
+        }
     }
 
     /// Leaves the setting, which cannot be removed.
@@ -52,7 +56,7 @@ public struct Sysctl: Resource {
 
     /// Whether the value is another.
     public func differences(from found: Sysctl) -> [Difference] {
-        [Difference("sysctl \(path)", wanted: value, found: found.value)].compactMap { $0 }
+        [Difference(in: "sysctl \(path)", wanted: value, found: found.value)].compactMap { $0 }
     }
 }
 
@@ -81,21 +85,28 @@ extension Kernel {
         }
     }
 
-    /// Opens a setting without following any link, and makes sure that it lies on procfs.
+    /// Opens a setting without following any link or leaving procfs.
     private func openSysctl(
         _ path: String, _ mode: FileDescriptor.AccessMode, in side: Side, _ operation: String
     ) throws(KernelError) -> FileDescriptor {
+        let root = try openSysctlRoot(operation)
         // Which namespace's settings these are is decided by where the thread is at open.
         try enter(side)
+        let file = unsafe linux_open_beneath(root.rawValue, path, mode.rawValue | O_CLOEXEC)
+        guard file >= 0 else { throw KernelError(lastOf: operation) }
+        return FileDescriptor(rawValue: file)
+    }
+
+    private func openSysctlRoot(_ operation: String) throws(KernelError) -> FileDescriptor {
+        if let sysctlRoot { return sysctlRoot }
         let root = unsafe Glibc.open("/proc/sys", O_PATH | O_DIRECTORY | O_CLOEXEC)
         guard root >= 0 else { throw KernelError(lastOf: operation) }
-        defer { _ = Glibc.close(root) }
-        let file = unsafe linux_open_beneath(root, path, mode.rawValue | O_CLOEXEC)
-        guard file >= 0 else { throw KernelError(lastOf: operation) }
-        guard linux_is_procfs(file) == 1 else {
-            _ = Glibc.close(file)
-            throw KernelError(operation, .notPermitted, detail: "not on procfs")
+        guard linux_is_procfs(root) == 1 else {
+            _ = Glibc.close(root)
+            throw KernelError(operation, .notPermitted, detail: "/proc/sys is not procfs")
         }
-        return FileDescriptor(rawValue: file)
+        let descriptor = FileDescriptor(rawValue: root)
+        sysctlRoot = descriptor
+        return descriptor
     }
 }

@@ -21,22 +21,22 @@ public enum Event: Sendable {
 extension Kernel {
     /// Waits until a condition holds, looking again whenever the kernel tells of an event.
     ///
+    /// - Parameter limit: How long to wait, in milliseconds.
     /// - Returns: Whether it came to hold within the time.
     public func wait(
-        for event: Event, in side: Side, atMost limit: Duration,
+        for event: Event, in side: Side, atMost limit: Int64,
         until holds: () throws(KernelError) -> Bool
     ) throws(KernelError) -> Bool {
         if try holds() { return true }
         try enter(side)
         var events = try NetlinkSocket(protocol: NETLINK_ROUTE)
         try events.join(group: event.group)
-        let end = ContinuousClock.now + limit
+        let end = linux_milliseconds() + limit
         while try !holds() {
-            let left = (end - ContinuousClock.now).components
-            let milliseconds = left.seconds * 1000 + left.attoseconds / 1_000_000_000_000_000
-            guard milliseconds > 0 else { return false }
+            let left = end - linux_milliseconds()
+            guard left > 0 else { return false }
             var ready = pollfd(fd: events.descriptor.rawValue, events: Int16(POLLIN), revents: 0)
-            unsafe _ = poll(&ready, 1, Int32(milliseconds))
+            unsafe _ = poll(&ready, 1, Int32(left))
             events.discardReceived()
         }
         return true

@@ -31,7 +31,7 @@ int linux_enter_network_namespace(int fd);
 int linux_is_network_namespace(int fd, unsigned long *magic);
 
 /// Opens `path` below the directory `at` with openat2(2), refusing symbolic and magic links on
-/// every component and any way out of `at`. Returns a descriptor, or -1 with errno set.
+/// every component, any way out of `at`, and other file systems. Returns a descriptor, or -1 with errno set.
 int linux_open_beneath(int at, const char *path, int flags);
 
 /// Whether `fd` lies on procfs. Returns 1 or 0, or -1 with errno set.
@@ -42,6 +42,10 @@ int linux_openat(int at, const char *name, int flags, mode_t mode);
 
 /// A pipe whose ends a program started from here does not inherit: pipe2(2) with O_CLOEXEC.
 int linux_pipe(int ends[2]);
+
+/// Milliseconds on CLOCK_MONOTONIC. Swift's clocks would bring the concurrency runtime into the
+/// program, and its start-up with it.
+int64_t linux_milliseconds(void);
 
 /// Sets only the modification time of `fd`, in nanoseconds since 1970: futimens(2).
 int linux_set_modified(int fd, int64_t nanoseconds);
