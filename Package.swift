@@ -45,7 +45,8 @@ let package = Package(
         .target(
             name: "Plugins",
             dependencies: [
-                "Addressing", "CNI", "IPAM", "Netlink", "Plan", "PluginRuntime", "Rtnetlink", system,
+                "Addressing", "CNI", "IPAM", "Netlink", "Plan", "PluginRuntime", "Rtnetlink",
+                system,
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -61,7 +62,7 @@ let package = Package(
             dependencies: ["Addressing", "CNI", "Plan", "PluginRuntime", "Plugins", "Rtnetlink"]),
         .testTarget(
             name: "IntegrationTests", path: "integration",
-            exclude: ["bench", "guest", "demo.sh"]),
+            exclude: ["bench", "guest", "demo.sh", "install-packages.sh"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -12,13 +12,13 @@ public struct SpecVersion: Sendable, Hashable, Comparable, CustomStringConvertib
 
     /// The versions this project speaks, oldest first.
     public static let all: [SpecVersion] = [v0_1_0, v0_2_0, v0_3_0, v0_3_1, v0_4_0, v1_0_0, v1_1_0]
-    /// 0.1.0
+    /// 0.1.0: the oldest there is.
     public static let v0_1_0 = SpecVersion(0, 1, 0)
     /// 0.2.0: the last whose results hold one address a family.
     public static let v0_2_0 = SpecVersion(0, 2, 0)
     /// 0.3.0: interfaces in results, and chains.
     public static let v0_3_0 = SpecVersion(0, 3, 0)
-    /// 0.3.1
+    /// 0.3.1: as 0.3.0, with its text put right.
     public static let v0_3_1 = SpecVersion(0, 3, 1)
     /// 0.4.0: CHECK, and prevResult for DEL.
     public static let v0_4_0 = SpecVersion(0, 4, 0)

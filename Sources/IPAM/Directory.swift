@@ -19,8 +19,8 @@ struct Directory: ~Copyable {
 
     /// Opens a directory by its path, which an administrator may have led through links.
     ///
-    /// - Parameter creating: Makes it and its parents, for the owner alone, where they are missing.
-    /// - Returns: Nil if it does not exist and is not to be made.
+    /// Makes it and its parents, for the owner alone, where they are missing if `creating`, else
+    /// returns nil.
     static func open(_ path: String, creating: Bool) throws(CNIError) -> Directory? {
         let flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC
         var fd = unsafe linux_openat(AT_FDCWD, path, flags, 0)
@@ -70,9 +70,8 @@ struct Directory: ~Copyable {
         return count < 0 ? nil : String(decoding: bytes[..<count], as: UTF8.self)
     }
 
-    /// Makes a file with content that appears whole or not at all.
-    ///
-    /// - Returns: Whether the file was made; false if there is one of the name.
+    /// Makes a file with content that appears whole or not at all; returns whether it did, false
+    /// if there is one of the name.
     func create(_ name: String, with text: String) throws(CNIError) -> Bool {
         // One writer at a time holds the lock, so one name for what is not ready yet suffices,
         // and anything found under it was left by one that died.
@@ -131,7 +130,8 @@ struct Directory: ~Copyable {
     /// The names in the directory.
     func names() throws(CNIError) -> [String] {
         // A descriptor of its own: reading moves its position, and closedir(3) closes it.
-        let fd = unsafe linux_openat(descriptor.rawValue, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+        let fd = unsafe linux_openat(
+            descriptor.rawValue, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
         guard fd >= 0, let stream = unsafe fdopendir(fd) else { throw failure("list", ".") }
         defer { unsafe _ = closedir(stream) }
         var names: [String] = []

@@ -35,8 +35,7 @@ public struct ReservationStore: ~Copyable {
 
     /// Opens and locks a network's store.
     ///
-    /// - Parameter creating: Makes its directories where they are missing.
-    /// - Returns: Nil if there is no store and none is to be made.
+    /// Makes its directories where they are missing if `creating`, else returns nil.
     public static func open(
         _ dataDirectory: String, network: String, creating: Bool
     ) throws(CNIError) -> ReservationStore? {

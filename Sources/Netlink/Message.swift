@@ -94,7 +94,9 @@ public struct Message: Sendable {
     }
 
     /// Whether the kernel answers with a dump.
-    var isDump: Bool { storage[7] & UInt8(UInt16(NLM_F_DUMP) >> 8) == UInt8(UInt16(NLM_F_DUMP) >> 8) }
+    var isDump: Bool {
+        storage[7] & UInt8(UInt16(NLM_F_DUMP) >> 8) == UInt8(UInt16(NLM_F_DUMP) >> 8)
+    }
 
     /// The bytes to send, under a sequence number.
     func encoded(sequence: UInt32) -> ArraySlice<UInt8> {
@@ -105,7 +107,8 @@ public struct Message: Sendable {
 
     private mutating func put(_ type: UInt16, _ bytes: UnsafeRawBufferPointer) {
         grow(by: MemoryLayout<nlattr>.size + bytes.count + 3)
-        unsafe edit { message in unsafe mnl_attr_put(message, type, bytes.count, bytes.baseAddress) }
+        unsafe edit { message in unsafe mnl_attr_put(message, type, bytes.count, bytes.baseAddress)
+        }
     }
 
     private mutating func grow(by count: Int) {

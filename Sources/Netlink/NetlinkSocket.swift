@@ -5,7 +5,7 @@ public import SystemPackage
 
 /// A message of a reply: its type, and what follows the netlink header.
 public struct Reply: Sendable {
-    /// The type: RTM_NEWLINK, …
+    /// The type, such as RTM_NEWLINK.
     public let type: Int
     /// The fixed part and the attributes.
     public let payload: ArraySlice<UInt8>
@@ -65,7 +65,7 @@ public struct Reply: Sendable {
         FileDescriptor(rawValue: unsafe mnl_socket_get_fd(socket))
     }
 
-    /// Joins a multicast group of notifications: RTNLGRP_LINK, …
+    /// Joins a multicast group of notifications, such as RTNLGRP_LINK.
     public func join(group: UInt32) throws(KernelError) {
         var number = group
         let result = unsafe mnl_socket_setsockopt(
@@ -185,7 +185,8 @@ struct Pending {
         guard code != 0 else { return end(index, .success(())) }
         // With NETLINK_CAP_ACK only the header of the request comes back, then the attributes.
         let explained = flags & UInt16(NLM_F_ACK_TLVS) != 0
-        let detail = explained ? Attributes(payload.dropFirst(20))[Int(NLMSGERR_ATTR_MSG.rawValue)] : nil
+        let detail =
+            explained ? Attributes(payload.dropFirst(20))[Int(NLMSGERR_ATTR_MSG.rawValue)] : nil
         let error = KernelError(
             messages[index].operation, Errno(rawValue: -code), detail: detail?.text)
         end(index, .failure(error))

@@ -48,6 +48,7 @@ public enum Program {
     ///   - siblings: The plugins of this program, any of which may serve as IPAM.
     ///   - environment: Looks an environment variable up.
     ///   - input: Reads standard input.
+    /// - Returns: What to print, and the status to exit with.
     public static func serve(
         _ plugin: any Plugin.Type, siblings: [any Plugin.Type],
         environment: (String) -> String?, input: () throws(CNIError) -> [UInt8]

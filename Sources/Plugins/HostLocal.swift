@@ -157,8 +157,10 @@ extension HostLocal {
                 "args.cni.ips", default: [], "Addresses that are asked for.")
             let dynamic: [String] = try keys(
                 "runtimeConfig.ips", default: [], "Addresses that are asked for.")
-            let dynamicRanges = try keys.object(
-                "runtimeConfig", "Capabilities.") { (keys) throws(CNIError) in
+            let dynamicRanges =
+                try keys.object(
+                    "runtimeConfig", "Capabilities."
+                ) { (keys) throws(CNIError) in
                     try keys.lists(
                         "ipRanges", "Range sets that come before those of ipam.",
                         AddressRange.Options.init) ?? []

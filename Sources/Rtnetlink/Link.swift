@@ -233,7 +233,7 @@ public struct Link: Resource {
         let results = try kernel.exchange(side, [creation, look])
         do throws(KernelError) {
             _ = try results[0].get()
-        } catch where error.errno == .fileExists && sharing == .shared {
+        } catch  where error.errno == .fileExists && sharing == .shared {
             // Another ADD made it between our look and our message: it is as good as ours.
             return
         }

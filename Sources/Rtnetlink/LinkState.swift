@@ -156,7 +156,7 @@ extension Kernel {
             let state = try request(side, message).lazy.compactMap { LinkState($0) }.first
             if let state { try remember(state, in: side) }
             return state
-        } catch where error.errno == .noSuchDevice {
+        } catch  where error.errno == .noSuchDevice {
             return nil
         }
     }
@@ -179,7 +179,7 @@ func tolerating<Result>(
 ) throws(KernelError) {
     do throws(KernelError) {
         _ = try body()
-    } catch where error.errno == errno {
+    } catch  where error.errno == errno {
         return
     }
 }

@@ -62,7 +62,7 @@ public struct Route: Resource {
         do throws(KernelError) {
             return try kernel.request(side, message).lazy
                 .compactMap { Route($0, like: self) }.first { isSame(as: $0) }
-        } catch where error.errno == .noSuchFileOrDirectory {
+        } catch  where error.errno == .noSuchFileOrDirectory {
             return nil  // a table that has never had a route
         }
     }
@@ -130,7 +130,9 @@ public struct Route: Resource {
             attributes[Int(RTA_DST.rawValue)].flatMap { IPAddress(networkOrder: $0.payload) }
             ?? wanted.destination.family.any
         guard let destination = IPPrefix(address, length: Int(length)) else { return nil }
-        let gateway = attributes[Int(RTA_GATEWAY.rawValue)].flatMap { IPAddress(networkOrder: $0.payload) }
+        let gateway = attributes[Int(RTA_GATEWAY.rawValue)].flatMap {
+            IPAddress(networkOrder: $0.payload)
+        }
         self.init(to: destination, by: gateway, on: wanted.link, in: wanted.side, wanted.sharing)
         let metrics = attributes[Int(RTA_METRICS.rawValue)]?.nested
         mtu = (metrics?[RTAX_MTU]?.uint32).map { Int($0) }

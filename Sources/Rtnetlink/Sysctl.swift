@@ -37,7 +37,7 @@ public struct Sysctl: Resource {
         do throws(KernelError) {
             let value = try kernel.sysctl(path, in: side)
             return Sysctl(path, value, in: side, sharing, ifPresent: isOptional)
-        } catch where error.errno == .noSuchFileOrDirectory && isOptional {
+        } catch  where error.errno == .noSuchFileOrDirectory && isOptional {
             return self
         }
     }
@@ -46,7 +46,7 @@ public struct Sysctl: Resource {
     public func write(_ kernel: Kernel, over found: Sysctl?) throws(KernelError) {
         do throws(KernelError) {
             try kernel.setSysctl(path, to: value, in: side)
-        } catch where error.errno == .noSuchFileOrDirectory && isOptional {
+        } catch  where error.errno == .noSuchFileOrDirectory && isOptional {
             return
         }
     }

@@ -21,8 +21,7 @@ public enum Event: Sendable {
 extension Kernel {
     /// Waits until a condition holds, looking again whenever the kernel tells of an event.
     ///
-    /// - Parameter limit: How long to wait, in milliseconds.
-    /// - Returns: Whether it came to hold within the time.
+    /// The limit is in milliseconds; returns whether the condition came to hold within it.
     public func wait(
         for event: Event, in side: Side, atMost limit: Int64,
         until holds: () throws(KernelError) -> Bool
