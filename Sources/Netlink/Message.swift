@@ -31,13 +31,21 @@ public struct Message: Sendable {
     /// Whether the answer is one object, and no acknowledgement is to follow it.
     let isQuery: Bool
 
+    /// Whether the kernel answers with a dump.
+    ///
+    /// NLM_F_DUMP says so only where nothing is changed: elsewhere its bits are NLM_F_REPLACE and
+    /// NLM_F_EXCL.
+    let isDump: Bool
+
     /// A message of a type (RTM_NEWLINK, …) that starts with a fixed part (`ifinfomsg`, …).
     public init<Header: BitwiseCopyable>(
         _ operation: String, type: Int, flags: Flags = [], _ header: Header
     ) {
         self.operation = operation
         // What does not change anything is answered by what it asks for.
-        isQuery = type & 3 == 2 && flags.isDisjoint(with: .dump)
+        let isGet = type & 3 == 2
+        isDump = isGet && flags.contains(.dump)
+        isQuery = isGet && !isDump
         storage = [UInt8](repeating: 0, count: 256)
         length = 0
         let bits = UInt16(NLM_F_REQUEST) | (isQuery ? 0 : UInt16(NLM_F_ACK)) | flags.rawValue
@@ -91,11 +99,6 @@ public struct Message: Sendable {
             unsafe end?.storeBytes(of: header, as: Header.self)
             unsafe message.pointee.nlmsg_len += UInt32((size + 3) & ~3)
         }
-    }
-
-    /// Whether the kernel answers with a dump.
-    var isDump: Bool {
-        storage[7] & UInt8(UInt16(NLM_F_DUMP) >> 8) == UInt8(UInt16(NLM_F_DUMP) >> 8)
     }
 
     /// The bytes to send, under a sequence number.

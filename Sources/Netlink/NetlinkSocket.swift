@@ -163,7 +163,7 @@ struct Pending {
         var rest = received
         while let length = rest.uint32(at: 0), let type = rest.uint16(at: 4),
             let flags = rest.uint16(at: 6), let sequence = rest.uint32(at: 8),
-            (16...rest.count).contains(Int(length))
+            length >= 16, length <= rest.count
         {
             let payload = rest.dropFirst(16).prefix(Int(length) - 16)
             rest = rest.dropFirst((Int(length) + 3) & ~3)
@@ -188,7 +188,7 @@ struct Pending {
         let detail =
             explained ? Attributes(payload.dropFirst(20))[Int(NLMSGERR_ATTR_MSG.rawValue)] : nil
         let error = KernelError(
-            messages[index].operation, Errno(rawValue: -code), detail: detail?.text)
+            messages[index].operation, Errno(rawValue: 0 &- code), detail: detail?.text)
         end(index, .failure(error))
     }
 
