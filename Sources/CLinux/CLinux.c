@@ -1,3 +1,4 @@
+#define _GNU_SOURCE 1
 #include "CLinux.h"
 #include <errno.h>
 #include <linux/nsfs.h>

@@ -99,7 +99,7 @@ extension Kernel {
 
     private func openSysctlRoot(_ operation: String) throws(KernelError) -> FileDescriptor {
         if let sysctlRoot { return sysctlRoot }
-        let root = unsafe Glibc.open("/proc/sys", O_PATH | O_DIRECTORY | O_CLOEXEC)
+        let root = unsafe Glibc.open("/proc/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard root >= 0 else { throw KernelError(lastOf: operation) }
         guard linux_is_procfs(root) == 1 else {
             _ = Glibc.close(root)

@@ -1,8 +1,10 @@
 /// The kernel's own headers, and the few calls that Swift's Glibc module hides.
 ///
 /// Constants and structures come from here, so that none is typed a second time in Swift.
+///
+/// Without _GNU_SOURCE, as Swift's Glibc module is: with it, their two definitions of fd_set
+/// would differ, and the compiler refuse whichever it reads second.
 #pragma once
-#define _GNU_SOURCE 1
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
