@@ -61,7 +61,7 @@ let package = Package(
             name: "PluginTests",
             dependencies: ["Addressing", "CNI", "Plan", "PluginRuntime", "Plugins", "Rtnetlink"]),
         .testTarget(
-            name: "IntegrationTests", path: "integration",
+            name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
             exclude: ["bench", "guest", "demo.sh", "install-packages.sh"]),
     ],
     swiftLanguageModes: [.v6]

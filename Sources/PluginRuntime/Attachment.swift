@@ -57,9 +57,12 @@ public struct Attachment: Sendable {
         }
     }
 
-    /// The next hop of a route: its own, or the first gateway of its family.
+    /// The next hop of a route: its own, or the first gateway of its family if the route's scope
+    /// reaches beyond the link.
     public func gateway(for route: RouteEntry) -> IPAddress? {
-        route.gateway
-            ?? addresses.first { $0.gateway?.family == route.destination.family }?.gateway
+        guard route.gateway == nil, route.scope.map({ $0 < Route.linkScope }) ?? true else {
+            return route.gateway
+        }
+        return addresses.first { $0.gateway?.family == route.destination.family }?.gateway
     }
 }

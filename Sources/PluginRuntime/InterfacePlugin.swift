@@ -39,7 +39,7 @@ extension InterfacePlugin {
         var journal = Journal(kernel)
         var attachment = Attachment(call)
         attachment.mac = .random()
-        attachment.hostMAC = .random()
+        attachment.hostMAC = .randomForPort()
         var hasLease = false
         do throws(CNIError) {
             try wrapping { () throws(KernelError) in try kernel.lockShared() }
@@ -48,12 +48,12 @@ extension InterfacePlugin {
             if let delegate, delegate.wantsInterface {
                 try apply(interfaces(attachment, options), to: &journal)
                 try wrapping { () throws(KernelError) in try kernel.returnHome() }
-                hasLease = true
                 attachment.result = try delegate.add()
+                hasLease = true
             } else {
                 if let delegate {
-                    hasLease = true
                     attachment.result = try delegate.add()
+                    hasLease = true
                 }
                 try apply(interfaces(attachment, options), to: &journal)
             }

@@ -30,6 +30,8 @@ public struct Link: Resource {
         public var side: Side
         /// Its hardware address; nil leaves it to the kernel.
         public var mac: MACAddress?
+        /// Its MTU in bytes as found; the one asked for is the link's.
+        var mtu: Int?
 
         /// The other end of a pair.
         public init(_ name: String, in side: Side, mac: MACAddress? = nil) {
@@ -101,6 +103,7 @@ public struct Link: Resource {
         }
         if case .veth(var peer) = kind, let other = try readPeer(peer, of: state, kernel) {
             peer.mac = other.mac
+            peer.mtu = other.mtu
             found.kind = .veth(peer: peer)
         }
         return found
@@ -157,8 +160,10 @@ public struct Link: Resource {
                 Difference(in: "\(description): alias", wanted: alias, found: found.alias))
         }
         if case .veth(let wanted) = kind, case .veth(let peer) = found.kind {
-            differences.append(
-                Difference(in: "link \(wanted.name): address", wanted: wanted.mac, found: peer.mac))
+            differences += [
+                Difference(in: "link \(wanted.name): address", wanted: wanted.mac, found: peer.mac),
+                Difference(in: "link \(wanted.name): mtu", wanted: mtu, found: peer.mtu ?? mtu),
+            ]
         }
         return differences.compactMap { $0 }
     }
@@ -230,20 +235,34 @@ public struct Link: Resource {
     private func create(_ creation: Message, _ kernel: Kernel) throws(KernelError) {
         var look = Message("find \(description)", type: RTM_GETLINK, ifinfomsg())
         look.put(IFLA_IFNAME, name)
-        let results = try kernel.exchange(side, [creation, look])
+        let before = try steadying(kernel)
+        let results = try kernel.exchange(side, before + [creation, look])
+            .dropFirst(before.count)
         do throws(KernelError) {
-            _ = try results[0].get()
+            _ = try results[results.startIndex].get()
         } catch  where error.errno == .fileExists && sharing == .shared {
             // Another ADD made it between our look and our message: it is as good as ours.
             return
         }
-        guard let state = try results[1].get().lazy.compactMap({ LinkState($0) }).first else {
+        guard
+            let state = try results[results.startIndex + 1].get().lazy.compactMap({ LinkState($0) })
+                .first
+        else {
             throw KernelError("find \(description)", .noSuchDevice)
         }
         try kernel.remember(state, in: side)
         if case .veth(let peer) = kind, let index = state.peer {
             kernel.remember(index, of: peer.name, in: peer.side)
         }
+    }
+
+    /// What makes an idle bridge keep its address: it would take its first port's, and lose it
+    /// again with the port.
+    private func steadying(_ kernel: Kernel) throws(KernelError) -> [Message] {
+        guard let master, let bridge = try kernel.known(master, in: side),
+            bridge.kind == "bridge", !bridge.isRunning, let mac = bridge.mac
+        else { return [] }
+        return [try kernel.confirmation(of: mac, of: master, in: side)]
     }
 
     /// The messages that set what a creation cannot, or what differs from `found`.
