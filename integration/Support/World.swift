@@ -4,8 +4,9 @@ import Testing
 /// Whether the tests may make network namespaces.
 let isRoot = geteuid() == 0
 
-/// A host of its own: a network namespace with routing on, a state directory, and the containers a
-/// test makes. All of it goes when the test is done.
+/// A host of its own, which goes when the test is done.
+///
+/// It is a network namespace with routing on, a state directory, and the containers a test makes.
 final class World {
     /// A container: a network namespace with nothing in it.
     struct Container: Sendable {
