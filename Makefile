@@ -14,7 +14,7 @@ LINK := $(BUILD)/link
 PLUGINS := bridge host-local loopback static
 
 BUILD_PACKAGES := libmnl-dev libjansson-dev pkg-config
-TEST_PACKAGES := iproute2 iputils-ping nftables jq strace util-linux
+TEST_PACKAGES := iproute2 iputils-ping nftables jq procps util-linux
 BENCH_PACKAGES := gcc jq python3 dpkg-dev
 
 .PHONY: build demo test unit-test root-test guest-test bench lint format install clean setup setup-test
@@ -64,6 +64,7 @@ setup:
 
 setup-test:
 	@bash integration/install-packages.sh $(TEST_PACKAGES)
+	@bash integration/fetch-peer.sh $(BUILD)/peer > /dev/null
 
 # The Swift runtime, libstdc++, libgcc and libjansson go into the program; libmnl and libc stay
 # shared, since Debian ships no libmnl.a. Where one is found, nothing stays shared.

@@ -62,7 +62,7 @@ let package = Package(
             dependencies: ["Addressing", "CNI", "Plan", "PluginRuntime", "Plugins", "Rtnetlink"]),
         .testTarget(
             name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
-            exclude: ["bench", "guest", "demo.sh", "install-packages.sh"]),
+            exclude: ["bench", "guest", "demo.sh", "fetch-peer.sh", "install-packages.sh"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -31,7 +31,7 @@ public enum Bridge: InterfacePlugin {
         let containerEnd = Link.Peer(
             attachment.interface, in: .container, mac: options.mac ?? attachment.mac)
         var hostEnd = Link(attachment.hostEnd, .veth(peer: containerEnd), in: .host, .owned)
-        hostEnd.alias = attachment.owner.tag
+        hostEnd.alias = attachment.isForeign ? nil : attachment.owner.tag
         hostEnd.master = options.bridge
         hostEnd.mac = attachment.hostMAC
         hostEnd.mtu = options.mtu
@@ -81,7 +81,7 @@ public enum Bridge: InterfacePlugin {
             if !options.leavesInterfaceDown {
                 Sysctl("net/ipv4/conf/\(interface)/arp_notify", "1", in: .container)
                 Sysctl.forIPv6(
-                    of: interface, detectsDuplicates: options.detectsDuplicates, hasAddress: hasV6)
+                    of: attachment, detectsDuplicates: options.detectsDuplicates, hasAddress: hasV6)
                 LinkUp(interface, in: .container)
                 for address in addresses {
                     Address(
