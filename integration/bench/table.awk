@@ -37,8 +37,7 @@ END {
         width[i] = length(ratio[i]) + 2
         line = line sprintf("%*s", width[i], ratio[i])
     }
-    print line
-    print units
+    printf "%s\n%s\n", line, units
 
     for (row = 1; row <= verbs; row++) {
         name = verb[row]
