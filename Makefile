@@ -15,7 +15,7 @@ PLUGINS := bridge host-local loopback static
 
 BUILD_PACKAGES := libmnl-dev libjansson-dev pkg-config
 TEST_PACKAGES := iproute2 iputils-ping nftables jq procps util-linux
-BENCH_PACKAGES := gcc jq python3 dpkg-dev
+BENCH_PACKAGES := gcc jq
 
 .PHONY: build demo test unit-test root-test guest-test bench lint format install clean setup setup-test
 
@@ -70,7 +70,7 @@ setup-test:
 # shared, since Debian ships no libmnl.a. Where one is found, nothing stays shared.
 LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -print-multiarch) /usr/lib /usr/local/lib)))
 RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
-    -Xlinker --gc-sections -Xlinker -s \
+    -Xlinker --gc-sections -Xlinker -s --disable-local-rpath \
     -Xswiftc -Xclang-linker -Xswiftc $(if $(LIBMNL_A),-static,-no-pie) \
     $(addprefix -Xswiftc -Xfrontend -Xswiftc -disable-implicit-,concurrency-module-import string-processing-module-import) \
     --explicit-target-dependency-import-check error --product swift-cni

@@ -111,16 +111,26 @@ public struct Link: Resource {
 
     /// Creates the interface or changes the settings that are given.
     public func write(_ kernel: Kernel, over found: Link?) throws(KernelError) {
-        if let found, sharing == .shared { return try join(found, kernel) }
-        if found == nil {
-            try create(kernel)
+        if let found {
+            guard sharing != .shared else { return try join(found, kernel) }
+            return try set(kernel, over: found)
+        }
+        try create(kernel)
+        do throws(KernelError) {
             if ignoresRouterAdvertisements {
                 try Sysctl("net/ipv6/conf/\(name)/accept_ra", "0", in: side, ifPresent: true)
                     .write(kernel, over: nil)
             }
+            try set(kernel, over: nil)
+        } catch {
+            // To the outside a link is made whole or not at all.
+            if sharing == .owned { try? erase(kernel) }
+            throw error
         }
-        let index = try kernel.index(of: name, in: side)
-        try kernel.perform(side, settings(index, over: found))
+    }
+
+    private func set(_ kernel: Kernel, over found: Link?) throws(KernelError) {
+        try kernel.perform(side, settings(kernel.index(of: name, in: side), over: found))
     }
 
     /// Removes the interface if it is this owner's.
