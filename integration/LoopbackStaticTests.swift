@@ -50,7 +50,8 @@ struct LoopbackStaticTests {
         ).json
     }
 
-    static let address: JSON = #"{"addresses": [{"address": "10.1.0.5/24", "gateway": "10.1.0.1"}]}"#
+    static let address: JSON =
+        #"{"addresses": [{"address": "10.1.0.5/24", "gateway": "10.1.0.1"}]}"#
 
     @Test("static gives what is written")
     func written() throws {

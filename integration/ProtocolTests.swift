@@ -46,7 +46,10 @@ struct ProtocolTests {
         arguments: ["bridge", "host-local", "static", "loopback"])
     func version(plugin: String) throws {
         let ended = try call(
-            ["CNI_COMMAND": "VERSION", "CNI_NETNS": "dummy", "CNI_IFNAME": "dummy", "CNI_PATH": nil],
+            [
+                "CNI_COMMAND": "VERSION", "CNI_NETNS": "dummy", "CNI_IFNAME": "dummy",
+                "CNI_PATH": nil,
+            ],
             [0xff], plugin: plugin)
         #expect(
             ended.output

@@ -94,8 +94,8 @@ extension InterfacePlugin {
     /// CHECK: every difference between the plan and the kernel.
     public static func check(_ call: Call) throws(CNIError) {
         let options = try options(call)
-        try Delegate(ipamOf: call)?.check()
         let attachment = try Attachment(call, previous: call.previousResult())
+        try Delegate(ipamOf: call)?.check()
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
         let plan = interfaces(attachment, options) + network(attachment, options)

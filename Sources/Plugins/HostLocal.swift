@@ -205,7 +205,8 @@ extension HostLocal {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
             if let address = try call.arguments()["IP"] {
-                requested = try Self.addresses([address], "CNI_ARGS: IP", .environment)
+                requested =
+                    try Self.addresses([address], "CNI_ARGS: IP", .environment)
                     + requested
             }
             requested = requested.reduce(into: []) { unique, address in

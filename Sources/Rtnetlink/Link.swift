@@ -63,6 +63,11 @@ public struct Link: Resource {
     public var isUp: Bool?
     /// Whether a new link takes no routes from what others announce; set before it comes up.
     public var ignoresRouterAdvertisements = false
+    /// The bridge that a shared link serves, and which of its ports do: without other ports the
+    /// link is not in use.
+    public var servedBridge: String?
+    /// See `servedBridge`.
+    public var servants: Set<String> = []
     /// Whether a bridge's port sends packets back by the port they came in.
     public var hairpin: Bool?
     /// Whether a bridge's port sends nothing to other isolated ports.
@@ -145,10 +150,10 @@ public struct Link: Resource {
         try kernel.forget(name, in: side)
     }
 
-    /// Whether a bridge has no port, so that taking it away takes it from nobody.
+    /// Whether its bridge has no port but those that serve the bridge itself, so that taking the
+    /// link away takes it from nobody.
     public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
-        guard let state = try kernel.link(name, in: side) else { return false }
-        return try !kernel.hasPorts(state.index, in: side)
+        try !kernel.hasPorts(servedBridge ?? name, besides: servants, in: side)
     }
 
     /// The settings in which `found` misses this state.

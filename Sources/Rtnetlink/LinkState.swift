@@ -103,11 +103,15 @@ extension Kernel {
         return try request(side, message).compactMap { LinkState($0) }.filter { $0.kind == kind }
     }
 
-    /// Whether any link belongs to a bridge or other master.
-    public func hasPorts(_ master: UInt32, in side: Side) throws(KernelError) -> Bool {
+    /// Whether any link but the named ones belongs to a bridge or other master.
+    public func hasPorts(
+        _ master: String, besides names: Set<String> = [], in side: Side
+    ) throws(KernelError) -> Bool {
+        guard let index = try link(master, in: side)?.index else { return false }
         var message = Message("list ports", type: RTM_GETLINK, flags: .dump, ifinfomsg())
-        message.put(IFLA_MASTER, master)
-        return try request(side, message).contains { LinkState($0)?.master == master }
+        message.put(IFLA_MASTER, index)
+        return try request(side, message).lazy.compactMap { LinkState($0) }
+            .contains { $0.master == index && !names.contains($0.name) }
     }
 
     /// Gives a link its own hardware address again.

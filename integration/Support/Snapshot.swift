@@ -25,10 +25,18 @@ struct Snapshot: Equatable, CustomStringConvertible {
         ]
         for command in commands {
             let text = try output(of: command, in: namespace)
-            lines += text.split(separator: "\n").map { "\(command): \(Snapshot.lasting($0))" }
+            lines += text.split(separator: "\n").filter { !Snapshot.comesByItself($0) }
+                .map { "\(command): \(Snapshot.lasting($0))" }
         }
         if let directory { lines += Snapshot.files(below: directory) }
         self.lines = lines.sorted()
+    }
+
+    /// Whether a line is about what the kernel adds to a link a second or two after it comes up,
+    /// and takes away with it.
+    private static func comesByItself(_ line: Substring) -> Bool {
+        line.hasPrefix("33:33:") || line.hasPrefix("01:00:5e:")
+            || (line.contains(" fe80::") && line.contains("table local"))
     }
 
     /// A line without what changes by itself: indices, link states and timers.
