@@ -48,7 +48,8 @@ extension AddResult {
             members.append(("routes", .array(routes.map(\.json))))
         }
         if !isModern || !dns.isEmpty { members.append(("dns", dns.json)) }
-        return .object(isModern ? members.sorted { $0.key < $1.key } : members)
+        // The reference's order, which a person who compares the two texts will look for.
+        return isModern ? JSON.object(members).sorted : .object(members)
     }
 
     /// One address a family, and routes reduced to destination and gateway.
