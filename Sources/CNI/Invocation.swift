@@ -58,16 +58,24 @@ public struct Invocation: Sendable {
         environment: (String) -> String?, input: () throws(CNIError) -> [UInt8]
     ) throws(CNIError) {
         let command = environment("CNI_COMMAND") ?? ""
-        let attached = ["CNI_CONTAINERID", "CNI_IFNAME", "CNI_PATH"]
         let required: [String] =
             switch Verb(rawValue: command) {
             case .add, .check: ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"]
-            case .del: attached
+            case .del: ["CNI_CONTAINERID", "CNI_IFNAME", "CNI_PATH"]
             case .gc, .status: ["CNI_PATH"]
             case .version: []
             case nil: command.isEmpty ? ["CNI_COMMAND"] : []
             }
-        let missing = required.filter { (environment($0) ?? "").isEmpty }
+        var missing: [String] = []
+        for name in required {
+            let value = environment(name) ?? ""
+            switch name {
+            case _ where value.isEmpty: missing.append(name)
+            case "CNI_CONTAINERID": try validateContainerID(value)
+            case "CNI_IFNAME": try validateInterfaceName(value)
+            default: break
+            }
+        }
         guard missing.isEmpty else {
             let names = missing.joined(separator: ",")
             throw CNIError(.environment, "required env variables [\(names)] missing")
@@ -85,8 +93,6 @@ public struct Invocation: Sendable {
         self.verb = verb
         self.input = []
         guard verb != .version else { return }
-        if required.contains("CNI_CONTAINERID") { try validateContainerID(containerID) }
-        if required.contains("CNI_IFNAME") { try validateInterfaceName(interface) }
         self.input = try input()
     }
 }

@@ -185,9 +185,15 @@ struct ReservationIndex: ~Copyable {
 
     private mutating func add(_ slot: Slot) {
         var position = home(slot.key)
-        while load(position).kind != .empty { position = (position + 1) & (capacity - 1) }
-        store(slot, at: position)
-        count += 1
+        // A good table always has an empty slot; a damaged one may not.
+        for _ in 0..<capacity {
+            if load(position).kind == .empty {
+                store(slot, at: position)
+                count += 1
+                return
+            }
+            position = (position + 1) & (capacity - 1)
+        }
     }
 
     /// Empties a slot and moves those after it up, so that no probe stops short.

@@ -1,0 +1,45 @@
+import CNI
+import Foundation
+import IPAM
+import Testing
+
+/// Files in the form of resolv.conf(5).
+@Suite struct ResolverConfigurationTests {
+    let data = DataDirectory()
+
+    @Test("servers, domains and options are read; comments and unknown words are not")
+    func read() throws {
+        try data.write(
+            """
+            # nameserver 10.0.0.1
+            ; nameserver 10.0.0.2
+            nameserver 10.1.0.1
+            nameserver\tfd00::1   # second
+            domain example.org
+            search a.example  b.example
+            options ndots:5 rotate
+            sortlist 10.0.0.0
+            nameserver
+
+            """, to: "resolv.conf")
+        let dns = try AddResult.DNS(resolverConfiguration: data.network + "/resolv.conf")
+        #expect(dns.nameservers == ["10.1.0.1", "fd00::1"])
+        #expect(dns.domain == "example.org")
+        #expect(dns.search == ["a.example", "b.example"])
+        #expect(dns.options == ["ndots:5", "rotate"])
+    }
+
+    @Test("an empty file says nothing")
+    func empty() throws {
+        try data.write("", to: "resolv.conf")
+        #expect(try AddResult.DNS(resolverConfiguration: data.network + "/resolv.conf").isEmpty)
+    }
+
+    @Test("a file that is not there is an error of code 5 that names it")
+    func absent() {
+        for path in [data.network + "/none", "/nowhere/none", ""] {
+            let error = failure { try AddResult.DNS(resolverConfiguration: path) }
+            #expect(error == CNIError(.io, "ipam.resolvConf: cannot read \(path)"))
+        }
+    }
+}

@@ -1,0 +1,69 @@
+import Plan
+import Testing
+
+/// The list of objects and what is said about them.
+@Suite struct PlanTests {
+    @Test("a plan is written with conditions, choices and loops")
+    func builder() {
+        func names(gateway: Bool, ports: Int) -> [String] {
+            let plan = Plan<Model> {
+                Thing("bridge")
+                if gateway { Thing("gateway") }
+                if ports > 1 { Thing("many") } else { Thing("few") }
+                for port in 0..<ports { Thing("port \(port)") }
+                [Thing("x"), Thing("y")] as [any Resource<Model>]
+            }
+            return plan.steps.map { String($0.description.dropFirst("thing ".count)) }
+        }
+        #expect(
+            names(gateway: true, ports: 2)
+                == ["bridge", "gateway", "many", "port 0", "port 1", "x", "y"])
+        #expect(names(gateway: false, ports: 0) == ["bridge", "few", "x", "y"])
+    }
+
+    @Test("one plan followed by another keeps the order")
+    func sum() {
+        let sum =
+            Plan<Model> { Thing("a") }
+            + Plan<Model> {
+                Thing("b"); Thing("c")
+            }
+        #expect(sum.steps.map(\.description) == ["thing a", "thing b", "thing c"])
+    }
+
+    @Test("a comparison that cannot read says so")
+    func unreadable() {
+        let model = Model()
+        model.failingOperation = 1
+        #expect(throws: Model.Failure.injected(operation: 1)) {
+            try Plan<Model> {
+                Thing("a"); Thing("b")
+            }.differences(in: model)
+        }
+    }
+
+    @Test("a comparison changes nothing")
+    func comparisonIsReadOnly() throws {
+        let before = ["a": Thing("a", x: 5).object]
+        let model = Model(before)
+        _ = try Plan<Model> {
+            Thing("a", x: 1); Thing("b").batched()
+        }.differences(in: model)
+        #expect(model.objects == before)
+    }
+
+    @Test("a difference reads as a sentence")
+    func sentence() throws {
+        let difference = try #require(Difference(in: "link eth0: mtu", wanted: 1500, found: 9000))
+        #expect("\(difference)" == "link eth0: mtu: wanted 1500, found 9000")
+        let none = try #require(Difference(in: "mac", wanted: "02:00", found: nil))
+        #expect("\(none)" == "mac: wanted 02:00, found none")
+    }
+
+    @Test("there is no difference where nothing is wanted or both agree")
+    func noDifference() {
+        #expect(Difference(in: "mtu", wanted: nil, found: 1500) == nil)
+        #expect(Difference(in: "mtu", wanted: 1500, found: 1500) == nil)
+        #expect(Difference(in: "mtu", wanted: Int?.none, found: nil) == nil)
+    }
+}
