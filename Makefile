@@ -14,8 +14,8 @@ LINK := $(BUILD)/link
 PLUGINS := bridge host-local loopback static
 
 BUILD_PACKAGES := libmnl-dev libjansson-dev pkg-config
-TEST_PACKAGES := iproute2 iputils-ping nftables jq strace util-linux
-BENCH_PACKAGES := gcc jq python3 dpkg-dev
+TEST_PACKAGES := iproute2 iputils-ping nftables jq procps util-linux
+BENCH_PACKAGES := gcc jq
 
 .PHONY: build demo test unit-test root-test guest-test bench lint format install clean setup setup-test
 
@@ -64,12 +64,16 @@ setup:
 
 setup-test:
 	@bash integration/install-packages.sh $(TEST_PACKAGES)
+	@bash integration/fetch-peer.sh $(BUILD)/peer > /dev/null
 
 # The Swift runtime, libstdc++, libgcc and libjansson go into the program; libmnl and libc stay
 # shared, since Debian ships no libmnl.a. Where one is found, nothing stays shared.
 LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -print-multiarch) /usr/lib /usr/local/lib)))
+REPLACED := swift_copyAuxiliaryExecutablePath \
+    _swift_stdlib_getUnsafeArgvArgc _swift_stdlib_overrideUnsafeArgvArgc
 RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
-    -Xlinker --gc-sections -Xlinker -s \
+    -Xlinker --gc-sections -Xlinker -s --disable-local-rpath \
+    -Xlinker $(LINK)/start.o $(addprefix -Xlinker --wrap=,$(REPLACED)) \
     -Xswiftc -Xclang-linker -Xswiftc $(if $(LIBMNL_A),-static,-no-pie) \
     $(addprefix -Xswiftc -Xfrontend -Xswiftc -disable-implicit-,concurrency-module-import string-processing-module-import) \
     --explicit-target-dependency-import-check error --product swift-cni
@@ -83,7 +87,7 @@ release-build: $(LINK)/.ready
 
 # A directory that the linker looks into first and that holds only static libraries; pkg-config
 # is pointed at it too, because what it says comes first on the linker's command line.
-$(LINK)/.ready: Makefile
+$(LINK)/.ready: Makefile Sources/CStart/start.c
 	rm -rf $(LINK)
 	mkdir -p $(LINK)/pkgconfig
 	for library in libstdc++.a libjansson.a $(if $(LIBMNL_A),libmnl.a); do \
@@ -94,4 +98,5 @@ $(LINK)/.ready: Makefile
 	    sed 's|^libdir=.*|libdir=$(LINK)|' \
 	        "$$(pkg-config --variable=pcfiledir $$package)/$$package.pc" > $(LINK)/pkgconfig/$$package.pc; \
 	done
+	gcc -O2 -Wall -Werror -c -o $(LINK)/start.o Sources/CStart/start.c
 	touch $@

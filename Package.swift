@@ -61,8 +61,8 @@ let package = Package(
             name: "PluginTests",
             dependencies: ["Addressing", "CNI", "Plan", "PluginRuntime", "Plugins", "Rtnetlink"]),
         .testTarget(
-            name: "IntegrationTests", path: "integration",
-            exclude: ["bench", "guest", "demo.sh", "install-packages.sh"]),
+            name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
+            exclude: ["bench", "guest", "demo.sh", "fetch-peer.sh", "install-packages.sh"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -29,6 +29,14 @@ public struct MACAddress: Sendable, Hashable {
         return MACAddress(unchecked: bytes)
     }
 
+    /// A random address above what interfaces commonly have.
+    ///
+    /// A bridge that was given no address takes its lowest port's; a port with such an address
+    /// does not change it.
+    public static func randomForPort() -> MACAddress {
+        MACAddress(unchecked: [0xfe] + random().bytes.dropFirst())
+    }
+
     /// The address of interfaces that have none: six zero bytes.
     public static let zero = MACAddress(unchecked: [0, 0, 0, 0, 0, 0])
 

@@ -52,6 +52,16 @@ public indirect enum JSON: Sendable, Equatable {
         return .object(others + [(key, value)])
     }
 
+    /// The same value with the members of every object in the order of their keys.
+    var sorted: JSON {
+        switch self {
+        case .array(let elements): .array(elements.map(\.sorted))
+        case .object(let members):
+            .object(members.map { ($0.key, $0.value.sorted) }.sorted { $0.0 < $1.0 })
+        default: self
+        }
+    }
+
     /// Compares by content; the order of an object's members counts.
     public static func == (left: JSON, right: JSON) -> Bool {
         switch (left, right) {

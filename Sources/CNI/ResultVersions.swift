@@ -45,10 +45,11 @@ extension AddResult {
             members.append(("ips", .array(addresses.map { $0.json(withVersion: !isModern) })))
         }
         if !routes.isEmpty {
-            members.append(("routes", .array(routes.map { $0.json(detailed: detailed) })))
+            members.append(("routes", .array(routes.map(\.json))))
         }
         if !isModern || !dns.isEmpty { members.append(("dns", dns.json)) }
-        return .object(isModern ? members.sorted { $0.key < $1.key } : members)
+        // The reference's order, which a person who compares the two texts will look for.
+        return isModern ? JSON.object(members).sorted : .object(members)
     }
 
     /// One address a family, and routes reduced to destination and gateway.
@@ -66,7 +67,7 @@ extension AddResult {
             if !routes.isEmpty {
                 let plain = routes.map { RouteEntry($0.destination, gateway: $0.gateway) }
                 member = member.setting(
-                    "routes", to: .array(plain.map { $0.json(detailed: false) }))
+                    "routes", to: .array(plain.map(\.json)))
             }
             members.append((key, member))
         }
@@ -137,10 +138,10 @@ extension AddResult.Address {
 }
 
 extension RouteEntry {
-    fileprivate func json(detailed: Bool) -> JSON {
+    /// As in the reference, versions that do not know the metrics have them all the same.
+    fileprivate var json: JSON {
         var members: [(key: String, value: JSON)] = [("dst", .string("\(destination)"))]
         if let gateway { members.append(("gw", .string("\(gateway)"))) }
-        guard detailed else { return .object(members) }
         let numbers = [
             ("mtu", mtu), ("advmss", advmss), ("priority", priority), ("table", table),
             ("scope", scope),

@@ -61,13 +61,18 @@ struct Directory: ~Copyable {
         return FileDescriptor(rawValue: fd)
     }
 
-    /// The first bytes of a file as text, or nil if there is no such regular file.
-    func read(_ name: String, atMost limit: Int = 4096) -> String? {
+    /// The first MiB of a file as text, or nil if it cannot be read.
+    func read(_ name: String) -> String? {
         guard let file = try? openFile(name, O_RDONLY) else { return nil }
         defer { try? file.close() }
-        var bytes = [UInt8](repeating: 0, count: limit)
-        let count = unsafe Glibc.read(file.rawValue, &bytes, limit)
-        return count < 0 ? nil : String(decoding: bytes[..<count], as: UTF8.self)
+        var (text, buffer): ([UInt8], [UInt8]) = ([], Array(repeating: 0, count: 1024))
+        while text.count < 1 << 20 {
+            let count = unsafe Glibc.read(file.rawValue, &buffer, buffer.count)
+            guard count >= 0 else { return nil }
+            guard count > 0 else { break }
+            text += buffer[..<count]
+        }
+        return String(decoding: text, as: UTF8.self)
     }
 
     /// Makes a file with content that appears whole or not at all; returns whether it did, false

@@ -10,7 +10,7 @@ extension AddResult.DNS {
         let parent = path.split(separator: "/").dropLast().joined(separator: "/")
         let name = path.split(separator: "/").last.map { String($0) } ?? ""
         guard let directory = try Directory.open("/" + parent, creating: false),
-            let text = directory.read(name, atMost: 64 << 10)
+            let text = directory.read(name)
         else {
             throw CNIError(.io, "ipam.resolvConf: cannot read \(path)")
         }

@@ -41,7 +41,7 @@ struct StoreLock: ~Copyable {
         var status = stat()
         guard unsafe fstat(file.rawValue, &status) == 0,
             let locks = try? Directory.open("/proc", creating: false)?
-                .read("locks", atMost: 1 << 20)
+                .read("locks")
         else { return "another process" }
         for line in locks.split(separator: "\n") {
             let fields = line.split(separator: " ")

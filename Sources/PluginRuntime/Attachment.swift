@@ -18,12 +18,15 @@ public struct Attachment: Sendable {
     /// The interface in the container.
     public var interface: String { owner.interface }
     /// The host's end of its veth pair.
-    public var hostEnd: String { owner.hostEnd }
+    public private(set) var hostEnd: String
+    /// Whether another implementation made it, which tags nothing and sets less.
+    public var isForeign: Bool { hostEnd != owner.hostEnd }
 
     /// The attachment that a call is about, its addresses not known yet.
     public init(_ call: Call) {
         owner = call.owner
         netns = call.invocation.netns
+        hostEnd = owner.hostEnd
         result = AddResult()
     }
 
@@ -43,6 +46,8 @@ public struct Attachment: Sendable {
                 .invalidConfiguration,
                 "Sandbox in prevResult \(own.sandbox) doesn't match configured netns: \(netns)")
         }
+        let onHost = previous.interfaces.first { $0.sandbox.isEmpty && $0.name.hasPrefix("veth") }
+        if let onHost { hostEnd = onHost.name }
         mac = MACAddress(own.mac)
         hostMAC = named(hostEnd).flatMap { MACAddress($0.mac) }
     }
@@ -57,9 +62,12 @@ public struct Attachment: Sendable {
         }
     }
 
-    /// The next hop of a route: its own, or the first gateway of its family.
+    /// The next hop of a route: its own, or the first gateway of its family if the route's scope
+    /// reaches beyond the link.
     public func gateway(for route: RouteEntry) -> IPAddress? {
-        route.gateway
-            ?? addresses.first { $0.gateway?.family == route.destination.family }?.gateway
+        guard route.gateway == nil, route.scope.map({ $0 < Route.linkScope }) ?? true else {
+            return route.gateway
+        }
+        return addresses.first { $0.gateway?.family == route.destination.family }?.gateway
     }
 }

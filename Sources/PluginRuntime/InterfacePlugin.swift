@@ -34,12 +34,18 @@ extension InterfacePlugin {
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
         let options = try options(call)
         let delegate = try Delegate(ipamOf: call)
+        guard call.owner.tag.utf8.count <= Owner.longestTag else {
+            throw CNIError(
+                .environment,
+                "CNI_CONTAINERID: too long: it may have \(Owner.longestTag) bytes together with "
+                    + "the network's name and the interface's")
+        }
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
         var journal = Journal(kernel)
         var attachment = Attachment(call)
         attachment.mac = .random()
-        attachment.hostMAC = .random()
+        attachment.hostMAC = .randomForPort()
         var hasLease = false
         do throws(CNIError) {
             try wrapping { () throws(KernelError) in try kernel.lockShared() }
@@ -48,12 +54,12 @@ extension InterfacePlugin {
             if let delegate, delegate.wantsInterface {
                 try apply(interfaces(attachment, options), to: &journal)
                 try wrapping { () throws(KernelError) in try kernel.returnHome() }
-                hasLease = true
                 attachment.result = try delegate.add()
+                hasLease = true
             } else {
                 if let delegate {
-                    hasLease = true
                     attachment.result = try delegate.add()
+                    hasLease = true
                 }
                 try apply(interfaces(attachment, options), to: &journal)
             }
@@ -88,8 +94,8 @@ extension InterfacePlugin {
     /// CHECK: every difference between the plan and the kernel.
     public static func check(_ call: Call) throws(CNIError) {
         let options = try options(call)
-        try Delegate(ipamOf: call)?.check()
         let attachment = try Attachment(call, previous: call.previousResult())
+        try Delegate(ipamOf: call)?.check()
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
         let plan = interfaces(attachment, options) + network(attachment, options)

@@ -6,17 +6,20 @@ public import Rtnetlink
 extension Sysctl {
     /// The IPv6 settings of a container's interface.
     public static func forIPv6(
-        of interface: String, detectsDuplicates: Bool, hasAddress: Bool
+        of attachment: Attachment, detectsDuplicates: Bool, hasAddress: Bool
     ) -> [any Resource<Kernel>] {
-        let own = "net/ipv6/conf/\(interface)"
+        let own = "net/ipv6/conf/\(attachment.interface)"
         let set = { (path: String, value: String) in
             Sysctl(path, value, in: .container, ifPresent: !hasAddress)
         }
         var settings = [set("\(own)/accept_dad", detectsDuplicates ? "1" : "0")]
         if detectsDuplicates { settings.append(set("\(own)/enhanced_dad", "1")) }
         guard hasAddress else { return settings }
-        return settings + [
+        settings += [
             set("net/ipv6/conf/lo/disable_ipv6", "0"), set("\(own)/disable_ipv6", "0"),
+        ]
+        guard !attachment.isForeign else { return settings }
+        return settings + [
             set("\(own)/keep_addr_on_down", "1"), set("\(own)/ndisc_notify", "1"),
         ]
     }

@@ -27,6 +27,9 @@ public struct Owner: Sendable, Hashable {
             interface: String(words[2]))
     }
 
+    /// The longest tag that an object can carry, in bytes: an interface's alias, IFALIASZ.
+    static let longestTag = 255
+
     /// The tag that objects carry: network, container and interface, with spaces between.
     public var tag: String { "\(network) \(containerID) \(interface)" }
 

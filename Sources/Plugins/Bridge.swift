@@ -31,7 +31,7 @@ public enum Bridge: InterfacePlugin {
         let containerEnd = Link.Peer(
             attachment.interface, in: .container, mac: options.mac ?? attachment.mac)
         var hostEnd = Link(attachment.hostEnd, .veth(peer: containerEnd), in: .host, .owned)
-        hostEnd.alias = attachment.owner.tag
+        hostEnd.alias = attachment.isForeign ? nil : attachment.owner.tag
         hostEnd.master = options.bridge
         hostEnd.mac = attachment.hostMAC
         hostEnd.mtu = options.mtu
@@ -81,7 +81,7 @@ public enum Bridge: InterfacePlugin {
             if !options.leavesInterfaceDown {
                 Sysctl("net/ipv4/conf/\(interface)/arp_notify", "1", in: .container)
                 Sysctl.forIPv6(
-                    of: interface, detectsDuplicates: options.detectsDuplicates, hasAddress: hasV6)
+                    of: attachment, detectsDuplicates: options.detectsDuplicates, hasAddress: hasV6)
                 LinkUp(interface, in: .container)
                 for address in addresses {
                     Address(
@@ -159,8 +159,8 @@ extension Bridge.Options {
     func gateways(for addresses: [AddResult.Address]) -> [any Resource<Kernel>] {
         guard isGateway else { return [] }
         var steps: [any Resource<Kernel>] = []
-        if let link = gatewayLink {
-            let port = vethName(for: link)
+        let port = gatewayLink.map(vethName)
+        if let link = gatewayLink, let port {
             var end = Link(link, .veth(peer: Link.Peer(port, in: .host)), in: .host, .shared)
             end.mtu = mtu
             end.isUp = true
@@ -168,6 +168,8 @@ extension Bridge.Options {
             var member = Link(port, .veth(peer: Link.Peer(link, in: .host)), in: .host, .shared)
             member.master = bridge
             member.isUp = true
+            (end.servedBridge, end.servants) = (bridge, [port])
+            (member.servedBridge, member.servants) = (bridge, [port])
             let vlans = BridgeVLANs(
                 of: port, untagged: vlan, tagged: keepsDefaultVLAN && vlan != 1 ? [1] : [],
                 in: .host, .shared)
@@ -179,7 +181,8 @@ extension Bridge.Options {
             else { continue }
             steps.append(
                 GatewayAddress(
-                    prefix: prefix, link: gatewayLink ?? bridge, replacesOthers: forceAddress))
+                    prefix: prefix, link: gatewayLink ?? bridge, bridge: bridge, port: port,
+                    replacesOthers: forceAddress))
         }
         return steps
     }

@@ -102,17 +102,16 @@ extension Bridge {
         init(_ call: Call) throws(CNIError) {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
-            let argument = try Self.mac(call.arguments()["MAC"] ?? "", "CNI_ARGS: MAC")
-            mac = mac ?? argument
+            let argument = try call.arguments()["MAC"] ?? ""
+            if mac == nil { mac = try Self.mac(argument, "CNI_ARGS: MAC", .environment) }
         }
 
         private static func mac(
-            _ text: String, _ place: String
+            _ text: String, _ place: String, _ code: CNIError.Code = .invalidConfiguration
         ) throws(CNIError) -> MACAddress? {
             guard !text.isEmpty else { return nil }
             guard let mac = MACAddress(text) else {
-                throw CNIError(
-                    .invalidConfiguration, "\(place): not a hardware address: \"\(text)\"")
+                throw CNIError(code, "\(place): not a hardware address: \"\(text)\"")
             }
             return mac
         }

@@ -11,6 +11,9 @@ import SystemPackage
 struct GatewayAddress: Resource {
     let prefix: IPPrefix
     let link: String
+    /// The bridge whose containers use the gateway, and the port by which it has it, if not itself.
+    let bridge: String
+    let port: String?
     let replacesOthers: Bool
 
     var sharing: Sharing { .shared }
@@ -46,8 +49,7 @@ struct GatewayAddress: Resource {
     func erase(_ kernel: Kernel) throws(KernelError) { try address.erase(kernel) }
 
     func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
-        guard let index = try kernel.link(link, in: .host)?.index else { return false }
-        return try !kernel.hasPorts(index, in: .host)
+        try !kernel.hasPorts(bridge, besides: Set([port].compactMap { $0 }), in: .host)
     }
 
     func differences(from found: GatewayAddress) -> [Difference] { [] }

@@ -205,7 +205,9 @@ extension HostLocal {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
             if let address = try call.arguments()["IP"] {
-                requested = try Self.addresses([address], "CNI_ARGS: IP") + requested
+                requested =
+                    try Self.addresses([address], "CNI_ARGS: IP", .environment)
+                    + requested
             }
             requested = requested.reduce(into: []) { unique, address in
                 if !unique.contains(address) { unique.append(address) }
@@ -238,13 +240,12 @@ extension HostLocal {
 
         /// Reads addresses whose prefix length, if given, does not matter.
         private static func addresses(
-            _ texts: [String], _ place: String
+            _ texts: [String], _ place: String, _ code: CNIError.Code = .invalidConfiguration
         ) throws(CNIError) -> [IPAddress] {
             var addresses: [IPAddress] = []
             for text in texts {
                 guard let address = IPAddress(text) ?? IPPrefix(text)?.address else {
-                    throw CNIError(
-                        .invalidConfiguration, "\(place): not an IP address: \"\(text)\"")
+                    throw CNIError(code, "\(place): not an IP address: \"\(text)\"")
                 }
                 addresses.append(address)
             }

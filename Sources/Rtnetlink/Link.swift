@@ -30,6 +30,8 @@ public struct Link: Resource {
         public var side: Side
         /// Its hardware address; nil leaves it to the kernel.
         public var mac: MACAddress?
+        /// Its MTU in bytes as found; the one asked for is the link's.
+        var mtu: Int?
 
         /// The other end of a pair.
         public init(_ name: String, in side: Side, mac: MACAddress? = nil) {
@@ -61,6 +63,11 @@ public struct Link: Resource {
     public var isUp: Bool?
     /// Whether a new link takes no routes from what others announce; set before it comes up.
     public var ignoresRouterAdvertisements = false
+    /// The bridge that a shared link serves, and which of its ports do: without other ports the
+    /// link is not in use.
+    public var servedBridge: String?
+    /// See `servedBridge`.
+    public var servants: Set<String> = []
     /// Whether a bridge's port sends packets back by the port they came in.
     public var hairpin: Bool?
     /// Whether a bridge's port sends nothing to other isolated ports.
@@ -101,6 +108,7 @@ public struct Link: Resource {
         }
         if case .veth(var peer) = kind, let other = try readPeer(peer, of: state, kernel) {
             peer.mac = other.mac
+            peer.mtu = other.mtu
             found.kind = .veth(peer: peer)
         }
         return found
@@ -108,16 +116,26 @@ public struct Link: Resource {
 
     /// Creates the interface or changes the settings that are given.
     public func write(_ kernel: Kernel, over found: Link?) throws(KernelError) {
-        if let found, sharing == .shared { return try join(found, kernel) }
-        if found == nil {
-            try create(kernel)
+        if let found {
+            guard sharing != .shared else { return try join(found, kernel) }
+            return try set(kernel, over: found)
+        }
+        try create(kernel)
+        do throws(KernelError) {
             if ignoresRouterAdvertisements {
                 try Sysctl("net/ipv6/conf/\(name)/accept_ra", "0", in: side, ifPresent: true)
                     .write(kernel, over: nil)
             }
+            try set(kernel, over: nil)
+        } catch {
+            // To the outside a link is made whole or not at all.
+            if sharing == .owned { try? erase(kernel) }
+            throw error
         }
-        let index = try kernel.index(of: name, in: side)
-        try kernel.perform(side, settings(index, over: found))
+    }
+
+    private func set(_ kernel: Kernel, over found: Link?) throws(KernelError) {
+        try kernel.perform(side, settings(kernel.index(of: name, in: side), over: found))
     }
 
     /// Removes the interface if it is this owner's.
@@ -132,10 +150,10 @@ public struct Link: Resource {
         try kernel.forget(name, in: side)
     }
 
-    /// Whether a bridge has no port, so that taking it away takes it from nobody.
+    /// Whether its bridge has no port but those that serve the bridge itself, so that taking the
+    /// link away takes it from nobody.
     public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
-        guard let state = try kernel.link(name, in: side) else { return false }
-        return try !kernel.hasPorts(state.index, in: side)
+        try !kernel.hasPorts(servedBridge ?? name, besides: servants, in: side)
     }
 
     /// The settings in which `found` misses this state.
@@ -157,8 +175,10 @@ public struct Link: Resource {
                 Difference(in: "\(description): alias", wanted: alias, found: found.alias))
         }
         if case .veth(let wanted) = kind, case .veth(let peer) = found.kind {
-            differences.append(
-                Difference(in: "link \(wanted.name): address", wanted: wanted.mac, found: peer.mac))
+            differences += [
+                Difference(in: "link \(wanted.name): address", wanted: wanted.mac, found: peer.mac),
+                Difference(in: "link \(wanted.name): mtu", wanted: mtu, found: peer.mtu ?? mtu),
+            ]
         }
         return differences.compactMap { $0 }
     }
@@ -230,20 +250,34 @@ public struct Link: Resource {
     private func create(_ creation: Message, _ kernel: Kernel) throws(KernelError) {
         var look = Message("find \(description)", type: RTM_GETLINK, ifinfomsg())
         look.put(IFLA_IFNAME, name)
-        let results = try kernel.exchange(side, [creation, look])
+        let before = try steadying(kernel)
+        let results = try kernel.exchange(side, before + [creation, look])
+            .dropFirst(before.count)
         do throws(KernelError) {
-            _ = try results[0].get()
+            _ = try results[results.startIndex].get()
         } catch  where error.errno == .fileExists && sharing == .shared {
             // Another ADD made it between our look and our message: it is as good as ours.
             return
         }
-        guard let state = try results[1].get().lazy.compactMap({ LinkState($0) }).first else {
+        guard
+            let state = try results[results.startIndex + 1].get().lazy.compactMap({ LinkState($0) })
+                .first
+        else {
             throw KernelError("find \(description)", .noSuchDevice)
         }
         try kernel.remember(state, in: side)
         if case .veth(let peer) = kind, let index = state.peer {
             kernel.remember(index, of: peer.name, in: peer.side)
         }
+    }
+
+    /// What makes an idle bridge keep its address: it would take its first port's, and lose it
+    /// again with the port.
+    private func steadying(_ kernel: Kernel) throws(KernelError) -> [Message] {
+        guard let master, let bridge = try kernel.known(master, in: side),
+            bridge.kind == "bridge", !bridge.isRunning, let mac = bridge.mac
+        else { return [] }
+        return [try kernel.confirmation(of: mac, of: master, in: side)]
     }
 
     /// The messages that set what a creation cannot, or what differs from `found`.

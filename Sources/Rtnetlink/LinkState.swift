@@ -14,7 +14,11 @@ public struct LinkState: Sendable {
     /// Whether it takes every packet, whoever it is for.
     public let isPromiscuous: Bool
     /// Whether its peer or cable is there and it may carry packets.
-    public let isOperational: Bool
+    public var isOperational: Bool { isRunning || state == UInt8(IF_OPER_UNKNOWN) }
+    /// Whether the kernel is sure of that; never of a bridge before a port of it runs.
+    public var isRunning: Bool { state == UInt8(IF_OPER_UP) }
+    /// Its operational state, IF_OPER_*.
+    private let state: UInt8?
     /// Its MTU in bytes.
     public let mtu: Int
     /// Its hardware address, if it has one of six bytes.
@@ -54,8 +58,7 @@ public struct LinkState: Sendable {
         name = attributes[IFLA_IFNAME]?.text ?? ""
         isUp = flags & UInt32(IFF_UP) != 0
         isPromiscuous = flags & UInt32(IFF_PROMISC) != 0
-        let state = attributes[IFLA_OPERSTATE]?.uint8
-        isOperational = state == UInt8(IF_OPER_UP) || state == UInt8(IF_OPER_UNKNOWN)
+        state = attributes[IFLA_OPERSTATE]?.uint8
         mtu = Int(attributes[IFLA_MTU]?.uint32 ?? 0)
         mac = attributes[IFLA_ADDRESS].flatMap { MACAddress($0.payload) }
         kind = info?[IFLA_INFO_KIND]?.text ?? ""
@@ -100,11 +103,15 @@ extension Kernel {
         return try request(side, message).compactMap { LinkState($0) }.filter { $0.kind == kind }
     }
 
-    /// Whether any link belongs to a bridge or other master.
-    public func hasPorts(_ master: UInt32, in side: Side) throws(KernelError) -> Bool {
+    /// Whether any link but the named ones belongs to a bridge or other master.
+    public func hasPorts(
+        _ master: String, besides names: Set<String> = [], in side: Side
+    ) throws(KernelError) -> Bool {
+        guard let index = try link(master, in: side)?.index else { return false }
         var message = Message("list ports", type: RTM_GETLINK, flags: .dump, ifinfomsg())
-        message.put(IFLA_MASTER, master)
-        return try request(side, message).contains { LinkState($0)?.master == master }
+        message.put(IFLA_MASTER, index)
+        return try request(side, message).lazy.compactMap { LinkState($0) }
+            .contains { $0.master == index && !names.contains($0.name) }
     }
 
     /// Gives a link its own hardware address again.
@@ -114,11 +121,18 @@ extension Kernel {
     public func confirmMAC(
         _ mac: MACAddress, of link: String, in side: Side
     ) throws(KernelError) {
+        try request(side, confirmation(of: mac, of: link, in: side))
+    }
+
+    /// The message of `confirmMAC(_:of:in:)`.
+    func confirmation(
+        of mac: MACAddress, of link: String, in side: Side
+    ) throws(KernelError) -> Message {
         let index = try index(of: link, in: side)
         var message = Message(
             "set address of \(link)", type: RTM_SETLINK, ifinfomsg(index: index))
         message.put(IFLA_ADDRESS, bytes: mac.bytes)
-        try request(side, message)
+        return message
     }
 
     /// Removes links together, so that the kernel waits for its readers once, not once a link.

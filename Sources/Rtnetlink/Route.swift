@@ -6,6 +6,9 @@ internal import SystemPackage
 
 /// A route out of a link.
 public struct Route: Resource {
+    /// The scope of destinations on the link itself, RT_SCOPE_LINK; narrower ones are higher.
+    public static let linkScope = Int(RT_SCOPE_LINK.rawValue)
+
     /// The destination network.
     public let destination: IPPrefix
     /// The next hop; nil for a network on the link itself.

@@ -299,3 +299,34 @@ holds "the container reaches it" reaches third 10.9.100.1
 holds "DEL leaves no port, no reservation" detaches third br-gw
 is "no address is reserved at the end" "" \
     "$(find "$work/addresses" -type f -name '10.*' -printf '%P ' 2>&1)"
+
+# --- an ADD that fails ---
+
+unreachable='"ipam": {"type": "static", "addresses": [{"address": "10.9.1.2/24", "gateway": "10.9.1.1"}],
+    "routes": [{"dst": "192.0.2.0/24", "gw": "198.51.100.1"}]}'
+refused() { ! attach "$@" && grep -q 'Network is unreachable' "$work/said"; }
+holds "vlan 100, a route nobody can reach: ADD fails" refused fails br-fail "$gateway, $unreachable"
+is "a failed ADD takes the bridge and the VLAN's gateway back" "" \
+    "$(ip -o link | grep -o 'br-fail[^@:]*' | xargs)"
+
+# --- conf/vlan-*.conflist ---
+
+# joins CONTAINER CONFLIST: ADD of the list's plugin, with reservations kept here.
+joins() {
+    ip netns add "$1"
+    jq --arg data "$work/addresses" '.plugins[0] + {name, cniVersion}
+        | if .ipam then .ipam.dataDir = $data else . end' "$2" > "$work/$1.conf"
+    cni ADD "$1" && cp "$work/said" "$work/$1.result"
+}
+for conflist in "$repository"/conf/vlan-*.conflist; do
+    name=$(basename "$conflist" .conflist)
+    for container in "$name-a" "$name-b"; do
+        holds "$name.conflist: ADD of $container" joins "$container" "$conflist"
+        holds "$name.conflist: CHECK of $container passes" cni CHECK "$container"
+    done
+    [ -z "$(address "$name-b")" ] \
+        || holds "$name.conflist: one reaches the other" reaches "$name-a" "$(address "$name-b")"
+    for container in "$name-a" "$name-b"; do
+        holds "$name.conflist: DEL of $container" cni DEL "$container"
+    done
+done

@@ -1,0 +1,141 @@
+import Testing
+
+@Suite("bridge: the keys of the interface and its port", .enabled(if: isRoot))
+struct BridgePortTests {
+    let world: World
+
+    init() throws { world = try World() }
+
+    /// The host's end of an attachment, as `ip -d` tells it.
+    private func port(_ result: JSON) throws -> JSON {
+        try world.ip("link show \(result["interfaces"][1]["name"].string ?? "")")[0]
+    }
+
+    @Test("mtu is that of both ends")
+    func mtu() throws {
+        let network = Network(bridge: #"{"mtu": 1400}"#, in: world)
+        let container = try world.container()
+        let result = try network.add(container)
+        #expect(try port(result)["mtu"].number == 1400)
+        #expect(try container.ip("link show eth0")[0]["mtu"].number == 1400)
+        #expect(try network.check(container) == nil)
+    }
+
+    @Test("hairpinMode lets a container reach itself by the bridge")
+    func hairpin() throws {
+        let network = Network(bridge: #"{"hairpinMode": true}"#, in: world)
+        let result = try network.add(try world.container())
+        #expect(try port(result)["linkinfo"]["info_slave_data"]["hairpin"].bool == true)
+        let plain = try Network(in: world).add(try world.container())
+        #expect(try port(plain)["linkinfo"]["info_slave_data"]["hairpin"].bool == false)
+    }
+
+    @Test("promiscMode makes the bridge take every packet")
+    func promiscuous() throws {
+        let network = Network(bridge: #"{"promiscMode": true}"#, in: world)
+        let container = try world.container()
+        try network.add(container)
+        #expect(try world.ip("link show cni0")[0]["promiscuity"].number == 1)
+        #expect(try world.onHost("ip link show cni0").contains("PROMISC"))
+        #expect(try network.check(container) == nil)
+    }
+
+    @Test("isolated containers reach their gateway and not one another")
+    func isolated() throws {
+        let network = Network(bridge: #"{"portIsolation": true}"#, in: world)
+        let (first, second) = (try world.container(), try world.container())
+        try network.add(first)
+        try network.add(second)
+        #expect(try second.reaches("10.71.0.1"))
+        #expect(try !second.run("ping -c 1 -W 1 10.71.0.2").succeeded)
+    }
+
+    @Test("disableContainerInterface leaves the interface down and without addresses")
+    func down() throws {
+        let network = Network(
+            bridge: #"{"disableContainerInterface": true, "ipam": {}}"#, in: world)
+        let container = try world.container()
+        let result = try network.add(container)
+        #expect(result["ips"].array.isEmpty)
+        #expect(try container.ip("link show eth0")[0]["flags"].array.contains(#""UP""#) == false)
+        #expect(try container.output(of: "ip -6 addr show dev eth0") == "")
+        #expect(try network.check(container) == nil)
+        try network.del(container)
+    }
+
+    @Test("without IPAM there is an interface that is up and has no address")
+    func layerTwo() throws {
+        let network = Network(bridge: #"{"ipam": {}, "isGateway": false}"#, in: world)
+        let container = try world.container()
+        let result = try network.add(container)
+        #expect(result["interfaces"].array.count == 3)
+        #expect(try container.ip("link show eth0")[0]["flags"].array.contains(#""UP""#))
+        #expect(try container.output(of: "ip -4 addr show dev eth0") == "")
+        try network.del(container)
+    }
+
+    @Test("runtimeConfig.mac comes before args.cni.mac, and that before CNI_ARGS")
+    func macs() throws {
+        let network = Network(in: world)
+        let mac = { (keys: JSON) in
+            let container = try world.container()
+            try network.add(
+                container, arguments: "IgnoreUnknown=1;K8S_POD_NAME=x;MAC=02:00:00:00:00:01",
+                with: keys)
+            return try container.ip("link show eth0")[0]["address"].string
+        }
+        #expect(try mac("{}") == "02:00:00:00:00:01")
+        #expect(try mac(#"{"args": {"cni": {"mac": "02:00:00:00:00:02"}}}"#) == "02:00:00:00:00:02")
+        #expect(
+            try mac(
+                """
+                {"args": {"cni": {"mac": "02:00:00:00:00:02"}},
+                 "RuntimeConfig": {"mac": "02:00:00:00:00:03"}}
+                """) == "02:00:00:00:00:03")
+    }
+
+    @Test("what cannot be done yet is refused by name", arguments: ["ipMasq", "macspoofchk"])
+    func notYet(key: String) throws {
+        let network = Network(bridge: JSON([key: true]), in: world)
+        let container = try world.container()
+        try world.unchanged {
+            let ended = try network.tryAdd(container)
+            #expect(ended.json["code"].number == 2)
+            #expect(ended.json["msg"].string == "\(key): not supported yet")
+        }
+    }
+
+    /// What is broken behind the plugin's back, where, and what CHECK then names.
+    static let damage: [(String, inContainer: Bool, String)] = [
+        ("ip addr del 10.71.0.2/16 dev eth0", true, "address 10.71.0.2/16"),
+        ("ip addr del fd00:71::2/64 dev eth0", true, "address fd00:71::2/64"),
+        ("ip route del default", true, "route 0.0.0.0/0"),
+        ("ip link set eth0 mtu 1280", true, "mtu"),
+        ("ip link set eth0 down", true, "eth0"),
+        ("ip link set eth0 address 02:00:00:00:00:09", true, "02:00:00:00:00:09"),
+        ("ip link set eth0 name eth9", true, "eth0"),
+        ("ip link set PORT nomaster", false, "master"),
+        ("ip link set PORT down", false, "PORT"),
+        ("ip link set PORT type bridge_slave hairpin off", false, "hairpin"),
+        ("ip link set PORT mtu 1280", false, "mtu"),
+        ("ip addr del 10.71.0.1/16 dev cni0", false, "10.71.0.1/16"),
+        ("ip link set cni0 down", false, "cni0"),
+        ("sysctl -qw net.ipv4.ip_forward=0", false, "ip_forward"),
+    ]
+
+    @Test("CHECK names what was changed behind its back", arguments: damage)
+    func check(damage: String, inContainer: Bool, named: String) throws {
+        let network = Network(
+            bridge: #"{"hairpinMode": true, "mtu": 1400}"#, ipam: BridgeTests.dualStack, in: world)
+        let container = try world.container()
+        let result = try network.add(container)
+        #expect(try network.check(container) == nil)
+
+        let port = result["interfaces"][1]["name"].string ?? ""
+        let words = damage.replacing("PORT", with: port)
+        if inContainer { try container.output(of: words) } else { try world.onHost(words) }
+        let message = try network.check(container)
+        #expect(message?.contains(named.replacing("PORT", with: port)) == true, "\(message ?? "")")
+        try network.del(container)
+    }
+}

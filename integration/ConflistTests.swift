@@ -1,0 +1,64 @@
+import Foundation
+import Testing
+
+@Suite("the networks of conf/", .enabled(if: isRoot))
+struct ConflistTests {
+    static let directory = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().appendingPathComponent("conf").path
+
+    /// Those that need no VLAN filtering, which `make guest-test` has a kernel for.
+    static let conflists =
+        ((try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? [])
+        .filter { $0.hasSuffix(".conflist") && !$0.hasPrefix("vlan-") }.sorted()
+
+    /// The network of a conflist, its reservations kept in the world.
+    private func network(_ file: String, in world: World) throws -> Network {
+        var list = JSON(
+            text: try String(contentsOfFile: "\(Self.directory)/\(file)", encoding: .utf8))
+        var plugin = list["plugins"][0]
+        if !plugin["ipam"].isNull { plugin["ipam"]["dataDir"] = JSON(world.directory) }
+        list["plugins"] = JSON([plugin.value])
+        return Network(list, in: world)
+    }
+
+    @Test("there are some")
+    func some() { #expect(Self.conflists.count >= 8) }
+
+    @Test("each works from ADD to DEL and leaves nothing", arguments: conflists)
+    func works(file: String) throws {
+        let world = try World()
+        let network = try network(file, in: world)
+        #expect(network.name + ".conflist" == file)
+        let interface = network.name == "loopback" ? "lo" : "eth0"
+        // The bridge stays for the next container; a first one makes it.
+        let first = try world.container()
+        try network.add(first, interface: interface)
+        try network.del(first, interface: interface)
+        try world.unchanged {
+            let container = try world.container()
+            let result = try network.add(container, interface: interface)
+            #expect(try network.check(container, interface: interface) == nil)
+            for address in result["ips"].array {
+                let gateway = address["gateway"].string ?? "127.0.0.1"
+                #expect(try container.reaches(gateway), "\(gateway)")
+            }
+            try network.del(container, interface: interface)
+        }
+    }
+
+    @Test("two containers of one network reach each other as it says")
+    func reach() throws {
+        for (file, isReached) in [
+            ("bridge.conflist", true), ("dual-stack.conflist", true),
+            ("jumbo-frames.conflist", true), ("isolated.conflist", false),
+        ] {
+            let world = try World()
+            let network = try network(file, in: world)
+            let (one, other) = (try world.container(), try world.container())
+            let address = try network.add(one)["ips"][0]["address"].string ?? ""
+            try network.add(other)
+            let host = String(address.prefix { $0 != "/" })
+            #expect(try other.reaches(host) == isReached, "\(file)")
+        }
+    }
+}

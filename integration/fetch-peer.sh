@@ -1,0 +1,14 @@
+#!/bin/bash
+# fetch-peer.sh DIR: unpacks Debian's Go plugins below DIR, without installing them, and prints the
+# directory of the programs.
+set -euo pipefail
+
+mkdir -p "$1"
+cd "$1"
+if [ ! -x usr/lib/cni/bridge ]; then
+    rm -f ./*.deb
+    apt-get download -qq containernetworking-plugins > /dev/null \
+        || { apt-get update -qq && apt-get download -qq containernetworking-plugins > /dev/null; }
+    dpkg -x ./*.deb .
+fi
+echo "$PWD/usr/lib/cni"
