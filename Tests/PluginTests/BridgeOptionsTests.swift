@@ -128,7 +128,7 @@ import Testing
     func wrongArguments() {
         #expect(
             failure { try options(arguments: "MAC=x") }
-                == CNIError(.invalidConfiguration, "CNI_ARGS: MAC: not a hardware address: \"x\""))
+                == CNIError(.environment, "CNI_ARGS: MAC: not a hardware address: \"x\""))
         #expect(failure { try options(arguments: "X=y") }?.code == 4)
     }
 }
