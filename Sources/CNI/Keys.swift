@@ -61,7 +61,7 @@ public struct Keys {
     public mutating func callAsFunction<Value: ConfigurationValue>(
         _ key: String, _ summary: String, as type: Value.Type = Value.self
     ) throws(CNIError) -> Value? {
-        describe(key, Value.typeName, nil, summary)
+        if object == nil { describe(key, Value.typeName, nil, summary) }
         return try value(key)
     }
 
@@ -71,7 +71,7 @@ public struct Keys {
     public mutating func callAsFunction<Value: ConfigurationValue>(
         _ key: String, default standard: Value, _ summary: String
     ) throws(CNIError) -> Value {
-        describe(key, Value.typeName, "\(standard)", summary)
+        if object == nil { describe(key, Value.typeName, "\(standard)", summary) }
         return try value(key) ?? standard
     }
 
@@ -79,8 +79,8 @@ public struct Keys {
     public mutating func object<Value>(
         _ key: String, _ summary: String, _ read: (inout Keys) throws(CNIError) -> Value
     ) throws(CNIError) -> Value? {
-        describe(key, "an object", nil, summary)
         guard let object else {
+            describe(key, "an object", nil, summary)
             describe(inside: place(key), read)
             return nil
         }
@@ -93,8 +93,8 @@ public struct Keys {
     public mutating func list<Value>(
         _ key: String, _ summary: String, _ read: (inout Keys) throws(CNIError) -> Value
     ) throws(CNIError) -> [Value]? {
-        describe(key, "an array of objects", nil, summary)
         guard let object else {
+            describe(key, "an array of objects", nil, summary)
             describe(inside: place(key) + "[]", read)
             return nil
         }
@@ -106,8 +106,8 @@ public struct Keys {
     public mutating func lists<Value>(
         _ key: String, _ summary: String, _ read: (inout Keys) throws(CNIError) -> Value
     ) throws(CNIError) -> [[Value]]? {
-        describe(key, "an array of arrays of objects", nil, summary)
         guard let object else {
+            describe(key, "an array of arrays of objects", nil, summary)
             describe(inside: place(key) + "[][]", read)
             return nil
         }
@@ -147,15 +147,15 @@ public struct Keys {
     }
 
     private func value<Value: ConfigurationValue>(_ key: String) throws(CNIError) -> Value? {
-        var path = path
-        var json = object
-        for part in key.split(separator: ".") {
-            if let json, json.members == nil { throw mismatch(path, "an object", json) }
-            path = path.isEmpty ? String(part) : "\(path).\(part)"
-            json = json?[String(part)]
+        guard let object else { return nil }
+        if let dot = key.utf8.firstIndex(of: UInt8(ascii: ".")) {
+            let outer = String(key[..<dot])
+            guard let value = object[outer] else { return nil }
+            let inner = try Self(value, object: place(outer))
+            return try inner.value(String(key[key.utf8.index(after: dot)...]))
         }
-        guard let json else { return nil }
-        guard let value = Value(json) else { throw mismatch(path, Value.typeName, json) }
+        guard let json = object[key] else { return nil }
+        guard let value = Value(json) else { throw mismatch(place(key), Value.typeName, json) }
         return value
     }
 
@@ -164,7 +164,6 @@ public struct Keys {
     private mutating func describe(
         _ key: String, _ type: String, _ standard: String?, _ summary: String
     ) {
-        guard object == nil else { return }
         descriptions.append(
             KeyDescription(
                 path: place(key), type: type, defaultValue: standard, summary: summary))

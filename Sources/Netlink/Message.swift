@@ -101,10 +101,13 @@ public struct Message: Sendable {
         }
     }
 
-    /// The bytes to send, under a sequence number.
-    func encoded(sequence: UInt32) -> ArraySlice<UInt8> {
+    /// The bytes to send, under a sequence number; answered only by an error if `isSilent`.
+    func encoded(sequence: UInt32, isSilent: Bool = false) -> ArraySlice<UInt8> {
         var copy = self
-        unsafe copy.edit { message in unsafe message.pointee.nlmsg_seq = sequence }
+        unsafe copy.edit { message in
+            unsafe message.pointee.nlmsg_seq = sequence
+            if isSilent { unsafe message.pointee.nlmsg_flags &= ~UInt16(NLM_F_ACK) }
+        }
         return copy.storage[..<copy.length]
     }
 

@@ -110,12 +110,14 @@ public struct Reply: Sendable {
         let base = sequence &+ 1
         sequence = sequence &+ UInt32(messages.count)
         var bytes: [UInt8] = []
-        for (index, message) in messages.enumerated() {
-            bytes += message.encoded(sequence: base &+ UInt32(index))
+        for index in messages.indices {
+            // The kernel works in order: the last answer tells of all before that have none.
+            bytes += messages[index].encoded(
+                sequence: base &+ UInt32(index), isSilent: index < messages.count - 1)
         }
         try send(bytes, for: messages[0].operation)
         var pending = Pending(messages, base: base)
-        while pending.count > 0 {
+        while !pending.isDone {
             try pending.take(receive(for: messages[0].operation))
         }
         return (pending.results, pending.interrupted)
@@ -140,60 +142,57 @@ public struct Reply: Sendable {
 struct Pending {
     private let messages: [Message]
     private let base: UInt32
-    private var replies: [[Reply]]
-    private var ends: [Result<Void, KernelError>?]
-    private(set) var count: Int
+    private(set) var results: [Result<[Reply], KernelError>]
+    private(set) var isDone: Bool
     private(set) var interrupted = false
 
     init(_ messages: [Message], base: UInt32) {
         self.messages = messages
         self.base = base
-        replies = Array(repeating: [], count: messages.count)
-        ends = Array(repeating: nil, count: messages.count)
-        count = messages.count
-    }
-
-    /// What became of each message.
-    var results: [Result<[Reply], KernelError>] {
-        zip(ends, replies).map { end, replies in (end ?? .success(())).map { replies } }
+        results = Array(repeating: .success([]), count: messages.count)
+        isDone = messages.isEmpty
     }
 
     /// Sorts received messages to the requests they answer; answers to others are passed over.
     mutating func take(_ received: ArraySlice<UInt8>) {
         var rest = received
-        while let length = rest.uint32(at: 0), let type = rest.uint16(at: 4),
+        while !isDone, let length = rest.uint32(at: 0), let type = rest.uint16(at: 4),
             let flags = rest.uint16(at: 6), let sequence = rest.uint32(at: 8),
             length >= 16, length <= rest.count
         {
             let payload = rest.dropFirst(16).prefix(Int(length) - 16)
             rest = rest.dropFirst((Int(length) + 3) & ~3)
             let index = Int(sequence &- base)
-            guard messages.indices.contains(index), ends[index] == nil else { continue }
+            guard messages.indices.contains(index) else { continue }
             if flags & UInt16(NLM_F_DUMP_INTR) != 0 { interrupted = true }
             switch Int32(type) {
-            case NLMSG_ERROR: end(index, with: payload, flags: flags)
-            case NLMSG_DONE: end(index, with: payload, flags: flags)
+            case NLMSG_ERROR, NLMSG_DONE: end(index, with: payload, flags: flags)
             default:
-                replies[index].append(Reply(type: Int(type), payload: payload))
-                if messages[index].isQuery { end(index, .success(())) }
+                guard case .success(var replies) = results[index] else { continue }
+                results[index] = .success([])
+                replies.append(Reply(type: Int(type), payload: payload))
+                results[index] = .success(replies)
+                if messages[index].isQuery { end(index) }
             }
         }
     }
 
     private mutating func end(_ index: Int, with payload: ArraySlice<UInt8>, flags: UInt16) {
         let code = Int32(bitPattern: payload.uint32(at: 0) ?? 0)
-        guard code != 0 else { return end(index, .success(())) }
-        // With NETLINK_CAP_ACK only the header of the request comes back, then the attributes.
-        let explained = flags & UInt16(NLM_F_ACK_TLVS) != 0
-        let detail =
-            explained ? Attributes(payload.dropFirst(20))[Int(NLMSGERR_ATTR_MSG.rawValue)] : nil
-        let error = KernelError(
-            messages[index].operation, Errno(rawValue: 0 &- code), detail: detail?.text)
-        end(index, .failure(error))
+        if code != 0 {
+            // With NETLINK_CAP_ACK only the header of the request comes back, then attributes.
+            let explained = flags & UInt16(NLM_F_ACK_TLVS) != 0
+            let detail =
+                explained
+                ? Attributes(payload.dropFirst(20))[Int(NLMSGERR_ATTR_MSG.rawValue)] : nil
+            results[index] = .failure(
+                KernelError(
+                    messages[index].operation, Errno(rawValue: 0 &- code), detail: detail?.text))
+        }
+        end(index)
     }
 
-    private mutating func end(_ index: Int, _ result: Result<Void, KernelError>) {
-        count -= 1
-        ends[index] = result
+    private mutating func end(_ index: Int) {
+        if index == messages.count - 1 { isDone = true }
     }
 }

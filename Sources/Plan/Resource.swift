@@ -15,9 +15,11 @@ public struct Difference: Sendable, Equatable, CustomStringConvertible {
     }
 
     /// A difference of one field, or nil where nothing particular is wanted or both agree.
-    public init?<Value: Equatable>(in what: String, wanted: Value?, found: Value?) {
+    public init?<Value: Equatable & CustomStringConvertible>(
+        in what: @autoclosure () -> String, wanted: Value?, found: Value?
+    ) {
         guard let wanted, wanted != found else { return nil }
-        self.init(what, wanted: "\(wanted)", found: found.map { "\($0)" } ?? "none")
+        self.init(what(), wanted: wanted.description, found: found?.description ?? "none")
     }
 
     /// The difference as a sentence.

@@ -28,7 +28,7 @@ extension Program {
 
     private static func readInput() throws(CNIError) -> [UInt8] {
         var input: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 64 << 10)
+        var buffer = [UInt8](repeating: 0, count: 8 << 10)
         while true {
             let count = unsafe read(STDIN_FILENO, &buffer, buffer.count)
             if count == 0 { return input }

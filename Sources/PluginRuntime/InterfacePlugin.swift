@@ -116,7 +116,8 @@ extension InterfacePlugin {
         var failures = interfaces(Attachment(call), options).remove(from: kernel)
             .map { CNIError($0.cause) }
         do throws(KernelError) {
-            try kernel.removeForeignPeer(of: call.owner)
+            // With a host's end of ours the container's has gone.
+            if !kernel.hasRemovedLinks { try kernel.removeForeignPeer(of: call.owner) }
         } catch {
             failures.append(CNIError(error))
         }

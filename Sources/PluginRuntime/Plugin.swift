@@ -110,8 +110,13 @@ public enum Program {
     private static func requireVersion(
         _ version: SpecVersion, for verb: Verb, of plugin: any Plugin.Type
     ) throws(CNIError) {
-        let since: [Verb: SpecVersion] = [.check: .v0_4_0, .gc: .v1_1_0, .status: .v1_1_0]
-        if let least = since[verb] {
+        let since: SpecVersion? =
+            switch verb {
+            case .check: .v0_4_0
+            case .gc, .status: .v1_1_0
+            default: nil
+            }
+        if let least = since {
             guard version >= least else {
                 throw CNIError(
                     .incompatibleVersion, "config version does not allow \(verb.rawValue)")

@@ -20,8 +20,7 @@ struct GatewayAddress: Resource {
     var description: String { "gateway \(prefix) on \(link)" }
 
     func read(_ kernel: Kernel) throws(KernelError) -> GatewayAddress? {
-        let index = try kernel.index(of: link, in: .host)
-        let present = try kernel.addresses(of: index, link, in: .host)
+        let present = try kernel.knownAddresses(of: link, in: .host)
         if present.contains(where: { $0.prefix == prefix }) { return self }
         if let other = present.first(where: conflicts), !replacesOthers {
             throw KernelError(
@@ -36,7 +35,8 @@ struct GatewayAddress: Resource {
         guard let state = try kernel.link(link, in: .host) else {
             throw KernelError("add address \(prefix) to \(link)", .noSuchDevice)
         }
-        for other in try kernel.addresses(of: state.index, link, in: .host)
+        defer { kernel.forgetAddresses() }
+        for other in try kernel.knownAddresses(of: link, in: .host)
         where conflicts(other) && other.prefix != prefix {
             try other.erase(kernel)
         }

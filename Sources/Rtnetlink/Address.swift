@@ -105,6 +105,20 @@ public struct Address: Resource {
 }
 
 extension Kernel {
+    /// The addresses of a link as last listed, or listed now if it is another link's that were.
+    public func knownAddresses(
+        of link: String, in side: Side
+    ) throws(KernelError) -> [Address] {
+        let index = try index(of: link, in: side)
+        if let listed, listed.side == side, listed.index == index { return listed.addresses }
+        let addresses = try addresses(of: index, link, in: side)
+        listed = (side, index, addresses)
+        return addresses
+    }
+
+    /// Lists addresses anew the next time, after one has been added or removed.
+    public func forgetAddresses() { listed = nil }
+
     /// The addresses of a link, of both families.
     public func addresses(
         of index: UInt32, _ link: String, in side: Side

@@ -30,7 +30,8 @@ public final class Kernel: System {
 
     private final class Connection {
         var socket: NetlinkSocket
-        var links: [String: LinkState] = [:]
+        /// The few links the attachment is about, as last seen.
+        var links: [LinkState] = []
         init() throws(KernelError) { socket = try NetlinkSocket(protocol: NETLINK_ROUTE) }
     }
 
@@ -38,9 +39,13 @@ public final class Kernel: System {
     private let away: NetworkNamespace?
     private let host: Connection
     private var container: Connection?
-    private var peers: [Side: [String: UInt32]] = [:]
+    /// Links of which only the index is known, from their peers.
+    private var peers: [(side: Side, name: String, index: UInt32)] = []
     private var position = Side.host
+    var listed: (side: Side, index: UInt32, addresses: [Address])?
     var sysctlRoot: FileDescriptor?
+    /// Whether a link was there to be removed.
+    public internal(set) var hasRemovedLinks = false
 
     /// Opens the host's rtnetlink, and the container's when it is first needed.
     public init(container: consuming NetworkNamespace?) throws(KernelError) {
@@ -140,7 +145,9 @@ public final class Kernel: System {
     ///
     /// - Throws: ENODEV if there is no such link.
     public func index(of name: String, in side: Side) throws(KernelError) -> UInt32 {
-        if let index = peers[side]?[name] { return index }
+        if let peer = peers.last(where: { $0.side == side && $0.name == name }) {
+            return peer.index
+        }
         if let known = try known(name, in: side) { return known.index }
         guard let link = try link(name, in: side) else {
             throw KernelError("find link \(name)", .noSuchDevice)
@@ -150,23 +157,24 @@ public final class Kernel: System {
 
     /// A link as the kernel last showed it: its index and hardware address are as good as new.
     public func known(_ name: String, in side: Side) throws(KernelError) -> LinkState? {
-        try connection(side).links[name]
+        try connection(side).links.first { $0.name == name }
     }
 
     /// Remembers a link.
     func remember(_ link: LinkState, in side: Side) throws(KernelError) {
-        try connection(side).links[link.name] = link
+        try forget(link.name, in: side)
+        try connection(side).links.append(link)
     }
 
     /// Remembers the index of a link that only its peer has told of.
     func remember(_ index: UInt32, of peer: String, in side: Side) {
-        peers[side, default: [:]][peer] = index
+        peers.append((side, peer, index))
     }
 
     /// Forgets a link that has been removed.
     func forget(_ name: String, in side: Side) throws(KernelError) {
-        try connection(side).links[name] = nil
-        peers[side]?[name] = nil
+        try connection(side).links.removeAll { $0.name == name }
+        peers.removeAll { $0.side == side && $0.name == name }
     }
 
     private func connection(_ side: Side) throws(KernelError) -> Connection {

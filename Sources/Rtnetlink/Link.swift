@@ -250,6 +250,7 @@ public struct Link: Resource {
     private func create(_ creation: Message, _ kernel: Kernel) throws(KernelError) {
         var look = Message("find \(description)", type: RTM_GETLINK, ifinfomsg())
         look.put(IFLA_IFNAME, name)
+        look.skipCounters()
         let before = try steadying(kernel)
         let results = try kernel.exchange(side, before + [creation, look])
             .dropFirst(before.count)

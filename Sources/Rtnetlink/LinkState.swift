@@ -8,7 +8,7 @@ public struct LinkState: Sendable {
     /// Its index in its namespace.
     public let index: UInt32
     /// Its name.
-    public let name: String
+    public private(set) var name: String = ""
     /// Whether it is administratively up.
     public let isUp: Bool
     /// Whether it takes every packet, whoever it is for.
@@ -18,23 +18,21 @@ public struct LinkState: Sendable {
     /// Whether the kernel is sure of that; never of a bridge before a port of it runs.
     public var isRunning: Bool { state == UInt8(IF_OPER_UP) }
     /// Its operational state, IF_OPER_*.
-    private let state: UInt8?
+    private var state: UInt8?
     /// Its MTU in bytes.
-    public let mtu: Int
+    public private(set) var mtu: Int = 0
     /// Its hardware address, if it has one of six bytes.
-    public let mac: MACAddress?
+    public private(set) var mac: MACAddress?
     /// What made it: `veth`, `bridge`, …; empty for hardware.
-    public let kind: String
+    public private(set) var kind: String = ""
     /// The bridge or other master it belongs to.
-    public let master: UInt32?
+    public private(set) var master: UInt32?
     /// The index of a veth's other end, in the other end's namespace.
-    public let peer: UInt32?
+    public private(set) var peer: UInt32?
     /// Its alias: whose it is, for links of ours.
-    public let alias: String?
+    public private(set) var alias: String?
     /// Its settings as a bridge's port, if it is one.
-    public let port: Port?
-    /// Whether a bridge keeps VLANs apart.
-    public let filtersVLANs: Bool?
+    public private(set) var port: Port?
 
     /// The settings of a bridge's port.
     public struct Port: Sendable, Equatable {
@@ -52,22 +50,25 @@ public struct LinkState: Sendable {
             let index = reply.payload.uint32(at: 4),
             let flags = reply.payload.uint32(at: 8)
         else { return nil }
-        let attributes = reply.attributes(after: ifinfomsg.self)
-        let info = attributes[IFLA_LINKINFO]?.nested
         self.index = index
-        name = attributes[IFLA_IFNAME]?.text ?? ""
         isUp = flags & UInt32(IFF_UP) != 0
         isPromiscuous = flags & UInt32(IFF_PROMISC) != 0
-        state = attributes[IFLA_OPERSTATE]?.uint8
-        mtu = Int(attributes[IFLA_MTU]?.uint32 ?? 0)
-        mac = attributes[IFLA_ADDRESS].flatMap { MACAddress($0.payload) }
-        kind = info?[IFLA_INFO_KIND]?.text ?? ""
-        master = attributes[IFLA_MASTER]?.uint32
-        peer = attributes[IFLA_LINK]?.uint32
-        alias = attributes[IFLA_IFALIAS]?.text
-        port = info.flatMap { Port($0) }
-        filtersVLANs = info?[IFLA_INFO_DATA]?.nested[IFLA_BR_VLAN_FILTERING]?
-            .uint8.map { $0 != 0 }
+        // A reply has fifty attributes: they are walked once.
+        for attribute in reply.attributes(after: ifinfomsg.self) {
+            switch attribute.type {
+            case IFLA_IFNAME: name = attribute.text
+            case IFLA_OPERSTATE: state = attribute.uint8
+            case IFLA_MTU: mtu = Int(attribute.uint32 ?? 0)
+            case IFLA_ADDRESS: mac = MACAddress(attribute.payload)
+            case IFLA_MASTER: master = attribute.uint32
+            case IFLA_LINK: peer = attribute.uint32
+            case IFLA_IFALIAS: alias = attribute.text
+            case IFLA_LINKINFO:
+                kind = attribute.nested[IFLA_INFO_KIND]?.text ?? ""
+                port = Port(attribute.nested)
+            default: break
+            }
+        }
     }
 }
 
@@ -87,13 +88,14 @@ extension Kernel {
     public func link(_ name: String, in side: Side) throws(KernelError) -> LinkState? {
         var message = Message("find link \(name)", type: RTM_GETLINK, ifinfomsg())
         message.put(IFLA_IFNAME, name)
-        return try link(message, in: side)
+        return try link(&message, in: side)
     }
 
     /// A link by its index, or nil if there is none.
     public func link(index: UInt32, in side: Side) throws(KernelError) -> LinkState? {
-        let header = ifinfomsg(index: index)
-        return try link(Message("find link \(index)", type: RTM_GETLINK, header), in: side)
+        var message = Message(
+            "find link \(index)", type: RTM_GETLINK, ifinfomsg(index: index))
+        return try link(&message, in: side)
     }
 
     /// Every link of a kind (`veth`, …).
@@ -141,6 +143,7 @@ extension Kernel {
             for index in indices {
                 try tolerating(.noSuchDevice) { () throws(KernelError) in
                     try request(side, removal(of: index))
+                    hasRemovedLinks = true
                 }
             }
             return
@@ -165,7 +168,8 @@ extension Kernel {
         Message("remove link \(index)", type: RTM_DELLINK, ifinfomsg(index: index))
     }
 
-    private func link(_ message: Message, in side: Side) throws(KernelError) -> LinkState? {
+    private func link(_ message: inout Message, in side: Side) throws(KernelError) -> LinkState? {
+        message.skipCounters()
         do throws(KernelError) {
             let state = try request(side, message).lazy.compactMap { LinkState($0) }.first
             if let state { try remember(state, in: side) }
@@ -174,6 +178,11 @@ extension Kernel {
             return nil
         }
     }
+}
+
+extension Message {
+    /// Leaves a link's counters out of the answer, which the kernel sums up over all CPUs.
+    mutating func skipCounters() { put(IFLA_EXT_MASK, UInt32(RTEXT_FILTER_SKIP_STATS)) }
 }
 
 extension ifinfomsg {

@@ -40,7 +40,7 @@ import Testing
             + message(Int32(RTM_NEWLINK), 9, [1, 2, 3])
         var pending = Pending([change, change, query], base: 7)
         pending.take(bytes[...])
-        #expect(pending.count == 0)
+        #expect(pending.isDone)
         let results = pending.results
         #expect(try results[0].get().isEmpty)
         #expect(throws: KernelError("add link", .fileExists, detail: "exists")) {
@@ -62,9 +62,9 @@ import Testing
         var pending = Pending([dump], base: 1)
         pending.take(
             (message(Int32(RTM_NEWLINK), 1, [1]) + message(Int32(RTM_NEWLINK), 1, [2]))[...])
-        #expect(pending.count == 1)
+        #expect(!pending.isDone)
         pending.take(message(NLMSG_DONE, 1, flags: UInt16(NLM_F_MULTI), number(0))[...])
-        #expect(pending.count == 0)
+        #expect(pending.isDone)
         #expect(try pending.results[0].get().map { Array($0.payload) } == [[1], [2]])
         #expect(!pending.interrupted)
     }
@@ -81,23 +81,34 @@ import Testing
         #expect(interrupted.interrupted)
     }
 
-    @Test("answers to others, and second answers, are passed over")
+    @Test("answers to others, and what comes after the last answer, are passed over")
     func others() throws {
         var pending = Pending([change, query], base: 5)
         pending.take(
             (error(-1, 4) + error(-1, 7) + message(Int32(RTM_NEWLINK), 0, [9])
                 + message(Int32(RTM_NEWLINK), 6, [1]) + message(Int32(RTM_NEWLINK), 6, [2])
-                + error(0, 5) + error(-1, 5))[...])
-        #expect(pending.count == 0)
+                + error(-1, 5))[...])
+        #expect(pending.isDone)
         #expect(try pending.results[0].get().isEmpty)
         #expect(try pending.results[1].get().map { Array($0.payload) } == [[1]])
+    }
+
+    @Test("the last answer tells that those before it without one are done")
+    func silent() throws {
+        var pending = Pending([change, change, change], base: 1)
+        pending.take(error(-17, 2)[...])
+        #expect(!pending.isDone)
+        pending.take(error(0, 3)[...])
+        #expect(pending.isDone)
+        #expect(try pending.results[0].get().isEmpty)
+        #expect(throws: KernelError.self) { try pending.results[1].get() }
     }
 
     @Test("numbers go on past the largest")
     func wrapped() throws {
         var pending = Pending([change, change], base: .max)
         pending.take((error(0, .max) + error(-17, 0))[...])
-        #expect(pending.count == 0)
+        #expect(pending.isDone)
         #expect(try pending.results[0].get().isEmpty)
         #expect(throws: KernelError.self) { try pending.results[1].get() }
     }
@@ -110,7 +121,7 @@ import Testing
         for length in 0..<bytes.count {
             var pending = Pending([change, query, dump], base: 1)
             pending.take(bytes.prefix(length))
-            #expect(pending.count > 0)
+            #expect(!pending.isDone)
             _ = pending.results
         }
         for _ in 0..<3000 {
