@@ -87,7 +87,8 @@ extension IPAddress: CustomStringConvertible {
     /// The canonical text: dotted decimal, or RFC 5952 as Go prints it.
     public var description: String {
         if family == .v4 {
-            return networkOrder.map { String($0) }.joined(separator: ".")
+            let byte = { (shift: UInt128) in UInt8(truncatingIfNeeded: bits >> shift).description }
+            return byte(24) + "." + byte(16) + "." + byte(8) + "." + byte(0)
         }
         let words = stride(from: 112, through: 0, by: -16).map { shift in
             UInt16(truncatingIfNeeded: bits >> UInt128(shift))

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/nsfs.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -18,6 +19,13 @@ int linux_is_network_namespace(int fd, unsigned long *magic) {
     if (file_system.f_type != NSFS_MAGIC) return 0;
     int type = ioctl(fd, NS_GET_NSTYPE);
     return type < 0 ? -1 : type == CLONE_NEWNET;
+}
+
+int linux_rename_new(int at, const char *from, const char *to) {
+    if (renameat2(at, from, at, to, RENAME_NOREPLACE) == 0) return 0;
+    if (errno != EINVAL && errno != ENOSYS) return -1;
+    if (linkat(at, from, at, to, 0) < 0) return -1;
+    return unlinkat(at, from, 0);
 }
 
 int linux_open_beneath(int at, const char *path, int flags) {

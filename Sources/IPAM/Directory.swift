@@ -81,45 +81,45 @@ struct Directory: ~Copyable {
         // One writer at a time holds the lock, so one name for what is not ready yet suffices,
         // and anything found under it was left by one that died.
         let draft = ".draft"
-        remove(draft)
-        guard let file = try openFile(draft, O_WRONLY | O_CREAT | O_EXCL) else {
-            throw failure("create", draft)
-        }
-        defer {
-            try? file.close()
+        let flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
+        var fd = unsafe linux_openat(descriptor.rawValue, draft, flags, 0o600)
+        if fd < 0, errno == EEXIST {
             remove(draft)
+            fd = unsafe linux_openat(descriptor.rawValue, draft, flags, 0o600)
         }
+        guard fd >= 0 else { throw failure("create", draft) }
         let bytes = Array(text.utf8)
-        guard unsafe Glibc.write(file.rawValue, bytes, bytes.count) == bytes.count else {
-            throw failure("write", name)
+        let written = unsafe Glibc.write(fd, bytes, bytes.count)
+        let fault = written == bytes.count ? nil : failure("write", name)
+        close(fd)
+        if fault == nil, unsafe linux_rename_new(descriptor.rawValue, draft, name) == 0 {
+            return true
         }
-        let done = unsafe linkat(descriptor.rawValue, draft, descriptor.rawValue, name, 0)
-        if done < 0, errno == EEXIST { return false }
-        guard done == 0 else { throw failure("create", name) }
-        return true
+        let exists = fault == nil && errno == EEXIST
+        let error = fault ?? failure("create", name)
+        remove(draft)
+        guard exists else { throw error }
+        return false
     }
 
     /// Gives a file other content in place; only for hints, since a reader may see half of it.
     ///
     /// Renaming or truncating to nothing would make some file systems write it out at once.
     func overwrite(_ name: String, with text: String) throws(CNIError) {
-        if isLink(name) { remove(name) }
-        guard let file = try openFile(name, O_WRONLY | O_CREAT) else {
-            throw failure("open", name)
+        let flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK
+        var fd = unsafe linux_openat(descriptor.rawValue, name, flags, 0o600)
+        if fd < 0, errno == ELOOP {
+            remove(name)
+            fd = unsafe linux_openat(descriptor.rawValue, name, flags, 0o600)
         }
-        defer { try? file.close() }
+        guard fd >= 0 else { throw failure("open", name) }
+        defer { close(fd) }
         let bytes = Array(text.utf8)
         var status = stat()
-        guard unsafe fstat(file.rawValue, &status) == 0,
-            unsafe pwrite(file.rawValue, bytes, bytes.count, 0) == bytes.count,
-            status.st_size <= bytes.count || ftruncate(file.rawValue, bytes.count) == 0
+        guard unsafe fstat(fd, &status) == 0,
+            unsafe pwrite(fd, bytes, bytes.count, 0) == bytes.count,
+            status.st_size <= bytes.count || ftruncate(fd, bytes.count) == 0
         else { throw failure("write", name) }
-    }
-
-    private func isLink(_ name: String) -> Bool {
-        var status = stat()
-        return unsafe fstatat(descriptor.rawValue, name, &status, AT_SYMLINK_NOFOLLOW) == 0
-            && status.st_mode & S_IFMT == S_IFLNK
     }
 
     /// Removes a file; it may be gone already.

@@ -79,8 +79,9 @@ public struct Journal<Target: System> {
     ) throws(StepError<Target.Failure>) {
         guard !queue.isEmpty else { return }
         var failure: StepError<Target.Failure>?
-        for (step, outcome) in zip(queue, system.perform(requests)) {
-            switch outcome {
+        let outcomes = system.perform(requests)
+        for (index, step) in queue.enumerated() {
+            switch outcomes[index] {
             case .done: journalCreation(of: step)
             case .exists where failure == nil:
                 do throws(StepError<Target.Failure>) {

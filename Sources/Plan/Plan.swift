@@ -47,8 +47,14 @@ public enum PlanBuilder<Target: System> {
     public static func buildExpression(_ step: any Resource<Target>) -> Steps { [step] }
     /// A list of objects made elsewhere.
     public static func buildExpression(_ steps: Steps) -> Steps { steps }
+    /// No objects.
+    public static func buildBlock() -> Steps { [] }
+    /// The first objects.
+    public static func buildPartialBlock(first: Steps) -> Steps { first }
     /// Objects one after another.
-    public static func buildBlock(_ parts: Steps...) -> Steps { parts.flatMap { $0 } }
+    public static func buildPartialBlock(accumulated: Steps, next: Steps) -> Steps {
+        accumulated + next
+    }
     /// Objects under an `if`.
     public static func buildOptional(_ part: Steps?) -> Steps { part ?? [] }
     /// Objects under an `if` with an `else`.
@@ -56,7 +62,11 @@ public enum PlanBuilder<Target: System> {
     /// Objects under an `else`.
     public static func buildEither(second: Steps) -> Steps { second }
     /// Objects of a loop.
-    public static func buildArray(_ parts: [Steps]) -> Steps { parts.flatMap { $0 } }
+    public static func buildArray(_ parts: [Steps]) -> Steps {
+        var steps: Steps = []
+        for part in parts { steps += part }
+        return steps
+    }
 }
 
 /// An object that could not be brought to its state, and why.

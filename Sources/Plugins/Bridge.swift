@@ -132,9 +132,9 @@ public enum Bridge: InterfacePlugin {
 
     /// The settings that let the host forward for the families in use.
     private static func forwarding(_ addresses: [AddResult.Address]) -> [String] {
-        let families = Set(addresses.map(\.address.family))
-        return [Family.v4: "net/ipv4/ip_forward", .v6: "net/ipv6/conf/all/forwarding"]
-            .filter { families.contains($0.key) }.map(\.value).sorted()
+        let uses = { (family: Family) in addresses.contains { $0.address.family == family } }
+        return (uses(.v4) ? ["net/ipv4/ip_forward"] : [])
+            + (uses(.v6) ? ["net/ipv6/conf/all/forwarding"] : [])
     }
 }
 

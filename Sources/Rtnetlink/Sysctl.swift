@@ -68,10 +68,10 @@ extension Kernel {
         var bytes = [UInt8](repeating: 0, count: 4096)
         let count = unsafe Glibc.read(file.rawValue, &bytes, bytes.count)
         guard count >= 0 else { throw KernelError(lastOf: "read sysctl \(path)") }
-        let text = bytes[..<count]
+        var text = bytes[..<count]
         let isSpace = { (byte: UInt8) in byte == 0x20 || (0x09...0x0d).contains(byte) }
-        let trimmed = text.drop(while: isSpace).reversed().drop(while: isSpace).reversed()
-        return String(decoding: trimmed, as: UTF8.self)
+        while let last = text.last, isSpace(last) { text.removeLast() }
+        return String(decoding: text.drop(while: isSpace), as: UTF8.self)
     }
 
     /// Sets a setting below /proc/sys.

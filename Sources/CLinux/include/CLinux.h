@@ -36,6 +36,10 @@ int linux_is_network_namespace(int fd, unsigned long *magic);
 /// every component, any way out of `at`, and other file systems. Returns a descriptor, or -1 with errno set.
 int linux_open_beneath(int at, const char *path, int flags);
 
+/// Renames `from` to `to` in directory `at` with renameat2(2) and RENAME_NOREPLACE, or with link(2)
+/// and unlink(2) where the file system cannot. Returns 0, or -1 with errno set, EEXIST if there is a `to`.
+int linux_rename_new(int at, const char *from, const char *to);
+
 /// Whether `fd` lies on procfs. Returns 1 or 0, or -1 with errno set.
 int linux_is_procfs(int fd);
 
