@@ -90,7 +90,7 @@ public struct RangeSet: Sendable, Equatable, CustomStringConvertible {
             throw CNIError(.invalidConfiguration, "empty range set")
         }
         ranges = try options.map { (range) throws(CNIError) in try AddressRange(range) }
-        guard Set(ranges.map(\.subnet.family)).count == 1 else {
+        guard ranges.allSatisfy({ $0.subnet.family == ranges[0].subnet.family }) else {
             throw CNIError(.invalidConfiguration, "mixed address families")
         }
         for (index, range) in ranges.enumerated() {

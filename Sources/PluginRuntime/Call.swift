@@ -10,12 +10,12 @@ public struct Call: Sendable {
     public let invocation: Invocation
     /// The configuration.
     public let configuration: NetworkConfiguration
-    let siblings: [any Plugin.Type]
+    let siblings: PluginLookup
 
     /// A call.
     public init(
         _ invocation: Invocation, _ configuration: NetworkConfiguration,
-        siblings: [any Plugin.Type] = []
+        siblings: @escaping PluginLookup = { _ in nil }
     ) {
         self.invocation = invocation
         self.configuration = configuration

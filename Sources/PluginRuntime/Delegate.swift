@@ -32,7 +32,7 @@ struct Delegate {
                 .invalidConfiguration,
                 "ipam.type: failed to find plugin \"\(type)\" in path [\(path)]")
         }
-        if let own = call.siblings.first(where: { $0.name == type }), Self.isThisProgram(path) {
+        if let own = call.siblings(type), Self.isThisProgram(path) {
             implementation = .own(own)
         } else {
             implementation = .program(path)

@@ -6,10 +6,10 @@ extension Program {
     private static let inputLimit = 16 << 20
 
     /// Runs the plugin whose name the program was started under, and ends the process.
-    public static func main(_ plugins: [any Plugin.Type]) -> Never {
+    public static func main(_ plugins: @escaping PluginLookup, names: [String]) -> Never {
         let name = CommandLine.arguments.first?.split(separator: "/").last.map { String($0) } ?? ""
-        guard let plugin = plugins.first(where: { $0.name == name }) else {
-            let names = plugins.map { $0.name }.joined(separator: ", ")
+        guard let plugin = plugins(name) else {
+            let names = names.joined(separator: ", ")
             write(
                 "\(name): run this program by the name of a plugin, as a link to it: \(names)\n",
                 to: STDERR_FILENO)

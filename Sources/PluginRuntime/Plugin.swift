@@ -21,6 +21,9 @@ public protocol Plugin: Sendable {
     static func status(_ call: Call) throws(CNIError)
 }
 
+/// Finds a plugin of this program by its name.
+public typealias PluginLookup = @Sendable (String) -> (any Plugin.Type)?
+
 extension Plugin {
     /// All versions.
     public static var versions: [SpecVersion] { SpecVersion.all }
@@ -50,7 +53,7 @@ public enum Program {
     ///   - input: Reads standard input.
     /// - Returns: What to print, and the status to exit with.
     public static func serve(
-        _ plugin: any Plugin.Type, siblings: [any Plugin.Type],
+        _ plugin: any Plugin.Type, siblings: @escaping PluginLookup,
         environment: (String) -> String?, input: () throws(CNIError) -> [UInt8]
     ) -> Output {
         if (environment("CNI_COMMAND") ?? "").isEmpty {

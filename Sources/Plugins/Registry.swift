@@ -1,9 +1,15 @@
 public import PluginRuntime
 
-/// Every plugin of this program: one line each.
-public let allPlugins: [any Plugin.Type] = [
-    Bridge.self,
-    HostLocal.self,
-    Loopback.self,
-    Static.self,
-]
+/// The names of the plugins of this program.
+public let pluginNames = ["bridge", "host-local", "loopback", "static"]
+
+/// The plugin of a name, or nil if this program has none: one line each.
+public func plugin(named name: String) -> (any Plugin.Type)? {
+    switch name {
+    case Bridge.name: Bridge.self
+    case HostLocal.name: HostLocal.self
+    case Loopback.name: Loopback.self
+    case Static.name: Static.self
+    default: nil
+    }
+}

@@ -1,4 +1,4 @@
 import PluginRuntime
 import Plugins
 
-Program.main(allPlugins)
+Program.main(plugin(named:), names: pluginNames)

@@ -14,7 +14,7 @@ import Testing
             "CNI_IFNAME": "eth0", "CNI_PATH": "/opt/cni/bin",
         ]
         return Program.serve(
-            plugin, siblings: allPlugins, environment: { environment[$0] },
+            plugin, siblings: Plugins.plugin(named:), environment: { environment[$0] },
             input: { Array(input.utf8) })
     }
 

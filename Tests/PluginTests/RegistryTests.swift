@@ -7,14 +7,18 @@ import Testing
 /// What the program knows of its plugins.
 @Suite struct RegistryTests {
     private func keys(_ name: String) -> [String: KeyDescription] {
-        let plugin = allPlugins.first { $0.name == name }
+        let plugin = plugin(named: name)
         return Dictionary((plugin?.keys ?? []).map { ($0.path, $0) }) { first, _ in first }
     }
 
     @Test("every plugin speaks every version and describes its keys once")
     func all() {
-        #expect(allPlugins.map { $0.name } == ["bridge", "host-local", "loopback", "static"])
-        for plugin in allPlugins {
+        for name in pluginNames {
+            guard let plugin = plugin(named: name) else {
+                Issue.record("no plugin \(name)")
+                continue
+            }
+            #expect(plugin.name == name)
             #expect(plugin.versions == SpecVersion.all)
             let paths = plugin.keys.map(\.path)
             #expect(Set(paths).count == paths.count, "\(plugin.name)")
