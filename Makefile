@@ -76,6 +76,7 @@ RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
     -Xlinker $(LINK)/start.o $(addprefix -Xlinker --wrap=,$(REPLACED)) \
     -Xswiftc -Xclang-linker -Xswiftc $(if $(LIBMNL_A),-static,-no-pie) \
     -Xswiftc -cross-module-optimization \
+    -Xswiftc -Xfrontend -Xswiftc -prespecialize-generic-metadata \
     $(addprefix -Xswiftc -Xfrontend -Xswiftc -disable-implicit-,concurrency-module-import string-processing-module-import) \
     --explicit-target-dependency-import-check error --product swift-cni
 

@@ -7,8 +7,10 @@ mkdir -p "$1"
 cd "$1"
 if [ ! -x usr/lib/cni/bridge ]; then
     rm -f ./*.deb
-    apt-get download -qq containernetworking-plugins > /dev/null \
-        || { apt-get update -qq && apt-get download -qq containernetworking-plugins > /dev/null; }
+    fetch() {
+        apt-get download -qq -o APT::Sandbox::User=root containernetworking-plugins > /dev/null
+    }
+    fetch 2> /dev/null || { apt-get update -qq > /dev/null && fetch; }
     dpkg -x ./*.deb .
 fi
 echo "$PWD/usr/lib/cni"

@@ -13,13 +13,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d /tmp/swift-cni-bench.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 
-fetch_peer() {
-    cd "$work"
-    apt-get download -qq -o APT::Sandbox::User=root containernetworking-plugins > /dev/null
-}
-(fetch_peer 2> /dev/null) || { apt-get update -qq && (fetch_peer); }
-package=("$work"/containernetworking-plugins_*.deb)
-dpkg -x "${package[0]}" "$work/peer"
+peer=$(bash "$here/../fetch-peer.sh" "$here/../../.build/peer")
+package=("$peer"/../../../containernetworking-plugins_*.deb)
 
 for program in race version floor; do
     gcc -O2 -Wall -Werror -o "$work/$program" "$here/$program.c" -lmnl
@@ -30,4 +25,4 @@ echo "peer:  containernetworking-plugins $(dpkg-deb -f "${package[0]}" Version) 
 echo "floor: C with libmnl, the start-up or the kernel's work alone"
 echo "on:    Linux $(uname -r), $(nproc) CPUs"
 
-unshare --net --mount bash "$here/measure.sh" "$ours" "$work/peer/usr/lib/cni" "$work"
+unshare --net --mount bash "$here/measure.sh" "$ours" "$peer" "$work"
