@@ -157,8 +157,15 @@ struct Directory: ~Copyable {
         guard unsafe fstat(descriptor.rawValue, &status) == 0 else { return nil }
         return DirectorySignature(
             device: UInt64(status.st_dev), inode: UInt64(status.st_ino),
-            modified: unsafe linux_modified(&status))
+            modified: unsafe linux_modified(&status), boot: Self.boot)
     }
+
+    /// The number of the machine's current run: what was written before a loss of power may have
+    /// reached the disk in part.
+    private static let boot: UInt64 = {
+        let id = (try? open("/proc/sys/kernel/random", creating: false))?.read("boot_id")
+        return (id ?? "").utf8.reduce(0) { $0 &* 31 &+ UInt64($1) }
+    }()
 
     /// Gives the directory a time of change that no other writer's clock tick gives it.
     ///
@@ -183,9 +190,10 @@ struct Directory: ~Copyable {
     }
 }
 
-/// A directory's identity and the time of its last change.
+/// A directory's identity, the time of its last change, and the run of the machine that saw it.
 struct DirectorySignature: Equatable {
     let device: UInt64
     let inode: UInt64
     let modified: Int64
+    let boot: UInt64
 }

@@ -7,8 +7,9 @@ internal import SystemPackage
 /// addresses are free, however many are held.
 ///
 /// It is derived: the directory is the truth. The table is good only while it carries the
-/// directory's signature (identity and time of change), so a change by anybody else, a crash
-/// between a change and `seal`, or damage to the file make it void, and it is built anew.
+/// directory's signature (identity, time of change, the machine's run), so a change by anybody
+/// else, a crash between a change and `seal`, a loss of power, or damage to the file make it void,
+/// and it is built anew.
 ///
 /// The table is open addressing with linear probing over slots of 32 bytes. A slot is either a
 /// holder's address, under the hash of the holder, or a leaf: 128 bits that say which of 128
@@ -24,6 +25,7 @@ struct ReservationIndex: ~Copyable {
 
     private static let magic: UInt64 = 0x7377_6966_742d_6970  // "swift-ip"
     private static let headerSize = 4096
+    private static let headerWords = 7
     private static let blockSize = 4096
     private static let leastCapacity = 1024
 
@@ -45,12 +47,14 @@ struct ReservationIndex: ~Copyable {
 
     /// The table in a file, or nil if it does not belong to the directory's state or is damaged.
     init?(file: FileDescriptor, of signature: DirectorySignature?) {
-        let header = Self.read(file, at: 0, count: 48)
-        let words = (0..<6).map { (index: Int) -> UInt64? in header[...].load(at: index * 8) }
+        let header = Self.read(file, at: 0, count: Self.headerWords * 8)
+        let words = (0..<Self.headerWords).map { (index: Int) -> UInt64? in
+            header[...].load(at: index * 8)
+        }
         let known = words.compactMap { $0 }
-        guard known.count == 6, known[0] == Self.magic, let signature,
+        guard known.count == Self.headerWords, known[0] == Self.magic, let signature,
             known[3] == signature.device, known[4] == signature.inode,
-            known[5] == UInt64(bitPattern: signature.modified),
+            known[5] == UInt64(bitPattern: signature.modified), known[6] == signature.boot,
             let capacity = Int(exactly: known[1]), capacity >= Self.leastCapacity,
             capacity & (capacity - 1) == 0, let count = Int(exactly: known[2]), count < capacity,
             Self.size(of: file) == Self.headerSize + capacity * Slot.size
@@ -77,7 +81,8 @@ struct ReservationIndex: ~Copyable {
 
     /// The table with its header, to be stored in a file.
     func image(_ signature: DirectorySignature?) -> [UInt8] {
-        header(signature) + [UInt8](repeating: 0, count: Self.headerSize - 48) + memory
+        header(signature) + [UInt8](repeating: 0, count: Self.headerSize - Self.headerWords * 8)
+            + memory
     }
 
     /// The addresses stored under the holder's text.
@@ -253,7 +258,7 @@ struct ReservationIndex: ~Copyable {
     private func header(_ signature: DirectorySignature?) -> [UInt8] {
         let identity = [
             signature?.device ?? 0, signature?.inode ?? 0,
-            UInt64(bitPattern: signature?.modified ?? 0),
+            UInt64(bitPattern: signature?.modified ?? 0), signature?.boot ?? 0,
         ]
         return ([Self.magic, UInt64(capacity), UInt64(count)] + identity)
             .flatMap { littleEndian($0) }

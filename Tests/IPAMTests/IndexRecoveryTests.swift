@@ -87,10 +87,22 @@ import Testing
 
     @Test("with any bit of its header's fields wrong, no answer is")
     func header() throws {
-        for bit in 0..<48 * 8 where !(128..<192).contains(bit) {
+        for bit in 0..<56 * 8 where !(128..<192).contains(bit) {
             try damage { $0[bit / 8] ^= 1 << (bit % 8) }
             try expectRight("bit \(bit) of the header")
         }
+    }
+
+    @Test("written before the machine started anew, it is not believed, whatever it holds")
+    func otherBoot() throws {
+        // A loss of power: the header has reached the disk, a holder's slot has not.
+        try damage { index in
+            for slot in stride(from: 4096, to: index.count, by: 32) where index[slot] != 3 {
+                index.replaceSubrange(slot..<slot + 32, with: Data(repeating: 0, count: 32))
+            }
+            index[48] ^= 1
+        }
+        try expectRight("of another run")
     }
 
     @Test("a change by another program makes it void")
