@@ -88,6 +88,14 @@ public struct Call: Sendable {
 }
 
 extension CNIError {
+    /// A kernel's error, and what could not be undone after it.
+    public init(_ error: KernelError, leftBehind: [String]) {
+        self.init(error)
+        guard !leftBehind.isEmpty else { return }
+        self.init(
+            code: code, message, details: "left behind: " + leftBehind.joined(separator: "; "))
+    }
+
     /// A kernel's error, with the code that tells a runtime what to do about it.
     public init(_ error: KernelError) {
         let passing: [Errno] = [.resourceTemporarilyUnavailable, .resourceBusy, .noBufferSpace]

@@ -34,6 +34,9 @@ public struct LinkState: Sendable {
     /// Its settings as a bridge's port, if it is one.
     public private(set) var port: Port?
 
+    /// The routing table of a VRF.
+    public private(set) var table: UInt32?
+
     /// The settings of a bridge's port.
     public struct Port: Sendable, Equatable {
         /// Whether packets may leave by the port they came in.
@@ -66,6 +69,9 @@ public struct LinkState: Sendable {
             case IFLA_LINKINFO:
                 kind = attribute.nested[IFLA_INFO_KIND]?.text ?? ""
                 port = Port(attribute.nested)
+                if kind == "vrf" {
+                    table = attribute.nested[IFLA_INFO_DATA]?.nested[IFLA_VRF_TABLE]?.uint32
+                }
             default: break
             }
         }

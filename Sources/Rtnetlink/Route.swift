@@ -125,7 +125,7 @@ public struct Route: Resource {
     }
 
     /// Reads a reply to RTM_GETROUTE; nil if it is not a route of the same link and table.
-    private init?(_ reply: Reply, like wanted: Route) {
+    init?(_ reply: Reply, like wanted: Route) {
         guard reply.type == RTM_NEWROUTE, let length = reply.payload.uint8(at: 1)
         else { return nil }
         let attributes = reply.attributes(after: rtmsg.self)

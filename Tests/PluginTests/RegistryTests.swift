@@ -11,7 +11,7 @@ import Testing
         return Dictionary((plugin?.keys ?? []).map { ($0.path, $0) }) { first, _ in first }
     }
 
-    @Test("every plugin speaks every version and describes its keys once")
+    @Test("every plugin speaks the versions since one and describes its keys once")
     func all() {
         for name in pluginNames {
             guard let plugin = plugin(named: name) else {
@@ -19,7 +19,7 @@ import Testing
                 continue
             }
             #expect(plugin.name == name)
-            #expect(plugin.versions == SpecVersion.all)
+            #expect(Array(SpecVersion.all.suffix(plugin.versions.count)) == plugin.versions)
             let paths = plugin.keys.map(\.path)
             #expect(Set(paths).count == paths.count, "\(plugin.name)")
             for key in plugin.keys {

@@ -1,0 +1,106 @@
+public import CNI
+import Netlink
+import Plan
+public import PluginRuntime
+import Rtnetlink
+
+/// Puts the container's interface into a VRF, which gives it a routing table of its own.
+public enum VRFPlugin: Plugin {
+    /// The plugin's name.
+    public static let name = "vrf"
+
+    /// The versions since chains have been as they are.
+    public static var versions: [SpecVersion] { SpecVersion.all.filter { $0 >= .v0_3_1 } }
+
+    /// The configuration keys.
+    public static var keys: [KeyDescription] { Keys.describe(Options.init) }
+
+    /// Makes the VRF where it is missing and the interface a member of it.
+    public static func add(_ call: Call) throws(CNIError) -> AddResult {
+        let options = try Options(call)
+        guard let previous = call.configuration.previous else {
+            throw CNIError(.invalidConfiguration, "missing prevResult from earlier plugin")
+        }
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        try wrapping { () throws(KernelError) in try kernel.lockShared() }
+        var journal = Journal(kernel)
+        do throws(StepError<KernelError>) {
+            try journal.apply(options.plan(for: call))
+        } catch {
+            let leftBehind = journal.rollBack().map { "\($0)" }
+            throw CNIError(error.cause, leftBehind: leftBehind)
+        }
+        return previous
+    }
+
+    /// Checks that the interface is a member of the VRF.
+    public static func check(_ call: Call) throws(CNIError) {
+        let options = try Options(call)
+        _ = try call.previousResult()
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        let differences = try wrapping { () throws(KernelError) in
+            try options.plan(for: call).differences(in: kernel)
+        }
+        guard differences.isEmpty else {
+            throw CNIError(
+                .internalError,
+                "Failed to find \(call.invocation.interface) associated to vrf \(options.vrf): "
+                    + differences.map { "\($0)" }.joined(separator: "; "))
+        }
+    }
+
+    /// Takes the interface out of the VRF, and the VRF away with its last member.
+    public static func del(_ call: Call) throws(CNIError) {
+        let options = try Options(call)
+        let kernel = try call.kernelForRemoval()
+        defer { try? kernel.returnHome() }
+        guard kernel.hasContainer else { return }
+        let failures = options.plan(for: call).remove(from: kernel)
+        let vrf = VRF(options.vrf, table: nil)
+        try wrapping { () throws(KernelError) in
+            if try vrf.isUnused(kernel) { try vrf.erase(kernel) }
+        }
+        if let first = failures.first { throw CNIError(first.cause) }
+    }
+
+    /// Makes nothing on the host, so nothing can be left over.
+    public static func gc(_ call: Call) {}
+
+    /// Checks the configuration.
+    public static func status(_ call: Call) throws(CNIError) { _ = try Options(call) }
+
+    /// The keys of the vrf plugin.
+    struct Options: Sendable {
+        let vrf: String
+        let table: UInt32?
+
+        init(_ keys: inout Keys) throws(CNIError) {
+            vrf = try keys(
+                "vrfname", default: "", "The VRF's name; it is made when missing. Required.")
+            let table = try keys(
+                "table", default: 0, "The number of its routing table; 0 for the lowest free one.")
+            guard let number = UInt32(exactly: table) else {
+                throw keys.invalid("table", "not a routing table: \(table)")
+            }
+            self.table = number == 0 ? nil : number
+            guard !vrf.isEmpty else {
+                throw keys.invalid(
+                    "vrfname", "configuration is expected to have a valid vrf name")
+            }
+        }
+
+        init(_ call: Call) throws(CNIError) {
+            var keys = Keys(call.configuration.json)
+            try self.init(&keys)
+        }
+
+        func plan(for call: Call) -> Plan<Kernel> {
+            Plan {
+                VRF(vrf, table: table)
+                VRFMember(call.invocation.interface, of: vrf)
+            }
+        }
+    }
+}
