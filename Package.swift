@@ -23,6 +23,8 @@ let package = Package(
         .systemLibrary(
             name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
         .systemLibrary(
+            name: "CNftnl", pkgConfig: "libnftnl", providers: [.apt(["libnftnl-dev"])]),
+        .systemLibrary(
             name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
         .target(name: "CLinux"),
 
@@ -32,6 +34,9 @@ let package = Package(
             name: "CNI", dependencies: ["Addressing", "CJansson"], swiftSettings: strict),
         .target(
             name: "Netlink", dependencies: ["CLinux", "CMnl", system], swiftSettings: strict),
+        .target(
+            name: "Nftables", dependencies: ["CLinux", "CNftnl", "Netlink", system],
+            swiftSettings: strict),
         .target(
             name: "Rtnetlink", dependencies: ["Addressing", "CLinux", "Netlink", "Plan", system],
             swiftSettings: strict),
@@ -45,8 +50,8 @@ let package = Package(
         .target(
             name: "Plugins",
             dependencies: [
-                "Addressing", "CNI", "IPAM", "Netlink", "Plan", "PluginRuntime", "Rtnetlink",
-                system,
+                "Addressing", "CNI", "IPAM", "Netlink", "Nftables", "Plan", "PluginRuntime",
+                "Rtnetlink", system,
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -56,6 +61,7 @@ let package = Package(
         .testTarget(name: "CNITests", dependencies: ["Addressing", "CNI"]),
         .testTarget(name: "PlanTests", dependencies: ["Plan"]),
         .testTarget(name: "NetlinkTests", dependencies: ["CLinux", "Netlink"]),
+        .testTarget(name: "NftablesTests", dependencies: ["Netlink", "Nftables"]),
         .testTarget(name: "IPAMTests", dependencies: ["Addressing", "CNI", "IPAM"]),
         .testTarget(
             name: "PluginTests",
