@@ -19,6 +19,8 @@ public struct Route: Resource {
     public let side: Side
     /// Whose it is.
     public let sharing: Sharing
+    /// The address that packets of ours by this route come from; nil leaves it to the kernel.
+    public var source: IPAddress?
     /// The path's MTU in bytes.
     public var mtu: Int?
     /// The maximum segment size to advertise, in bytes.
@@ -112,6 +114,7 @@ public struct Route: Resource {
         var message = Message("\(verb) \(description)", type: type, flags: flags, header)
         message.put(Int(RTA_DST.rawValue), bytes: destination.address.networkOrder)
         if let gateway { message.put(Int(RTA_GATEWAY.rawValue), bytes: gateway.networkOrder) }
+        if let source { message.put(Int(RTA_PREFSRC.rawValue), bytes: source.networkOrder) }
         message.put(Int(RTA_OIF.rawValue), try kernel.index(of: link, in: side))
         message.put(Int(RTA_TABLE.rawValue), UInt32(table ?? Int(RT_TABLE_MAIN.rawValue)))
         if let priority { message.put(Int(RTA_PRIORITY.rawValue), UInt32(priority)) }
