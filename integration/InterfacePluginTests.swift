@@ -12,7 +12,8 @@ struct InterfacePluginTests {
     }
 
     static let all: [Case] = [
-        Case(plugin: "ptp")
+        Case(plugin: "ptp"),
+        Case(plugin: "macvlan", keys: #"{"master": "up0"}"#),
     ]
 
     /// Routes that the kernel refuses, last of all.

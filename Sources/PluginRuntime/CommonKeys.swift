@@ -1,5 +1,6 @@
 public import Addressing
 public import CNI
+public import Rtnetlink
 
 /// Keys that several plugins take.
 extension Keys {
@@ -11,6 +12,17 @@ extension Keys {
             throw invalid("mtu", "invalid MTU \(mtu)")
         }
         return mtu == 0 ? nil : mtu
+    }
+
+    /// The keys `master` and `linkInContainer`: the link that the interface stands on.
+    public mutating func master() throws(CNIError) -> ContainerLink.Lower {
+        let name = try self(
+            "master", default: "",
+            "The link to stand on; without it, that of the default route.")
+        let isInContainer = try self(
+            "linkInContainer", default: false, "Looks for the master in the container.")
+        return ContainerLink.Lower(
+            name.isEmpty ? nil : name, in: isInContainer ? .container : .host)
     }
 
     /// The key `dns`.

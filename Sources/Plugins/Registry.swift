@@ -1,16 +1,22 @@
 public import PluginRuntime
 
 /// The names of the plugins of this program.
-public let pluginNames = ["bridge", "host-local", "loopback", "ptp", "static"]
+public let pluginNames = [
+    "bridge", "dummy", "host-local", "ipvlan", "loopback", "macvlan", "ptp", "static", "vlan",
+]
 
 /// The plugin of a name, or nil if this program has none: one line each.
 public func plugin(named name: String) -> (any Plugin.Type)? {
     switch name {
     case Bridge.name: Bridge.self
+    case Dummy.name: Dummy.self
     case HostLocal.name: HostLocal.self
+    case IPVLAN.name: IPVLAN.self
     case Loopback.name: Loopback.self
+    case MACVLAN.name: MACVLAN.self
     case PTP.name: PTP.self
     case Static.name: Static.self
+    case VLAN.name: VLAN.self
     default: nil
     }
 }

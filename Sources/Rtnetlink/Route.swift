@@ -146,3 +146,31 @@ public struct Route: Resource {
         priority = (attributes[Int(RTA_PRIORITY.rawValue)]?.uint32).map { Int($0) }
     }
 }
+
+extension Kernel {
+    /// The index of the link of the default route, the preferred one of IPv4 or else of IPv6; nil
+    /// if there is none.
+    func defaultRouteLink(in side: Side) throws(KernelError) -> UInt32? {
+        for family in Family.allCases {
+            var header = rtmsg()
+            header.rtm_family = family.addressFamily
+            var message = Message("list routes", type: RTM_GETROUTE, flags: .dump, header)
+            message.put(Int(RTA_TABLE.rawValue), UInt32(RT_TABLE_MAIN.rawValue))
+            var best: (metric: UInt32, link: UInt32)?
+            for reply in try request(side, message)
+            where reply.type == RTM_NEWROUTE && reply.payload.uint8(at: 1) == 0
+                && reply.payload.uint8(at: 4) == UInt8(RT_TABLE_MAIN.rawValue)
+            {
+                let attributes = reply.attributes(after: rtmsg.self)
+                let metric = attributes[Int(RTA_PRIORITY.rawValue)]?.uint32 ?? 0
+                if let link = attributes[Int(RTA_OIF.rawValue)]?.uint32,
+                    metric < best?.metric ?? .max
+                {
+                    best = (metric, link)
+                }
+            }
+            if let best { return best.link }
+        }
+        return nil
+    }
+}

@@ -1,21 +1,21 @@
 import Testing
 
 /// A network beside the host, for plugins that join a container to one: a cable whose near end
-/// `up0` is the host's and whose far end is a neighbour's `up1`, with the addresses that
-/// `BridgeTests.dualStack` names as gateways.
+/// `up0` is the host's and whose far end is a neighbour's `up1`, with the gateways' addresses,
+/// by default those of `BridgeTests.dualStack`.
 struct Uplink {
     let neighbour: World.Container
 
-    init(_ world: World) throws {
+    init(
+        _ world: World, gateways: [String] = ["10.71.0.1/16", "fd00:71::1/64"]
+    ) throws {
         neighbour = try world.container("neighbour")
         let inside = neighbour.path.split(separator: "/").last ?? ""
         try world.onHost("ip link add up0 type veth peer name up1 netns \(inside)")
-        for words in [
-            "ip link set lo up", "ip addr add 10.71.0.1/16 dev up1",
-            "ip addr add fd00:71::1/64 dev up1 nodad", "ip link set up1 up",
-        ] {
-            try neighbour.output(of: words)
+        for gateway in gateways {
+            try neighbour.output(of: "ip addr add \(gateway) dev up1 nodad")
         }
+        try neighbour.output(of: "ip link set up1 up")
         // Its link-local address would come and go by itself.
         try world.onHost("ip link set up0 addrgenmode none")
         try world.onHost("ip link set up0 up")
