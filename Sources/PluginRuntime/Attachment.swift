@@ -17,10 +17,12 @@ public struct Attachment: Sendable {
 
     /// The interface in the container.
     public var interface: String { owner.interface }
-    /// The host's end of its veth pair.
+    /// The host's end of its veth pair, if it has one.
     public private(set) var hostEnd: String
     /// Whether another implementation made it, which tags nothing and sets less.
-    public var isForeign: Bool { hostEnd != owner.hostEnd }
+    public internal(set) var isForeign = false
+    /// The tag that its links carry; nil for another implementation's.
+    public var tag: String? { isForeign ? nil : owner.tag }
 
     /// The attachment that a call is about, its addresses not known yet.
     public init(_ call: Call) {
@@ -48,6 +50,7 @@ public struct Attachment: Sendable {
         }
         let onHost = previous.interfaces.first { $0.sandbox.isEmpty && $0.name.hasPrefix("veth") }
         if let onHost { hostEnd = onHost.name }
+        isForeign = hostEnd != owner.hostEnd
         mac = MACAddress(own.mac)
         hostMAC = named(hostEnd).flatMap { MACAddress($0.mac) }
     }

@@ -11,6 +11,9 @@ public protocol InterfacePlugin: Plugin {
     /// What its configuration says.
     associatedtype Options: Sendable
 
+    /// Whether the container's interface is a veth whose other end is on the host.
+    static var hasHostEnd: Bool { get }
+
     /// Reads the configuration.
     static func options(_ call: Call) throws(CNIError) -> Options
 
@@ -44,8 +47,10 @@ extension InterfacePlugin {
         defer { try? kernel.returnHome() }
         var journal = Journal(kernel)
         var attachment = Attachment(call)
-        attachment.mac = .random()
-        attachment.hostMAC = .randomForPort()
+        if hasHostEnd {
+            attachment.mac = .random()
+            attachment.hostMAC = .randomForPort()
+        }
         var hasLease = false
         do throws(CNIError) {
             try wrapping { () throws(KernelError) in try kernel.lockShared() }
@@ -94,10 +99,15 @@ extension InterfacePlugin {
     /// CHECK: every difference between the plan and the kernel.
     public static func check(_ call: Call) throws(CNIError) {
         let options = try options(call)
-        let attachment = try Attachment(call, previous: call.previousResult())
+        var attachment = try Attachment(call, previous: call.previousResult())
         try Delegate(ipamOf: call)?.check()
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
+        if !hasHostEnd {
+            attachment.isForeign = try wrapping { () throws(KernelError) in
+                try kernel.link(attachment.interface, in: .container)?.alias == nil
+            }
+        }
         let plan = interfaces(attachment, options) + network(attachment, options)
         let differences = try wrapping { () throws(KernelError) in
             try plan.differences(in: kernel)
@@ -117,7 +127,7 @@ extension InterfacePlugin {
             .map { CNIError($0.cause) }
         do throws(KernelError) {
             // With a host's end of ours the container's has gone.
-            if !kernel.hasRemovedLinks { try kernel.removeForeignPeer(of: call.owner) }
+            if hasHostEnd, !kernel.hasRemovedLinks { try kernel.removeForeignPeer(of: call.owner) }
         } catch {
             failures.append(CNIError(error))
         }
@@ -131,21 +141,15 @@ extension InterfacePlugin {
     }
 
     /// GC: the host's ends that belong to no valid attachment, in one go, then the leases.
+    ///
+    /// What lives in a container goes with it and leaves nothing to collect.
     public static func gc(_ call: Call) throws(CNIError) {
         guard let valid = call.configuration.validAttachments.map({ Set($0) }) else {
             throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
         }
         var failures: [CNIError] = []
         do throws(CNIError) {
-            let kernel = try call.hostKernel()
-            try wrapping { () throws(KernelError) in
-                let stale = try kernel.links(kind: "veth", in: .host).filter { link in
-                    guard let owner = link.alias.flatMap({ Owner(tag: $0) }) else { return false }
-                    return owner.network == call.configuration.name
-                        && !valid.contains(owner.attachment)
-                }
-                try kernel.removeLinks(stale.map(\.index), in: .host)
-            }
+            if hasHostEnd { try removeHostEnds(of: call, except: valid) }
         } catch {
             failures.append(error)
         }
@@ -167,6 +171,20 @@ extension InterfacePlugin {
                 throw error
             }
             throw CNIError(.notAvailable, error.message, details: error.details)
+        }
+    }
+
+    private static func removeHostEnds(
+        of call: Call, except valid: Set<NetworkConfiguration.ValidAttachment>
+    ) throws(CNIError) {
+        let kernel = try call.hostKernel()
+        try wrapping { () throws(KernelError) in
+            let stale = try kernel.links(kind: "veth", in: .host).filter { link in
+                guard let owner = link.alias.flatMap({ Owner(tag: $0) }) else { return false }
+                return owner.network == call.configuration.name
+                    && !valid.contains(owner.attachment)
+            }
+            try kernel.removeLinks(stale.map(\.index), in: .host)
         }
     }
 

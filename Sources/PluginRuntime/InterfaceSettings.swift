@@ -1,19 +1,33 @@
 public import Addressing
 public import CNI
+public import Netlink
 public import Plan
 public import Rtnetlink
+internal import SystemPackage
 
 extension Sysctl {
+    /// The settings that let the host forward for the families in use.
+    public static func forwarding(_ addresses: [AddResult.Address]) -> [String] {
+        let uses = { (family: Family) in addresses.contains { $0.address.family == family } }
+        return (uses(.v4) ? ["net/ipv4/ip_forward"] : [])
+            + (uses(.v6) ? ["net/ipv6/conf/all/forwarding"] : [])
+    }
+
     /// The IPv6 settings of a container's interface.
+    ///
+    /// Without a word on duplicates their detection stays as the kernel has it.
     public static func forIPv6(
-        of attachment: Attachment, detectsDuplicates: Bool, hasAddress: Bool
+        of attachment: Attachment, detectsDuplicates: Bool? = nil, hasAddress: Bool
     ) -> [any Resource<Kernel>] {
         let own = "net/ipv6/conf/\(attachment.interface)"
         let set = { (path: String, value: String) in
             Sysctl(path, value, in: .container, ifPresent: !hasAddress)
         }
-        var settings = [set("\(own)/accept_dad", detectsDuplicates ? "1" : "0")]
-        if detectsDuplicates { settings.append(set("\(own)/enhanced_dad", "1")) }
+        var settings: [Sysctl] = []
+        if let detectsDuplicates {
+            settings.append(set("\(own)/accept_dad", detectsDuplicates ? "1" : "0"))
+        }
+        if detectsDuplicates == true { settings.append(set("\(own)/enhanced_dad", "1")) }
         guard hasAddress else { return settings }
         settings += [
             set("net/ipv6/conf/lo/disable_ipv6", "0"), set("\(own)/disable_ipv6", "0"),
@@ -22,6 +36,51 @@ extension Sysctl {
         return settings + [
             set("\(own)/keep_addr_on_down", "1"), set("\(own)/ndisc_notify", "1"),
         ]
+    }
+}
+
+extension Kernel {
+    /// How long a link may take to carry packets, in milliseconds, as the reference's bridge.
+    private static let linkPatience: Int64 = 2550
+    /// How long duplicate address detection may take, in milliseconds.
+    private static let detectionPatience: Int64 = 5000
+
+    /// Waits until the host's end carries packets; of a bridge's port, until the bridge forwards.
+    public func waitForHostEnd(_ name: String) throws(KernelError) {
+        var isPort = false
+        let works = try wait(for: .link, in: .host, atMost: Self.linkPatience) {
+            () throws(KernelError) in
+            guard let link = try link(name, in: .host) else {
+                throw KernelError("wait for link \(name)", .noSuchDevice)
+            }
+            isPort = link.port != nil
+            return link.port?.isForwarding ?? link.isOperational
+        }
+        guard works else {
+            throw KernelError(
+                "wait for link \(name)", .timedOut,
+                detail: isPort ? "bridge port in error state" : "no carrier")
+        }
+    }
+
+    /// Waits until duplicate address detection has passed all addresses of a container's link.
+    public func waitForAddresses(of link: String) throws(KernelError) {
+        let index = try index(of: link, in: .container)
+        var duplicate: Address?
+        let usable = try wait(for: .addressV6, in: .container, atMost: Self.detectionPatience) {
+            () throws(KernelError) in
+            let addresses = try addresses(of: index, link, in: .container)
+            duplicate = addresses.first { $0.isDuplicate }
+            return duplicate != nil || addresses.allSatisfy { !$0.isTentative }
+        }
+        if let duplicate {
+            throw KernelError(
+                "wait for \(duplicate)", .addressInUse, detail: "somebody else has it")
+        }
+        guard usable else {
+            throw KernelError(
+                "wait for addresses of \(link)", .timedOut, detail: "still tentative")
+        }
     }
 }
 

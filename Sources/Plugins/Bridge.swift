@@ -11,6 +11,9 @@ public enum Bridge: InterfacePlugin {
     /// The plugin's name.
     public static let name = "bridge"
 
+    /// The bridge's port is the host's end.
+    public static let hasHostEnd = true
+
     /// The configuration keys.
     public static var keys: [KeyDescription] { Keys.describe(Options.init) }
 
@@ -31,7 +34,7 @@ public enum Bridge: InterfacePlugin {
         let containerEnd = Link.Peer(
             attachment.interface, in: .container, mac: options.mac ?? attachment.mac)
         var hostEnd = Link(attachment.hostEnd, .veth(peer: containerEnd), in: .host, .owned)
-        hostEnd.alias = attachment.isForeign ? nil : attachment.owner.tag
+        hostEnd.alias = attachment.tag
         hostEnd.master = options.bridge
         hostEnd.mac = attachment.hostMAC
         hostEnd.mtu = options.mtu
@@ -93,7 +96,7 @@ public enum Bridge: InterfacePlugin {
                 }
             }
             if options.isGateway {
-                for path in forwarding(addresses) { Sysctl(path, "1", in: .host, .shared) }
+                for path in Sysctl.forwarding(addresses) { Sysctl(path, "1", in: .host, .shared) }
             }
         }
     }
@@ -107,7 +110,7 @@ public enum Bridge: InterfacePlugin {
         let mac = options.mac ?? attachment.mac
         let onHost: [LinkState?] = try wrapping { () throws(KernelError) in
             if !options.leavesInterfaceDown {
-                try kernel.waitForPort(hostEnd)
+                try kernel.waitForHostEnd(hostEnd)
                 if options.detectsDuplicates { try kernel.waitForAddresses(of: interface) }
                 if let mac, !attachment.addresses.isEmpty {
                     try kernel.confirmMAC(mac, of: interface, in: .container)
@@ -128,13 +131,6 @@ public enum Bridge: InterfacePlugin {
             name: interface, mac: mac.map { "\($0)" } ?? "", sandbox: attachment.netns)
         interfaces.insert(own, at: min(2, interfaces.count))
         attachment.result.interfaces = interfaces
-    }
-
-    /// The settings that let the host forward for the families in use.
-    private static func forwarding(_ addresses: [AddResult.Address]) -> [String] {
-        let uses = { (family: Family) in addresses.contains { $0.address.family == family } }
-        return (uses(.v4) ? ["net/ipv4/ip_forward"] : [])
-            + (uses(.v6) ? ["net/ipv6/conf/all/forwarding"] : [])
     }
 }
 
@@ -195,39 +191,5 @@ extension Attachment {
             return .random()
         }
         return MACAddress(known.mac)
-    }
-}
-
-extension Kernel {
-    /// How long a bridge may take to let a port forward, in milliseconds, as in the reference.
-    private static let portPatience: Int64 = 2550
-    /// How long duplicate address detection may take, in milliseconds.
-    private static let detectionPatience: Int64 = 5000
-
-    fileprivate func waitForPort(_ name: String) throws(KernelError) {
-        let works = try wait(for: .link, in: .host, atMost: Self.portPatience) {
-            () throws(KernelError) in
-            guard let link = try link(name, in: .host) else {
-                throw KernelError("wait for port \(name)", .noSuchDevice)
-            }
-            return link.port?.isForwarding ?? link.isOperational
-        }
-        guard works else {
-            throw KernelError(
-                "wait for port \(name)", .timedOut, detail: "bridge port in error state")
-        }
-    }
-
-    fileprivate func waitForAddresses(of link: String) throws(KernelError) {
-        let index = try index(of: link, in: .container)
-        let usable = try wait(for: .addressV6, in: .container, atMost: Self.detectionPatience) {
-            () throws(KernelError) in
-            try addresses(of: index, link, in: .container)
-                .allSatisfy { !$0.isTentative }
-        }
-        guard usable else {
-            throw KernelError(
-                "wait for addresses of \(link)", .timedOut, detail: "still tentative")
-        }
     }
 }

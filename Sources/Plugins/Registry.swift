@@ -1,15 +1,23 @@
 public import PluginRuntime
 
 /// The names of the plugins of this program.
-public let pluginNames = ["bridge", "host-local", "loopback", "static", "vrf"]
+public let pluginNames = [
+    "bridge", "dummy", "host-local", "ipvlan", "loopback", "macvlan", "ptp", "static", "vlan",
+    "vrf",
+]
 
 /// The plugin of a name, or nil if this program has none: one line each.
 public func plugin(named name: String) -> (any Plugin.Type)? {
     switch name {
     case Bridge.name: Bridge.self
+    case Dummy.name: Dummy.self
     case HostLocal.name: HostLocal.self
+    case IPVLAN.name: IPVLAN.self
     case Loopback.name: Loopback.self
+    case MACVLAN.name: MACVLAN.self
+    case PTP.name: PTP.self
     case Static.name: Static.self
+    case VLAN.name: VLAN.self
     case VRFPlugin.name: VRFPlugin.self
     default: nil
     }

@@ -19,6 +19,11 @@ public struct Address: Resource {
     /// Whether the address waits for duplicate address detection and cannot be used yet.
     public private(set) var isTentative = false
 
+    /// Whether somebody else was found to have the address.
+    public private(set) var isDuplicate = false
+    /// Whether the network of the prefix is reached by the link, with no further route.
+    public var bringsPrefixRoute = true
+
     /// An address on a link, usable at once.
     public init(
         _ prefix: IPPrefix, on link: String, in side: Side, _ sharing: Sharing = .part
@@ -75,10 +80,13 @@ public struct Address: Resource {
         header.ifa_family = prefix.family.addressFamily
         header.ifa_prefixlen = UInt8(prefix.length)
         header.ifa_index = try kernel.index(of: link, in: side)
-        // The flag fits the old byte, so no IFA_FLAGS attribute is needed.
+        // This flag fits the old byte; the attribute replaces it.
         header.ifa_flags =
             prefix.family == .v6 && !detectsDuplicates ? UInt8(IFA_F_NODAD) : 0
         var message = Message(operation, type: type, flags: flags, header)
+        if !bringsPrefixRoute {
+            message.put(IFA_FLAGS, UInt32(header.ifa_flags) | UInt32(IFA_F_NOPREFIXROUTE))
+        }
         message.put(IFA_LOCAL, bytes: prefix.address.networkOrder)
         message.put(IFA_ADDRESS, bytes: prefix.address.networkOrder)
         if prefix.family == .v4, prefix.length < 31 {
@@ -101,6 +109,7 @@ public struct Address: Resource {
         self.init(prefix, on: link, in: side)
         isTentative =
             flags & UInt8(IFA_F_TENTATIVE) != 0 && flags & UInt8(IFA_F_OPTIMISTIC) == 0
+        isDuplicate = flags & UInt8(IFA_F_DADFAILED) != 0
     }
 }
 

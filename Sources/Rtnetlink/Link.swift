@@ -63,6 +63,9 @@ public struct Link: Resource {
     public var isUp: Bool?
     /// Whether a new link takes no routes from what others announce; set before it comes up.
     public var ignoresRouterAdvertisements = false
+    /// Whether a new link uses its link-local address at once: until it may, the kernel asks for no
+    /// neighbour on behalf of packets it forwards.
+    public var skipsDuplicateDetection = false
     /// The bridge that a shared link serves, and which of its ports do: without other ports the
     /// link is not in use.
     public var servedBridge: String?
@@ -122,8 +125,10 @@ public struct Link: Resource {
         }
         try create(kernel)
         do throws(KernelError) {
-            if ignoresRouterAdvertisements {
-                try Sysctl("net/ipv6/conf/\(name)/accept_ra", "0", in: side, ifPresent: true)
+            for (key, isSet) in [
+                ("accept_ra", ignoresRouterAdvertisements), ("accept_dad", skipsDuplicateDetection),
+            ] where isSet {
+                try Sysctl("net/ipv6/conf/\(name)/\(key)", "0", in: side, ifPresent: true)
                     .write(kernel, over: nil)
             }
             try set(kernel, over: nil)

@@ -25,9 +25,12 @@ public struct LinkState: Sendable {
     public private(set) var mac: MACAddress?
     /// What made it: `veth`, `bridge`, …; empty for hardware.
     public private(set) var kind: String = ""
+    /// What only its kind has: the attributes of IFLA_INFO_DATA.
+    public private(set) var settings: Attributes?
     /// The bridge or other master it belongs to.
     public private(set) var master: UInt32?
-    /// The index of a veth's other end, in the other end's namespace.
+    /// The index of a veth's other end, or of the link that this one stands on, in that one's
+    /// namespace.
     public private(set) var peer: UInt32?
     /// Its alias: whose it is, for links of ours.
     public private(set) var alias: String?
@@ -68,6 +71,7 @@ public struct LinkState: Sendable {
             case IFLA_IFALIAS: alias = attribute.text
             case IFLA_LINKINFO:
                 kind = attribute.nested[IFLA_INFO_KIND]?.text ?? ""
+                settings = attribute.nested[IFLA_INFO_DATA]?.nested
                 port = Port(attribute.nested)
                 if kind == "vrf" {
                     table = attribute.nested[IFLA_INFO_DATA]?.nested[IFLA_VRF_TABLE]?.uint32

@@ -19,6 +19,8 @@ public struct Route: Resource {
     public let side: Side
     /// Whose it is.
     public let sharing: Sharing
+    /// The address that packets of ours by this route come from; nil leaves it to the kernel.
+    public var source: IPAddress?
     /// The path's MTU in bytes.
     public var mtu: Int?
     /// The maximum segment size to advertise, in bytes.
@@ -112,6 +114,7 @@ public struct Route: Resource {
         var message = Message("\(verb) \(description)", type: type, flags: flags, header)
         message.put(Int(RTA_DST.rawValue), bytes: destination.address.networkOrder)
         if let gateway { message.put(Int(RTA_GATEWAY.rawValue), bytes: gateway.networkOrder) }
+        if let source { message.put(Int(RTA_PREFSRC.rawValue), bytes: source.networkOrder) }
         message.put(Int(RTA_OIF.rawValue), try kernel.index(of: link, in: side))
         message.put(Int(RTA_TABLE.rawValue), UInt32(table ?? Int(RT_TABLE_MAIN.rawValue)))
         if let priority { message.put(Int(RTA_PRIORITY.rawValue), UInt32(priority)) }
@@ -141,5 +144,33 @@ public struct Route: Resource {
         mtu = (metrics?[RTAX_MTU]?.uint32).map { Int($0) }
         advmss = (metrics?[RTAX_ADVMSS]?.uint32).map { Int($0) }
         priority = (attributes[Int(RTA_PRIORITY.rawValue)]?.uint32).map { Int($0) }
+    }
+}
+
+extension Kernel {
+    /// The index of the link of the default route, the preferred one of IPv4 or else of IPv6; nil
+    /// if there is none.
+    func defaultRouteLink(in side: Side) throws(KernelError) -> UInt32? {
+        for family in Family.allCases {
+            var header = rtmsg()
+            header.rtm_family = family.addressFamily
+            var message = Message("list routes", type: RTM_GETROUTE, flags: .dump, header)
+            message.put(Int(RTA_TABLE.rawValue), UInt32(RT_TABLE_MAIN.rawValue))
+            var best: (metric: UInt32, link: UInt32)?
+            for reply in try request(side, message)
+            where reply.type == RTM_NEWROUTE && reply.payload.uint8(at: 1) == 0
+                && reply.payload.uint8(at: 4) == UInt8(RT_TABLE_MAIN.rawValue)
+            {
+                let attributes = reply.attributes(after: rtmsg.self)
+                let metric = attributes[Int(RTA_PRIORITY.rawValue)]?.uint32 ?? 0
+                if let link = attributes[Int(RTA_OIF.rawValue)]?.uint32,
+                    metric < best?.metric ?? .max
+                {
+                    best = (metric, link)
+                }
+            }
+            if let best { return best.link }
+        }
+        return nil
     }
 }

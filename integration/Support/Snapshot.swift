@@ -36,6 +36,7 @@ struct Snapshot: Equatable, CustomStringConvertible {
     /// and takes away with it.
     private static func comesByItself(_ line: Substring) -> Bool {
         line.hasPrefix("33:33:") || line.hasPrefix("01:00:5e:")
+            || line.hasPrefix("multicast ff00::/8")
             || (line.contains(" fe80::") && line.contains("table local"))
     }
 

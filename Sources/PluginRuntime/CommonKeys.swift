@@ -1,0 +1,82 @@
+public import Addressing
+public import CNI
+public import Rtnetlink
+
+/// Keys that several plugins take.
+extension Keys {
+    /// The key `mtu`, nil for the kernel's choice.
+    public mutating func mtu() throws(CNIError) -> Int? {
+        let mtu = try self(
+            "mtu", default: 0, "MTU of the interface in bytes; 0 is the kernel's choice.")
+        guard (0...Int(Int32.max)).contains(mtu) else {
+            throw invalid("mtu", "invalid MTU \(mtu)")
+        }
+        return mtu == 0 ? nil : mtu
+    }
+
+    /// The keys `master` and `linkInContainer`: the link that the interface stands on.
+    public mutating func master() throws(CNIError) -> ContainerLink.Lower {
+        let name = try self(
+            "master", default: "",
+            "The link to stand on; without it, that of the default route.")
+        let isInContainer = try self(
+            "linkInContainer", default: false, "Looks for the master in the container.")
+        return ContainerLink.Lower(
+            name.isEmpty ? nil : name, in: isInContainer ? .container : .host)
+    }
+
+    /// The key `dns`.
+    public mutating func dns() throws(CNIError) -> AddResult.DNS? {
+        try object("dns", "Name resolution; overrides IPAM's.", AddResult.DNS.init)
+    }
+
+    /// The key `ipam.type`, empty where the network has no IPAM.
+    public mutating func ipamType() throws(CNIError) -> String {
+        try self("ipam.type", default: "", "The plugin that gives out addresses.")
+    }
+
+    /// A key with a hardware address, nil if it is absent or empty.
+    public mutating func mac(
+        _ key: String, _ summary: String
+    ) throws(CNIError) -> MACAddress? {
+        let text = try self(key, default: "", summary)
+        guard !text.isEmpty else { return nil }
+        guard let mac = MACAddress(text) else {
+            throw invalid(key, "not a hardware address: \"\(text)\"")
+        }
+        return mac
+    }
+}
+
+extension Call {
+    /// The hardware address that CNI_ARGS ask for, if they do.
+    public func argumentMAC() throws(CNIError) -> MACAddress? {
+        guard let text = try arguments()["MAC"], !text.isEmpty else { return nil }
+        guard let mac = MACAddress(text) else {
+            throw CNIError(.environment, "CNI_ARGS: MAC: not a hardware address: \"\(text)\"")
+        }
+        return mac
+    }
+
+    /// Throws code 7 from the verbs that cannot do without IPAM if the network has none.
+    ///
+    /// DEL and GC can: there must be a way back out of any configuration.
+    public func requireIPAM(_ message: String) throws(CNIError) {
+        let needs = [Verb.add, .check, .status].contains(invocation.verb)
+        if needs, configuration.ipamType.isEmpty {
+            throw CNIError(.invalidConfiguration, "ipam.type: \(message)")
+        }
+    }
+}
+
+extension AddResult {
+    /// Takes the configuration's name resolution in place of IPAM's if a key of it is given, be it
+    /// with an empty list.
+    public mutating func override(dns other: DNS?) {
+        guard let other,
+            other.nameservers != nil || other.search != nil || other.options != nil
+                || other.domain?.isEmpty == false
+        else { return }
+        dns = other
+    }
+}

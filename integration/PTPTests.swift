@@ -1,0 +1,51 @@
+import Testing
+
+@Suite("ptp", .enabled(if: isRoot))
+struct PTPTests {
+    let world: World
+
+    init() throws { world = try World() }
+
+    @Test("two containers reach each other through the host, in both families")
+    func reach() throws {
+        let network = Network("ptp", in: world)
+        let (first, second) = (try world.container(), try world.container())
+        try network.add(first)
+        try network.add(second)
+        for address in ["10.71.0.2", "10.71.0.1", "fd00:71::2", "fd00:71::1"] {
+            #expect(try second.reaches(address), "\(address)")
+        }
+        #expect(try run("ping -c 1 -W 2 10.71.0.3", in: world.host).succeeded)
+    }
+
+    @Test("the container's own network is reached by the gateway, from its address")
+    func routes() throws {
+        let container = try world.container()
+        try Network("ptp", in: world).add(container)
+        let routes = try container.output(of: "ip route")
+        #expect(routes.contains("10.71.0.1 dev eth0 scope link src 10.71.0.2"), "\(routes)")
+        #expect(routes.contains("10.71.0.0/16 via 10.71.0.1 dev eth0 src 10.71.0.2"), "\(routes)")
+        let host = try world.onHost("ip route")
+        #expect(host.contains("10.71.0.2 dev veth") && host.contains("scope link"), "\(host)")
+    }
+
+    @Test("an empty list of name servers takes IPAM's away")
+    func dns() throws {
+        let ipam: JSON = """
+            {"type": "static", "addresses": [{"address": "10.71.0.9/16", "gateway": "10.71.0.1"}],
+             "dns": {"nameservers": ["10.71.0.53"]}}
+            """
+        let keys: JSON = #"{"dns": {"nameservers": []}}"#
+        let result = try Network("ptp", keys, ipam: ipam, in: world).add(try world.container())
+        #expect(result["dns"]["nameservers"].array.isEmpty)
+    }
+
+    @Test("without IPAM there is no ADD, but a DEL")
+    func withoutIPAM() throws {
+        let network = Network("ptp", ipam: nil, in: world)
+        let container = try world.container()
+        let ended = try network.tryAdd(container)
+        #expect(ended.json["code"].number == 7)
+        try network.del(container)
+    }
+}
