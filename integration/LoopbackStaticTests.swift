@@ -8,9 +8,10 @@ struct LoopbackStaticTests {
 
     @Test("loopback brings lo up, and down again", arguments: ["0.3.1", "1.0.0"])
     func loopback(version: String) throws {
-        let network = Network(
-            "{\"name\": \"lo\", \"cniVersion\": \"\(version)\", \"plugins\": [{\"type\": \"loopback\"}]}",
-            in: world)
+        let list: JSON = """
+            {"name": "lo", "cniVersion": "\(version)", "plugins": [{"type": "loopback"}]}
+            """
+        let network = Network(list, in: world)
         let container = try world.container()
         let result = try network.add(container, interface: "lo")
         #expect(result["interfaces"][0]["name"].string == "lo")
