@@ -23,6 +23,7 @@ struct ReservationIndex: ~Copyable {
     }
 
     private static let magic: UInt64 = 0x7377_6966_742d_6970  // "swift-ip"
+    private static let headerWords = 7
     private static let headerSize = 4096
     private static let blockSize = 4096
     private static let leastCapacity = 1024
@@ -32,6 +33,8 @@ struct ReservationIndex: ~Copyable {
     private var block: (number: Int, bytes: [UInt8])?
     private var capacity: Int
     private var count: Int
+    /// Whether everything could be read from the file and written to it.
+    private(set) var isWhole = true
 
     /// An empty table in memory with room for so many entries.
     init(room: Int) {
@@ -45,12 +48,14 @@ struct ReservationIndex: ~Copyable {
 
     /// The table in a file, or nil if it does not belong to the directory's state or is damaged.
     init?(file: FileDescriptor, of signature: DirectorySignature?) {
-        let header = Self.read(file, at: 0, count: 48)
-        let words = (0..<6).map { (index: Int) -> UInt64? in header[...].load(at: index * 8) }
+        let header = Self.read(file, at: 0, count: Self.headerWords * 8)
+        let words = (0..<Self.headerWords).map { (index: Int) -> UInt64? in
+            header[...].load(at: index * 8)
+        }
         let known = words.compactMap { $0 }
-        guard known.count == 6, known[0] == Self.magic, let signature,
+        guard known.count == Self.headerWords, known[0] == Self.magic, let signature,
             known[3] == signature.device, known[4] == signature.inode,
-            known[5] == UInt64(bitPattern: signature.modified),
+            known[5] == UInt64(bitPattern: signature.modified), known[6] == signature.boot,
             let capacity = Int(exactly: known[1]), capacity >= Self.leastCapacity,
             capacity & (capacity - 1) == 0, let count = Int(exactly: known[2]), count < capacity,
             Self.size(of: file) == Self.headerSize + capacity * Slot.size
@@ -73,11 +78,16 @@ struct ReservationIndex: ~Copyable {
     mutating func unseal() { writeHeader(nil) }
 
     /// Binds the table to the directory's state.
-    mutating func seal(_ signature: DirectorySignature?) { writeHeader(signature) }
+    ///
+    /// A table that could not be read or written in full stays void.
+    mutating func seal(_ signature: DirectorySignature?) {
+        if isWhole { writeHeader(signature) }
+    }
 
     /// The table with its header, to be stored in a file.
     func image(_ signature: DirectorySignature?) -> [UInt8] {
-        header(signature) + [UInt8](repeating: 0, count: Self.headerSize - 48) + memory
+        header(signature)
+            + [UInt8](repeating: 0, count: Self.headerSize - Self.headerWords * 8) + memory
     }
 
     /// The addresses stored under the holder's text.
@@ -223,7 +233,9 @@ struct ReservationIndex: ~Copyable {
             let number = offset / Self.blockSize
             if block?.number != number {
                 let start = Self.headerSize + number * Self.blockSize
-                block = (number, Self.read(file, at: start, count: Self.blockSize))
+                let bytes = Self.read(file, at: start, count: Self.blockSize)
+                if bytes.count < Self.blockSize { isWhole = false }
+                block = (number, bytes)
             }
             bytes = (block?.bytes ?? []).dropFirst(offset % Self.blockSize).prefix(Slot.size)
         } else {
@@ -243,8 +255,7 @@ struct ReservationIndex: ~Copyable {
             memory.replaceSubrange(offset..<offset + Slot.size, with: bytes)
             return
         }
-        // A write that fails leaves the table unsealed or wrong on disk only: it is built anew.
-        Self.write(file, bytes, at: Self.headerSize + offset)
+        if !Self.write(file, bytes, at: Self.headerSize + offset) { isWhole = false }
         block = nil
     }
 
@@ -253,15 +264,15 @@ struct ReservationIndex: ~Copyable {
     private func header(_ signature: DirectorySignature?) -> [UInt8] {
         let identity = [
             signature?.device ?? 0, signature?.inode ?? 0,
-            UInt64(bitPattern: signature?.modified ?? 0),
+            UInt64(bitPattern: signature?.modified ?? 0), signature?.boot ?? 0,
         ]
         return ([Self.magic, UInt64(capacity), UInt64(count)] + identity)
             .flatMap { littleEndian($0) }
     }
 
-    private func writeHeader(_ signature: DirectorySignature?) {
+    private mutating func writeHeader(_ signature: DirectorySignature?) {
         guard let file else { return }
-        Self.write(file, header(signature), at: 0)
+        if !Self.write(file, header(signature), at: 0) { isWhole = false }
     }
 
     private static func read(_ file: FileDescriptor, at offset: Int, count: Int) -> [UInt8] {
@@ -270,8 +281,10 @@ struct ReservationIndex: ~Copyable {
         return Array(bytes.prefix(max(got, 0)))
     }
 
-    private static func write(_ file: FileDescriptor, _ bytes: [UInt8], at offset: Int) {
-        unsafe _ = pwrite(file.rawValue, bytes, bytes.count, offset)
+    private static func write(
+        _ file: FileDescriptor, _ bytes: [UInt8], at offset: Int
+    ) -> Bool {
+        unsafe pwrite(file.rawValue, bytes, bytes.count, offset) == bytes.count
     }
 
     private static func size(of file: FileDescriptor) -> Int {
