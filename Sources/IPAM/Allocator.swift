@@ -21,7 +21,7 @@ public struct Allocator: Sendable {
         _ requested: IPAddress?, for holder: Holder, in store: inout ReservationStore
     ) throws(CNIError) -> AddResult.Address {
         if let requested { return try reserve(exactly: requested, for: holder, in: &store) }
-        for address in store.addresses(of: holder) where set.range(of: address) != nil {
+        for address in try store.addresses(of: holder) where set.range(of: address) != nil {
             throw CNIError(
                 .internalError,
                 "\(address) has been allocated to \(holder.containerID), "
@@ -33,7 +33,7 @@ public struct Allocator: Sendable {
                 let free = store.firstFree(in: start...run.upperBound)
             {
                 if free != range.gateway, try store.reserve(free, for: holder) {
-                    try store.setLastReserved(free, in: number)
+                    store.setLastReserved(free, in: number)
                     return lease(of: free, in: range)
                 }
                 guard let next = free.advanced(by: 1) else { break }
@@ -72,7 +72,7 @@ public struct Allocator: Sendable {
                 .internalError,
                 "requested IP address \(requested) is not available in range set \(set)")
         }
-        try store.setLastReserved(requested, in: number)
+        store.setLastReserved(requested, in: number)
         return lease(of: requested, in: range)
     }
 

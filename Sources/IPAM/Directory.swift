@@ -61,13 +61,28 @@ struct Directory: ~Copyable {
         return FileDescriptor(rawValue: fd)
     }
 
-    /// The first MiB of a file as text, or nil if it cannot be read.
-    func read(_ name: String) -> String? {
-        guard let file = try? openFile(name, O_RDONLY) else { return nil }
-        defer { try? file.close() }
+    /// The first MiB of a file as text, or nil if there is no file of that name.
+    func read(_ name: String) throws(CNIError) -> String? {
+        let fd = unsafe linux_openat(
+            descriptor.rawValue, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0)
+        if fd < 0, errno == ENOENT || errno == ELOOP { return nil }
+        guard fd >= 0 else { throw failure("open", name) }
+        if let text = Self.contents(of: FileDescriptor(rawValue: fd)) { return text }
+        if errno == EISDIR { return nil }
+        throw failure("read", name)
+    }
+
+    /// The first MiB of a file as text, or nil and errno; closes it.
+    static func contents(of file: FileDescriptor) -> String? {
+        defer {
+            let cause = errno
+            try? file.close()
+            errno = cause
+        }
         var (text, buffer): ([UInt8], [UInt8]) = ([], Array(repeating: 0, count: 1024))
         while text.count < 1 << 20 {
             let count = unsafe Glibc.read(file.rawValue, &buffer, buffer.count)
+            if count < 0, errno == EINTR { continue }
             guard count >= 0 else { return nil }
             guard count > 0 else { break }
             text += buffer[..<count]
@@ -84,7 +99,7 @@ struct Directory: ~Copyable {
         let flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
         var fd = unsafe linux_openat(descriptor.rawValue, draft, flags, 0o600)
         if fd < 0, errno == EEXIST {
-            remove(draft)
+            discard(draft)
             fd = unsafe linux_openat(descriptor.rawValue, draft, flags, 0o600)
         }
         guard fd >= 0 else { throw failure("create", draft) }
@@ -97,7 +112,7 @@ struct Directory: ~Copyable {
         }
         let exists = fault == nil && errno == EEXIST
         let error = fault ?? failure("create", name)
-        remove(draft)
+        discard(draft)
         guard exists else { throw error }
         return false
     }
@@ -109,7 +124,7 @@ struct Directory: ~Copyable {
         let flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK
         var fd = unsafe linux_openat(descriptor.rawValue, name, flags, 0o600)
         if fd < 0, errno == ELOOP {
-            remove(name)
+            discard(name)
             fd = unsafe linux_openat(descriptor.rawValue, name, flags, 0o600)
         }
         guard fd >= 0 else { throw failure("open", name) }
@@ -122,8 +137,15 @@ struct Directory: ~Copyable {
         else { throw failure("write", name) }
     }
 
+    /// Removes a file that is in the way, if it can be.
+    func discard(_ name: String) { unsafe _ = unlinkat(descriptor.rawValue, name, 0) }
+
     /// Removes a file; it may be gone already.
-    func remove(_ name: String) { unsafe _ = unlinkat(descriptor.rawValue, name, 0) }
+    func remove(_ name: String) throws(CNIError) {
+        if unsafe unlinkat(descriptor.rawValue, name, 0) < 0, errno != ENOENT {
+            throw failure("remove", name)
+        }
+    }
 
     /// Gives a file another name, in the place of what had it.
     func rename(_ name: String, to other: String) throws(CNIError) {
@@ -140,7 +162,9 @@ struct Directory: ~Copyable {
         guard fd >= 0, let stream = unsafe fdopendir(fd) else { throw failure("list", ".") }
         defer { unsafe _ = closedir(stream) }
         var names: [String] = []
-        while let entry = unsafe readdir(stream) {
+        while true {
+            errno = 0
+            guard let entry = unsafe readdir(stream) else { break }
             let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { name in
                 unsafe name.withMemoryRebound(to: CChar.self, capacity: 256) { name in
                     unsafe String(cString: name)
@@ -148,6 +172,7 @@ struct Directory: ~Copyable {
             }
             if name != ".", name != ".." { names.append(name) }
         }
+        guard errno == 0 else { throw failure("list", ".") }
         return names
     }
 
@@ -163,8 +188,8 @@ struct Directory: ~Copyable {
     /// The number of the machine's current run: what was written before a loss of power may have
     /// reached the disk in part.
     private static let boot: UInt64 = {
-        let id = (try? open("/proc/sys/kernel/random", creating: false))?.read("boot_id")
-        return (id ?? "").utf8.reduce(0) { $0 &* 31 &+ UInt64($1) }
+        let id = try? open("/proc/sys/kernel/random", creating: false)?.read("boot_id")
+        return (id ?? nil)?.utf8.reduce(0) { $0 &* 31 &+ UInt64($1) } ?? 0
     }()
 
     /// Gives the directory a time of change that no other writer's clock tick gives it.

@@ -34,6 +34,8 @@ struct ReservationIndex: ~Copyable {
     private var block: (number: Int, bytes: [UInt8])?
     private var capacity: Int
     private var count: Int
+    /// Whether everything could be read from the file and written to it.
+    private(set) var isWhole = true
 
     /// An empty table in memory with room for so many entries.
     init(room: Int) {
@@ -77,7 +79,11 @@ struct ReservationIndex: ~Copyable {
     mutating func unseal() { writeHeader(nil) }
 
     /// Binds the table to the directory's state.
-    mutating func seal(_ signature: DirectorySignature?) { writeHeader(signature) }
+    ///
+    /// A table that could not be read or written in full stays void.
+    mutating func seal(_ signature: DirectorySignature?) {
+        if isWhole { writeHeader(signature) }
+    }
 
     /// The table with its header, to be stored in a file.
     func image(_ signature: DirectorySignature?) -> [UInt8] {
@@ -228,7 +234,9 @@ struct ReservationIndex: ~Copyable {
             let number = offset / Self.blockSize
             if block?.number != number {
                 let start = Self.headerSize + number * Self.blockSize
-                block = (number, Self.read(file, at: start, count: Self.blockSize))
+                let bytes = Self.read(file, at: start, count: Self.blockSize)
+                if bytes.count < Self.blockSize { isWhole = false }
+                block = (number, bytes)
             }
             bytes = (block?.bytes ?? []).dropFirst(offset % Self.blockSize).prefix(Slot.size)
         } else {
@@ -248,8 +256,7 @@ struct ReservationIndex: ~Copyable {
             memory.replaceSubrange(offset..<offset + Slot.size, with: bytes)
             return
         }
-        // A write that fails leaves the table unsealed or wrong on disk only: it is built anew.
-        Self.write(file, bytes, at: Self.headerSize + offset)
+        if !Self.write(file, bytes, at: Self.headerSize + offset) { isWhole = false }
         block = nil
     }
 
@@ -264,9 +271,9 @@ struct ReservationIndex: ~Copyable {
             .flatMap { littleEndian($0) }
     }
 
-    private func writeHeader(_ signature: DirectorySignature?) {
+    private mutating func writeHeader(_ signature: DirectorySignature?) {
         guard let file else { return }
-        Self.write(file, header(signature), at: 0)
+        if !Self.write(file, header(signature), at: 0) { isWhole = false }
     }
 
     private static func read(_ file: FileDescriptor, at offset: Int, count: Int) -> [UInt8] {
@@ -275,8 +282,10 @@ struct ReservationIndex: ~Copyable {
         return Array(bytes.prefix(max(got, 0)))
     }
 
-    private static func write(_ file: FileDescriptor, _ bytes: [UInt8], at offset: Int) {
-        unsafe _ = pwrite(file.rawValue, bytes, bytes.count, offset)
+    private static func write(
+        _ file: FileDescriptor, _ bytes: [UInt8], at offset: Int
+    ) -> Bool {
+        unsafe pwrite(file.rawValue, bytes, bytes.count, offset) == bytes.count
     }
 
     private static func size(of file: FileDescriptor) -> Int {

@@ -72,9 +72,19 @@ public struct ReservationStore: ~Copyable {
     ///
     /// Entries written before interfaces were recorded hold a container's ID alone; they count
     /// where the holder has no other.
-    public mutating func addresses(of holder: Holder) -> [IPAddress] {
+    public mutating func addresses(of holder: Holder) throws(CNIError) -> [IPAddress] {
+        let addresses = try lookUp(holder)
+        guard addresses.isEmpty, !index.isWhole else { return addresses }
+        index = try Self.rebuiltIndex(of: directory, nil, network)
+        return try lookUp(holder)
+    }
+
+    private mutating func lookUp(_ holder: Holder) throws(CNIError) -> [IPAddress] {
         for text in [holder.text, holder.containerID] {
-            let addresses = index.addresses(of: text).filter { contents(of: $0) == text }
+            var addresses: [IPAddress] = []
+            for address in index.addresses(of: text) where try contents(of: address) == text {
+                addresses.append(address)
+            }
             if !addresses.isEmpty { return addresses }
         }
         return []
@@ -101,7 +111,7 @@ public struct ReservationStore: ~Copyable {
     /// - Returns: The addresses freed.
     @discardableResult
     public mutating func release(_ holder: Holder) throws(CNIError) -> [IPAddress] {
-        let addresses = addresses(of: holder)
+        let addresses = try addresses(of: holder)
         for address in addresses { try release(address) }
         return addresses
     }
@@ -110,14 +120,14 @@ public struct ReservationStore: ~Copyable {
     public mutating func release(
         _ address: IPAddress, of holder: Holder
     ) throws(CNIError) {
-        if contents(of: address) == holder.text { try release(address) }
+        if try contents(of: address) == holder.text { try release(address) }
     }
 
     /// Frees what every holder but the valid ones has.
     public mutating func release(except valid: Set<Holder>) throws(CNIError) {
         let texts = Set(valid.flatMap { [$0.text, $0.containerID] })
         for name in try directory.names() {
-            guard let address = IPAddress(name), let text = contents(of: address),
+            guard let address = IPAddress(name), let text = try contents(of: address),
                 !texts.contains(text)
             else { continue }
             try release(address)
@@ -131,33 +141,34 @@ public struct ReservationStore: ~Copyable {
 
     /// The address given out last from a range set.
     public func lastReserved(in set: Int) -> IPAddress? {
-        directory.read("last_reserved_ip.\(set)").flatMap { IPAddress(trimmed($0)) }
+        guard let text = try? directory.read("last_reserved_ip.\(set)") else { return nil }
+        return IPAddress(trimmed(text))
     }
 
-    /// Records the address given out last from a range set, or that there is none.
-    public mutating func setLastReserved(
-        _ address: IPAddress?, in set: Int
-    ) throws(CNIError) {
-        try unseal()
+    /// Notes the address given out last from a range set, or that there is none.
+    ///
+    /// It is a hint where to go on: an address that is reserved is not given back for want of it.
+    public mutating func setLastReserved(_ address: IPAddress?, in set: Int) {
+        guard (try? unseal()) != nil else { return }
         let name = "last_reserved_ip.\(set)"
         if let address {
-            try directory.overwrite(name, with: "\(address)")
+            try? directory.overwrite(name, with: "\(address)")
         } else {
-            directory.remove(name)
+            directory.discard(name)
         }
     }
 
     // MARK: -
 
     private mutating func release(_ address: IPAddress) throws(CNIError) {
-        guard let text = contents(of: address) else { return }
+        guard let text = try contents(of: address) else { return }
         try unseal()
-        directory.remove("\(address)")
+        try directory.remove("\(address)")
         index.remove(address, of: text)
     }
 
-    private func contents(of address: IPAddress) -> String? {
-        directory.read("\(address)").map { trimmed($0) }
+    private func contents(of address: IPAddress) throws(CNIError) -> String? {
+        try directory.read("\(address)").map { trimmed($0) }
     }
 
     private mutating func unseal() throws(CNIError) {
@@ -192,14 +203,19 @@ public struct ReservationStore: ~Copyable {
     private static func rebuiltIndex(
         of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String
     ) throws(CNIError) -> ReservationIndex {
-        directory.remove(".draft")
+        directory.discard(".draft")
         let names = try directory.names()
         var index = ReservationIndex(room: names.count)
         for name in names {
-            guard let address = IPAddress(name), let text = directory.read(name) else { continue }
+            guard let address = IPAddress(name) else { continue }
+            guard let text = try directory.read(name) else {
+                // A directory or a link: nobody's, but in the way.
+                index.mark(address)
+                continue
+            }
             let holder = trimmed(text)
             if holder.isEmpty {
-                directory.remove(name)
+                try directory.remove(name)
             } else {
                 index.insert(address, for: holder)
             }
@@ -221,13 +237,13 @@ extension Directory {
         _ image: [UInt8], as name: String, _ signature: DirectorySignature?
     ) -> ReservationIndex? {
         let draft = "\(name).draft"
-        remove(draft)
+        discard(draft)
         guard let file = try? openFile(draft, O_RDWR | O_CREAT | O_EXCL) else { return nil }
         guard unsafe Glibc.write(file.rawValue, image, image.count) == image.count,
             (try? rename(draft, to: name)) != nil
         else {
             try? file.close()
-            remove(draft)
+            discard(draft)
             return nil
         }
         return ReservationIndex(file: file, of: signature)

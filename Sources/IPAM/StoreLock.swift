@@ -21,7 +21,12 @@ struct StoreLock: ~Copyable {
         let end = linux_milliseconds() + patience
         var pause: useconds_t = 100
         while flock(file.rawValue, LOCK_EX | LOCK_NB) < 0 {
-            guard errno == EWOULDBLOCK || errno == EINTR, linux_milliseconds() < end else {
+            guard errno == EWOULDBLOCK || errno == EINTR else {
+                let error = directory.failure("lock", "lock")
+                try? file.close()
+                throw error
+            }
+            guard linux_milliseconds() < end else {
                 let holder = Self.holder(of: file)
                 try? file.close()
                 throw CNIError(
@@ -40,8 +45,7 @@ struct StoreLock: ~Copyable {
     private static func holder(of file: FileDescriptor) -> String {
         var status = stat()
         guard unsafe fstat(file.rawValue, &status) == 0,
-            let locks = try? Directory.open("/proc", creating: false)?
-                .read("locks")
+            let locks = try? Directory.open("/proc", creating: false)?.read("locks") ?? nil
         else { return "another process" }
         for line in locks.split(separator: "\n") {
             let fields = line.split(separator: " ")

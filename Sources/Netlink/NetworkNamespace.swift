@@ -1,4 +1,5 @@
 internal import CLinux
+internal import Glibc
 public import SystemPackage
 
 /// A network namespace, held by a descriptor.
@@ -60,12 +61,22 @@ public struct NetworkNamespace: ~Copyable {
 
     /// Takes the lock that all who work on the host's shared objects hold together while they add.
     ///
-    /// It is flock(2) on the namespace itself: nothing on disk, and gone with the process.
+    /// It is flock(2) on the namespace itself: nothing on disk, and gone with the process. Anybody
+    /// who can open /proc/self/ns/net can hold it against us, so it is not waited for longer than a
+    /// roll-back takes; and while somebody else has it alone, no roll-back can.
     public func lockShared() throws(KernelError) {
-        guard flock(descriptor.rawValue, LOCK_SH) == 0 else {
-            throw KernelError(lastOf: "lock network namespace")
+        for _ in 0..<Self.lockAttempts {
+            if flock(descriptor.rawValue, LOCK_SH | LOCK_NB) == 0 { return }
+            guard errno == EWOULDBLOCK || errno == EINTR else {
+                throw KernelError(lastOf: "lock network namespace")
+            }
+            usleep(Self.lockPause)
         }
     }
+
+    private static let lockAttempts = 400
+    /// In microseconds.
+    private static let lockPause: useconds_t = 2_500
 
     /// Turns the shared lock into an exclusive one if nobody else holds it; does not wait.
     ///

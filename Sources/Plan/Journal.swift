@@ -117,7 +117,13 @@ public struct Journal<Target: System> {
                         { () throws(Target.Failure) in try found.write(system, over: step) }))
             }
         }
-        try step.failing { () throws(Target.Failure) in try step.write(system, over: found) }
+        do throws(StepError<Target.Failure>) {
+            try step.failing { () throws(Target.Failure) in try step.write(system, over: found) }
+        } catch {
+            // Half of it may be there. It was not before, so it may go if nobody uses it.
+            if found == nil, step.sharing == .shared { entries.append(.shared(step)) }
+            throw error
+        }
         if found == nil { journalCreation(of: step) }
     }
 

@@ -185,6 +185,7 @@ extension InterfacePlugin {
                     && !valid.contains(owner.attachment)
             }
             try kernel.removeLinks(stale.map(\.index), in: .host)
+            try kernel.removeUnfinishedLinks()
         }
     }
 
@@ -217,6 +218,26 @@ public func wrapping<Result>(
 }
 
 extension Kernel {
+    /// Removes the host's ends that an ADD made and did not live to tag, unless an ADD is under
+    /// way, whose link one of them may be.
+    func removeUnfinishedLinks() throws(KernelError) {
+        let unfinished = { () throws(KernelError) in
+            try self.links(kind: "veth", in: .host).filter {
+                $0.alias == nil && !$0.isUp && $0.hasPeerElsewhere && isVethName($0.name)
+            }
+        }
+        guard try !unfinished().isEmpty else { return }
+        var failure: KernelError?
+        _ = alone {
+            do throws(KernelError) {
+                try removeLinks(unfinished().map(\.index), in: .host)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+    }
+
     /// Removes the container's interface if it is a veth whose host end nobody has tagged: one
     /// that another implementation made, whose host end has a name of its own.
     func removeForeignPeer(of owner: Owner) throws(KernelError) {

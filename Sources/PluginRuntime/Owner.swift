@@ -42,6 +42,15 @@ public struct Owner: Sendable, Hashable {
     }
 }
 
+/// Whether a link has a name that `vethName(for:)` could have given.
+func isVethName(_ name: String) -> Bool {
+    name.utf8.count == 15 && name.hasPrefix("veth")
+        && name.utf8.dropFirst(4).allSatisfy {
+            (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
+                || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
+        }
+}
+
 /// A link name that follows from a text: `veth` and the first 44 bits of its hash.
 public func vethName(for text: String) -> String {
     var hash = text.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { hash, byte in

@@ -58,7 +58,7 @@ public enum HostLocal: Plugin {
             var store = try ReservationStore.open(
                 options.dataDirectory, network: call.configuration.name, creating: false)
         else { throw notFound(call) }
-        let held = store.addresses(of: call.holder)
+        let held = try store.addresses(of: call.holder)
         store.close()
         let expected = (call.configuration.previous?.addresses ?? []).map(\.address.address)
             .filter { address in options.rangeSets.contains { $0.range(of: address) != nil } }

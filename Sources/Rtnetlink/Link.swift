@@ -123,7 +123,15 @@ public struct Link: Resource {
             guard sharing != .shared else { return try join(found, kernel) }
             return try set(kernel, over: found)
         }
-        try create(kernel)
+        do throws(KernelError) {
+            try create(kernel)
+        } catch  where sharing == .owned && error.errno != .fileExists {
+            // The kernel may have made it and only its answer be lost.
+            if let state = try? kernel.link(name, in: side), state.alias == nil, !state.isUp {
+                try? kernel.removeLinks([state.index], in: side)
+            }
+            throw error
+        }
         do throws(KernelError) {
             for (key, isSet) in [
                 ("accept_ra", ignoresRouterAdvertisements), ("accept_dad", skipsDuplicateDetection),

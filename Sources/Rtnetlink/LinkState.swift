@@ -32,6 +32,8 @@ public struct LinkState: Sendable {
     /// The index of a veth's other end, or of the link that this one stands on, in that one's
     /// namespace.
     public private(set) var peer: UInt32?
+    /// Whether a veth's other end is in another namespace.
+    public private(set) var hasPeerElsewhere = false
     /// Its alias: whose it is, for links of ours.
     public private(set) var alias: String?
     /// Its settings as a bridge's port, if it is one.
@@ -68,6 +70,7 @@ public struct LinkState: Sendable {
             case IFLA_ADDRESS: mac = MACAddress(attribute.payload)
             case IFLA_MASTER: master = attribute.uint32
             case IFLA_LINK: peer = attribute.uint32
+            case IFLA_LINK_NETNSID: hasPeerElsewhere = true
             case IFLA_IFALIAS: alias = attribute.text
             case IFLA_LINKINFO:
                 kind = attribute.nested[IFLA_INFO_KIND]?.text ?? ""

@@ -141,7 +141,7 @@ import Testing
         }
         try data.store { store in
             for number in 0..<1000 {
-                let found = store.addresses(of: holder("c\(number)")).map { "\($0)" }
+                let found = try store.addresses(of: holder("c\(number)")).map { "\($0)" }
                 #expect(found == (number % 2 == 0 ? [] : [given["c\(number)"] ?? ""]))
             }
         }

@@ -30,7 +30,7 @@ final class DataDirectory {
 
     /// The addresses of a holder, by a store opened for it.
     func addresses(of holder: Holder) throws -> [String] {
-        try store { store in store.addresses(of: holder).map { "\($0)" }.sorted() }
+        try store { store in try store.addresses(of: holder).map { "\($0)" }.sorted() }
     }
 
     /// The next address of a set for a holder, by a store opened for it.

@@ -23,7 +23,7 @@ import Testing
     private func expectRight(_ comment: Comment) throws {
         try data.store { store in
             for number in 0..<Self.count {
-                let found = store.addresses(of: holder("c\(number)"))
+                let found = try store.addresses(of: holder("c\(number)"))
                 #expect(found == [try address("10.1.0.\(2 + number)")], comment)
             }
             let free = store.firstFree(in: try address("10.1.0.2")...address("10.1.0.250"))
@@ -44,6 +44,15 @@ import Testing
         try expectRight("whole")
         let after = try FileManager.default.attributesOfItem(atPath: data.index)
         #expect(before[.systemFileNumber] as? Int == after[.systemFileNumber] as? Int)
+    }
+
+    @Test("from another run of the machine, it is built anew: what was written last may be lost")
+    func otherBoot() throws {
+        try damage { bytes in bytes[48] ^= 1 }
+        let before = try FileManager.default.attributesOfItem(atPath: data.index)
+        try expectRight("another run")
+        let after = try FileManager.default.attributesOfItem(atPath: data.index)
+        #expect(before[.systemFileNumber] as? Int != after[.systemFileNumber] as? Int)
     }
 
     @Test("lost, it is built anew, with its directory too")
@@ -94,7 +103,7 @@ import Testing
     }
 
     @Test("written before the machine started anew, it is not believed, whatever it holds")
-    func otherBoot() throws {
+    func powerLost() throws {
         // A loss of power: the header has reached the disk, a holder's slot has not.
         try damage { index in
             for slot in stride(from: 4096, to: index.count, by: 32) where index[slot] != 3 {

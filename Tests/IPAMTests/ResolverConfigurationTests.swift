@@ -29,6 +29,15 @@ import Testing
         #expect(dns.options == ["ndots:5", "rotate"])
     }
 
+    @Test("a file is read through a link to it, as /etc/resolv.conf often is one")
+    func link() throws {
+        try data.write("nameserver 10.1.0.1\n", to: "stub-resolv.conf")
+        let link = data.network + "/resolv.conf"
+        try FileManager.default.createSymbolicLink(
+            atPath: link, withDestinationPath: "stub-resolv.conf")
+        #expect(try AddResult.DNS(resolverConfiguration: link).nameservers == ["10.1.0.1"])
+    }
+
     @Test("an empty file says nothing")
     func empty() throws {
         try data.write("", to: "resolv.conf")

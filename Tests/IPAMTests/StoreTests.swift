@@ -14,8 +14,8 @@ import Testing
             let (v4, v6) = (try address("10.1.0.5"), try address("fd00:0::5"))
             #expect(try store.reserve(v4, for: holder("c1")))
             #expect(try store.reserve(v6, for: holder("c1", "net1")))
-            try store.setLastReserved(v4, in: 0)
-            try store.setLastReserved(v6, in: 1)
+            store.setLastReserved(v4, in: 0)
+            store.setLastReserved(v6, in: 1)
         }
         #expect(
             try data.files() == [
@@ -109,9 +109,9 @@ import Testing
         try data.store { store in
             #expect(try store.reserve(wanted, for: holder("c1")))
             try store.release(wanted, of: holder("c2"))
-            #expect(store.addresses(of: holder("c1")) == [wanted])
+            #expect(try store.addresses(of: holder("c1")) == [wanted])
             try store.release(wanted, of: holder("c1"))
-            #expect(store.addresses(of: holder("c1")) == [])
+            #expect(try store.addresses(of: holder("c1")) == [])
         }
         #expect(try data.files()["10.1.0.5"] == nil)
     }
@@ -154,10 +154,32 @@ import Testing
     func lastAddress() throws {
         try data.write("10.1.0.105\n", to: "last_reserved_ip.0")
         #expect(try data.store { store in store.lastReserved(in: 0) } == address("10.1.0.105"))
-        try data.store { store in try store.setLastReserved(address("10.1.0.2"), in: 0) }
+        try data.store { store in store.setLastReserved(try address("10.1.0.2"), in: 0) }
         #expect(try data.files()["last_reserved_ip.0"] == "10.1.0.2")
-        try data.store { store in try store.setLastReserved(nil, in: 0) }
+        try data.store { store in store.setLastReserved(nil, in: 0) }
         #expect(try data.files()["last_reserved_ip.0"] == nil)
+    }
+
+    @Test("an address is given out where its place cannot be noted, and found again")
+    func unwritableHint() throws {
+        try data.write("", to: "x")
+        try FileManager.default.createDirectory(
+            atPath: data.network + "/last_reserved_ip.0", withIntermediateDirectories: false)
+        try data.store { store in
+            let free = try address("10.1.0.5")
+            #expect(try store.reserve(free, for: holder("c1")))
+            store.setLastReserved(free, in: 0)
+        }
+        #expect(try data.addresses(of: holder("c1")) == ["10.1.0.5"])
+    }
+
+    @Test("a directory in the place of a reservation is no hindrance, and its address not free")
+    func directoryInPlace() throws {
+        try data.write("", to: "x")
+        try FileManager.default.createDirectory(
+            atPath: data.network + "/10.1.0.2", withIntermediateDirectories: false)
+        let run = try address("10.1.0.2")...address("10.1.0.9")
+        #expect(try data.store { store in store.firstFree(in: run) } == address("10.1.0.3"))
     }
 
     @Test("a symbolic link in the place of a file is not followed")
@@ -172,7 +194,7 @@ import Testing
         try data.store { store in
             let free = try address("10.1.0.5")
             #expect(try store.reserve(free, for: holder("c1")))
-            try store.setLastReserved(free, in: 0)
+            store.setLastReserved(free, in: 0)
             let linked = try address("10.1.0.9")
             #expect(try !store.reserve(linked, for: holder("c1")))
         }

@@ -91,6 +91,18 @@ import Testing
         #expect(model.objects.isEmpty)
     }
 
+    @Test("a shared object whose creation failed after it was made goes with the roll-back")
+    func sharedUnacknowledgedGoes() throws {
+        let model = Model()
+        model.unacknowledged = "bridge"
+        var journal = Journal(model)
+        #expect(throws: StepError<Model.Failure>.self) {
+            try journal.apply(Plan { Thing("bridge").shared() })
+        }
+        #expect(journal.rollBack().isEmpty)
+        #expect(model.objects.isEmpty)
+    }
+
     @Test("a shared object that another came to use stays after the roll-back")
     func sharedInUseStays() throws {
         let model = Model()

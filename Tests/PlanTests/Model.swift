@@ -27,6 +27,8 @@ final class Model: System {
     var objects: [String: Object]
     /// The number of the operation that fails, counted from 0; nil for none.
     var failingOperation: Int?
+    /// The object whose creation is done but not acknowledged; nil for none.
+    var unacknowledged: String?
     /// Whether somebody else is in the middle of an ADD.
     var hasCompany = false
     /// Called before each operation with its number, to change the model behind the plan's back.
@@ -68,6 +70,7 @@ final class Model: System {
         guard objects[name] == nil else { throw .exists(name) }
         if let parent = object.parent, objects[parent] == nil { throw .noParent(parent) }
         objects[name] = object
+        if name == unacknowledged { throw .injected(operation: operations - 1) }
     }
 
     func set(_ field: String, of name: String, to value: Int) throws(Failure) {
