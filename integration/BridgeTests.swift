@@ -28,6 +28,31 @@ struct BridgeTests {
         #expect(try network.check(second) == nil)
     }
 
+    @Test("an ADD works where /proc/sys cannot be written and has what must be set")
+    func readOnlySettings() throws {
+        let network = Network(in: world)
+        let container = try world.container()
+        try world.unchanged {
+            let ended = try Command(
+                [
+                    "unshare", "-m", "sh", "-c",
+                    "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && "
+                        + "exec \(world.plugins)/bridge",
+                ],
+                environment: [
+                    "CNI_COMMAND": "ADD", "CNI_CONTAINERID": container.id,
+                    "CNI_NETNS": container.path, "CNI_IFNAME": "eth0",
+                    "CNI_PATH": world.plugins, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                ],
+                input: Array(network.configuration().description.utf8), in: world.host
+            ).wait()
+            #expect(ended.succeeded, "\(ended.output)\(ended.errors)")
+            #expect(try container.reaches("10.71.0.1"))
+            try network.del(container)
+            try world.onHost("ip link del cni0")
+        }
+    }
+
     @Test("the result lists bridge, host's end and container's end, as the kernel has them")
     func result() throws {
         let network = Network(in: world)

@@ -21,7 +21,7 @@ extension Sysctl {
     ) -> [any Resource<Kernel>] {
         let own = "net/ipv6/conf/\(attachment.interface)"
         let set = { (path: String, value: String) in
-            Sysctl(path, value, in: .container, ifPresent: !hasAddress)
+            Sysctl(path, value, in: .container, ifPresent: true)
         }
         var settings: [Sysctl] = []
         if let detectsDuplicates {
@@ -30,7 +30,8 @@ extension Sysctl {
         if detectsDuplicates == true { settings.append(set("\(own)/enhanced_dad", "1")) }
         guard hasAddress else { return settings }
         settings += [
-            set("net/ipv6/conf/lo/disable_ipv6", "0"), set("\(own)/disable_ipv6", "0"),
+            Sysctl("net/ipv6/conf/lo/disable_ipv6", "0", in: .container),
+            Sysctl("\(own)/disable_ipv6", "0", in: .container),
         ]
         guard !attachment.isForeign else { return settings }
         return settings + [

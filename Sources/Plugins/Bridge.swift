@@ -82,7 +82,8 @@ public enum Bridge: InterfacePlugin {
         return Plan {
             options.gateways(for: addresses)
             if !options.leavesInterfaceDown {
-                Sysctl("net/ipv4/conf/\(interface)/arp_notify", "1", in: .container)
+                Sysctl(
+                    "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container, ifPresent: true)
                 Sysctl.forIPv6(
                     of: attachment, detectsDuplicates: options.detectsDuplicates, hasAddress: hasV6)
                 LinkUp(interface, in: .container)

@@ -130,6 +130,9 @@ extension HostLocal {
         private(set) var requested: [IPAddress]
 
         private struct IPAMKeys: Sendable {
+            /// Where the reference keeps reservations, also for an empty `dataDir`.
+            static let dataDirectory = "/var/lib/cni/networks"
+
             let single: AddressRange.Options
             let ranges: [[AddressRange.Options]]
             let routes: [RouteEntry]
@@ -145,7 +148,7 @@ extension HostLocal {
                 routes =
                     try keys.list("routes", "Routes for the container.", RouteEntry.init) ?? []
                 dataDirectory = try keys(
-                    "dataDir", default: "/var/lib/cni/networks", "Where reservations are kept.")
+                    "dataDir", default: Self.dataDirectory, "Where reservations are kept.")
                 resolverConfiguration = try keys(
                     "resolvConf", default: "", "A resolv.conf(5) whose content is passed on.")
             }
@@ -193,7 +196,8 @@ extension HostLocal {
             }
             rangeSets = sets
             routes = ipam.routes
-            dataDirectory = ipam.dataDirectory
+            dataDirectory =
+                ipam.dataDirectory.isEmpty ? IPAMKeys.dataDirectory : ipam.dataDirectory
             let path = ipam.resolverConfiguration
             resolverConfiguration = path.isEmpty ? nil : path
             requested = try Self.addresses(arguments, "args.cni.ips")

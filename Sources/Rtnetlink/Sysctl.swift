@@ -14,7 +14,7 @@ public struct Sysctl: Resource {
     public let side: Side
     /// Whose it is.
     public let sharing: Sharing
-    /// Whether a kernel without the setting is as good.
+    /// Whether a kernel without the setting, or that does not let it be set, is as good.
     public let isOptional: Bool
 
     /// A setting with a value.
@@ -48,6 +48,11 @@ public struct Sysctl: Resource {
             try kernel.setSysctl(path, to: value, in: side)
         } catch  where error.errno == .noSuchFileOrDirectory && isOptional {
             return
+        } catch  where error.errno == .readOnlyFileSystem {
+            // A host that is itself a container may see /proc/sys without being let write it.
+            guard !isOptional else { return }
+            let present = try kernel.sysctl(path, in: side)
+            guard present == value else { throw error }
         }
     }
 

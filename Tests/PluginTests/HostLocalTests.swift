@@ -32,10 +32,12 @@ import Testing
 
     private static let small = #""subnet": "10.1.0.0/29""#
 
-    @Test("without keys it keeps reservations where the reference does")
-    func defaults() throws {
+    @Test(
+        "without a directory or with an empty one it keeps reservations where the reference does",
+        arguments: ["", #", "dataDir": "", "resolvConf": """#])
+    func defaults(keys: String) throws {
         let options = try HostLocal.Options(
-            PluginTests.call(#""ipam": {"subnet": "10.1.0.0/16"}"#))
+            PluginTests.call(#""ipam": {"subnet": "10.1.0.0/16"\#(keys)}"#))
         #expect(options.dataDirectory == "/var/lib/cni/networks")
         #expect(options.resolverConfiguration == nil)
         #expect(options.routes.isEmpty)
