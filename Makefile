@@ -33,7 +33,7 @@ unit-test: setup ## The tests that need no root
 root-test: build setup-test ## The tests in network namespaces
 	CNI_BIN=$(CNI) swift test --filter IntegrationTests
 
-guest-test: build ## The VLAN keys, on a guest kernel that can filter VLANs
+guest-test: build ## What this kernel may lack, on a guest kernel: VLANs of bridges, dummy, vlan, ipvlan
 	bash integration/guest/run.sh $(CNI)
 
 bench: build ## Times beside Debian's Go plugins and a C floor, in one run
