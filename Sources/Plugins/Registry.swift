@@ -2,7 +2,8 @@ public import PluginRuntime
 
 /// The names of the plugins of this program.
 public let pluginNames = [
-    "bridge", "dummy", "host-local", "ipvlan", "loopback", "macvlan", "ptp", "static", "vlan",
+    "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan", "ptp",
+    "static", "vlan",
 ]
 
 /// The plugin of a name, or nil if this program has none: one line each.
@@ -10,6 +11,7 @@ public func plugin(named name: String) -> (any Plugin.Type)? {
     switch name {
     case Bridge.name: Bridge.self
     case Dummy.name: Dummy.self
+    case HostDevice.name: HostDevice.self
     case HostLocal.name: HostLocal.self
     case IPVLAN.name: IPVLAN.self
     case Loopback.name: Loopback.self
