@@ -11,7 +11,7 @@ DESTDIR ?=
 BUILD := $(CURDIR)/.build
 CNI := $(BUILD)/cni
 LINK := $(BUILD)/link
-PLUGINS := bridge dummy host-local ipvlan loopback macvlan ptp static vlan vrf
+PLUGINS := bridge dummy host-device host-local ipvlan loopback macvlan ptp static vlan vrf
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev pkg-config
 TEST_PACKAGES := iproute2 iputils-ping nftables jq procps util-linux strace
@@ -33,7 +33,7 @@ unit-test: setup ## The tests that need no root
 root-test: build setup-test ## The tests in network namespaces
 	CNI_BIN=$(CNI) swift test --filter IntegrationTests
 
-guest-test: build ## The VLAN keys, on a guest kernel that can filter VLANs
+guest-test: build ## What this kernel may lack, on a guest kernel: VLANs of bridges, dummy, vlan, ipvlan
 	bash integration/guest/run.sh $(CNI)
 
 bench: build ## Times beside Debian's Go plugins and a C floor, in one run

@@ -28,6 +28,11 @@ extension ContainerLinkPlugin {
 
     /// The interface up, its addresses and routes.
     public static func network(_ attachment: Attachment, _ options: Options) -> Plan<Kernel> {
+        settings(attachment)
+    }
+
+    /// The interface up, its addresses and routes, whatever is configured.
+    public static func settings(_ attachment: Attachment) -> Plan<Kernel> {
         let interface = attachment.interface
         let addresses = attachment.addresses
         let hasV6 = addresses.contains { $0.address.family == .v6 }
@@ -53,6 +58,13 @@ extension ContainerLinkPlugin {
     /// Waits until the addresses can be used and lists the interface.
     public static func finish(
         _ attachment: inout Attachment, _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) {
+        try finish(&attachment, kernel)
+    }
+
+    /// Waits until the addresses can be used and lists the interface, whatever is configured.
+    public static func finish(
+        _ attachment: inout Attachment, _ kernel: Kernel
     ) throws(CNIError) {
         let interface = attachment.interface
         let hasV6 = attachment.addresses.contains { $0.address.family == .v6 }

@@ -17,6 +17,9 @@ public protocol InterfacePlugin: Plugin {
     /// Reads the configuration.
     static func options(_ call: Call) throws(CNIError) -> Options
 
+    /// Whether the container gets a device that is no network interface to the kernel.
+    static func hasNoInterface(_ options: Options) -> Bool
+
     /// The interface itself and what it hangs on. Depends on no address.
     static func interfaces(_ attachment: Attachment, _ options: Options) -> Plan<Kernel>
 
@@ -33,6 +36,9 @@ public protocol InterfacePlugin: Plugin {
 }
 
 extension InterfacePlugin {
+    /// Most make one.
+    public static func hasNoInterface(_ options: Options) -> Bool { false }
+
     /// ADD: the interface, the lease, the addresses; or nothing at all.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
         let options = try options(call)
@@ -99,13 +105,16 @@ extension InterfacePlugin {
     /// CHECK: every difference between the plan and the kernel.
     public static func check(_ call: Call) throws(CNIError) {
         let options = try options(call)
-        var attachment = try Attachment(call, previous: call.previousResult())
+        let previous = try call.previousResult()
+        guard !hasNoInterface(options) else { return try Delegate(ipamOf: call)?.check() ?? () }
+        var attachment = try Attachment(call, previous: previous)
         try Delegate(ipamOf: call)?.check()
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
         if !hasHostEnd {
             attachment.isForeign = try wrapping { () throws(KernelError) in
-                try kernel.link(attachment.interface, in: .container)?.alias == nil
+                let link = try kernel.link(attachment.interface, in: .container)
+                return link?.alias.flatMap { Owner(tag: $0) } == nil
             }
         }
         let plan = interfaces(attachment, options) + network(attachment, options)

@@ -2,8 +2,7 @@ public import PluginRuntime
 
 /// The names of the plugins of this program.
 public let pluginNames = [
-    "bridge", "dummy", "host-local", "ipvlan", "loopback", "macvlan", "ptp", "static", "vlan",
-    "vrf",
+    "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan", "ptp", "static", "vlan", "vrf",
 ]
 
 /// The plugin of a name, or nil if this program has none: one line each.
@@ -11,6 +10,7 @@ public func plugin(named name: String) -> (any Plugin.Type)? {
     switch name {
     case Bridge.name: Bridge.self
     case Dummy.name: Dummy.self
+    case HostDevice.name: HostDevice.self
     case HostLocal.name: HostLocal.self
     case IPVLAN.name: IPVLAN.self
     case Loopback.name: Loopback.self

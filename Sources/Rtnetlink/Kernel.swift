@@ -72,6 +72,9 @@ public final class Kernel: System {
         }
     }
 
+    /// The host's namespace, for an attribute that takes one.
+    var homeDescriptor: FileDescriptor { home.descriptor }
+
     /// Takes part in the lock under which shared objects are used; see `alone(_:)`.
     public func lockShared() throws(KernelError) { try home.lockShared() }
 

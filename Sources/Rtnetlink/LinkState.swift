@@ -118,6 +118,13 @@ extension Kernel {
         return try request(side, message).compactMap { LinkState($0) }.filter { $0.kind == kind }
     }
 
+    /// Every link.
+    func allLinks(in side: Side) throws(KernelError) -> [LinkState] {
+        var message = Message("list links", type: RTM_GETLINK, flags: .dump, ifinfomsg())
+        message.skipCounters()
+        return try request(side, message).compactMap { LinkState($0) }
+    }
+
     /// Whether any link but the named ones belongs to a bridge or other master.
     public func hasPorts(
         _ master: String, besides names: Set<String> = [], in side: Side

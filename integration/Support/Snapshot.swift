@@ -83,11 +83,16 @@ struct Snapshot: Equatable, CustomStringConvertible {
 }
 
 extension World {
-    /// Runs `body` and fails unless the host is afterwards as it was before.
+    /// Runs `body` and fails unless the host is afterwards as it was before; the kernel may take a
+    /// moment to clear a namespace away.
     func unchanged(_ body: () throws -> Void) throws {
         let before = try Snapshot(of: self)
         try body()
-        let difference = try Snapshot(of: self).difference(from: before)
+        var difference = try Snapshot(of: self).difference(from: before)
+        for _ in 0..<10 where !difference.isEmpty {
+            usleep(200_000)
+            difference = try Snapshot(of: self).difference(from: before)
+        }
         guard difference.isEmpty else { throw Failure("the host has changed:\n\(difference)") }
     }
 }

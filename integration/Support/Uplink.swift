@@ -20,6 +20,15 @@ struct Uplink {
         try world.onHost("ip link set up0 addrgenmode none")
         try world.onHost("ip link set up0 up")
     }
+
+    /// Plugs in another cable, whose near end has never been up: one that comes back from a
+    /// container is as new in some ways, with settings of its namespace's.
+    func replug(_ world: World) throws {
+        try world.onHost("ip link del up0")
+        let inside = neighbour.path.split(separator: "/").last ?? ""
+        try world.onHost("ip link add up0 type veth peer name up1 netns \(inside)")
+        try neighbour.output(of: "ip link set up1 up")
+    }
 }
 
 extension World {

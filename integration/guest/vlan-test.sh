@@ -2,9 +2,6 @@
 # vlan-test.sh [PLUGIN_DIR]: what the keys vlan, vlanTrunk and preserveDefaultVlan of the bridge
 # plugin do, as the kernel tells it. Needs root and a kernel with bridge VLAN filtering, and works
 # in namespaces of its own, which end with it.
-#
-# A line for every claim, `ok` or `FAIL`, then the sums. Exits with 1 if a claim failed or if there
-# was none.
 set -uo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -14,15 +11,7 @@ if [ -z "${VLAN_TEST_INSIDE:-}" ]; then
     exec unshare --net --mount --propagation private bash "${BASH_SOURCE[0]}" "$plugins"
 fi
 
-passed=0 failed=0
-work=$(mktemp -d)
-finish() {
-    status=$?
-    rm -rf "$work"
-    echo "$passed passed, $failed failed"
-    [ $status -eq 0 ] && [ $passed -gt 0 ] && [ $failed -eq 0 ] || exit 1
-}
-trap finish EXIT
+. "$repository/integration/guest/claims.sh"
 
 for program in ip bridge jq ping; do
     command -v $program > /dev/null || { echo "vlan-test: no program $program" >&2; exit 1; }
@@ -39,25 +28,7 @@ if ! ip link add probe type bridge vlan_filtering 1 2> "$work/error"; then
 fi
 ip link del probe
 
-# --- claims ---
-
-ok() {
-    passed=$((passed + 1))
-    echo "ok   $1"
-}
-fail() {
-    failed=$((failed + 1))
-    echo "FAIL $1${2:+: $2}"
-}
-# is CLAIM WANTED FOUND
-is() { if [ "$2" = "$3" ]; then ok "$1"; else fail "$1" "wanted '$2', found '$3'"; fi; }
-# holds CLAIM COMMAND...
-holds() { if "${@:2}"; then ok "$1"; else fail "$1" "$(said)"; fi; }
-
 # --- the plugins ---
-
-# What the last plugin, or ping, said.
-said() { tr -s '\n\t ' ' ' < "$work/said" | cut -c 1-200; }
 
 # cni VERB CONTAINER: calls the bridge plugin, with the earlier result if there is one.
 cni() {
@@ -118,18 +89,6 @@ addresses() {
     ip -4 -j addr show "$1" | jq -r '
         [.[].addr_info[]? | "\(.local)/\(.prefixlen)"]
         | join(" ") | if . == "" then "none" else . end'
-}
-
-# inside CONTAINER COMMAND...
-inside() { ip netns exec "$@"; }
-
-# reaches CONTAINER ADDRESS
-reaches() { [ -n "$2" ] && inside "$1" ping -n -c 1 -W 3 "$2" > "$work/said" 2>&1; }
-
-# misses CONTAINER ADDRESS: only an echo that was sent and not answered counts.
-misses() {
-    [ -n "$2" ] && ! inside "$1" ping -n -c 2 -i 0.3 -W 1 "$2" > "$work/said" 2>&1 \
-        && grep -q ' 0 received' "$work/said"
 }
 
 # losesVLAN CONTAINER VLAN: CHECK, which passed before, refuses a port without the VLAN.
