@@ -12,9 +12,8 @@ public struct Ruleset: ~Copyable {
 
     /// Makes all changes, or none.
     ///
-    /// - Parameter generation: What the ruleset's generation must still be.
-    /// - Throws: The error of the first change that the kernel refuses; ERESTART if somebody else
-    ///   has changed the ruleset since that generation.
+    /// - Throws: The error of the first change that the kernel refuses; ERESTART if a generation is
+    ///   given and somebody has changed the ruleset since.
     public mutating func commit(
         _ batch: Batch, generation: UInt32? = nil
     ) throws(KernelError) {

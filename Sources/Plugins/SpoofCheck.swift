@@ -1,0 +1,122 @@
+import Addressing
+import Netlink
+import Nftables
+import Plan
+import PluginRuntime
+import Rtnetlink
+import SystemPackage
+
+/// Drops what a container sends from another hardware address than its own.
+///
+/// One rule serves all: what comes in by a port that is in one set must have, with that port, its
+/// source address in the other.
+struct SpoofCheck: Resource {
+    /// The attachment whose port is watched.
+    let owner: Owner
+    /// The port of the bridge.
+    let port: String
+    /// The hardware address of the container's interface; not known at DEL.
+    let mac: MACAddress?
+
+    var sharing: Sharing { .owned }
+    /// An owner's elements come into being once, with its link.
+    var isExclusive: Bool { true }
+    var description: String { "hardware address check of port " + port }
+
+    static let table = Table(.bridge, "cni_macspoofchk")
+    private static let ports = NamedSet("ports", in: table, of: [.interfaceName])
+    private static let senders = NamedSet("senders", in: table, of: [.interfaceName, .ethernet])
+    private static let start = Chain(
+        "prerouting", in: table, .prerouting(.filter, priority: -300))
+    private static let rule = Rule(
+        in: start,
+        [
+            .meta(.inputName, to: Register(word: 0)),
+            .lookup(Register(word: 0), in: ports.name),
+            .meta(.inputName, to: Register(word: 0)),
+            .payload(.link, offset: 6, length: 6, to: Register(word: 4)),
+            .lookup(Register(word: 0), in: senders.name, inverted: true),
+            .verdict(.drop),
+        ])
+
+    private var portElement: Element {
+        Element(Element.interfaceName(port), comment: owner.tag)
+    }
+    private func senderElement(_ mac: MACAddress) -> Element {
+        Element(Element.key(Element.interfaceName(port), mac.bytes), comment: owner.tag)
+    }
+
+    func read(_ kernel: Kernel) throws(KernelError) -> SpoofCheck? {
+        try kernel.withRules { (rules) throws(KernelError) in
+            guard try rules.rules(of: Self.start) == [Self.rule.names],
+                try rules.elements([portElement.key], of: Self.ports)[0] != nil
+            else { return nil }
+            let sender = try mac.flatMap { (mac) throws(KernelError) in
+                try rules.elements([senderElement(mac).key], of: Self.senders)[0]
+            }
+            return SpoofCheck(owner: owner, port: port, mac: sender == nil ? nil : mac)
+        }
+    }
+
+    func write(_ kernel: Kernel, over found: SpoofCheck?) throws(KernelError) {
+        guard let mac else { return }
+        try kernel.withRules { (rules) throws(KernelError) in
+            for attempt in 1...ruleAttempts {
+                do throws(KernelError) {
+                    return try rules.commit(changes(mac, withStructure: attempt % 2 == 0))
+                } catch  where attempt % 2 == 1 && error.errno == .noSuchFileOrDirectory {
+                    continue
+                } catch
+                    where attempt % 2 == 0 && attempt < ruleAttempts
+                    && error.errno == .fileExists
+                {
+                    // Another ADD has made the chain meanwhile.
+                    continue
+                }
+            }
+        }
+    }
+
+    func erase(_ kernel: Kernel) throws(KernelError) {
+        let owner = owner
+        try Self.remove(from: kernel) { $0 == owner }
+    }
+
+    func differences(from found: SpoofCheck) -> [Difference] {
+        [Difference(in: description, wanted: mac, found: found.mac)].compactMap { $0 }
+    }
+
+    /// Removes what belongs to some owners, and with the last of all the table.
+    static func remove(
+        from kernel: Kernel, _ isStale: (Owner) -> Bool
+    ) throws(KernelError) {
+        try kernel.changeRules { (rules, batch) throws(KernelError) in
+            var stays = false
+            for set in [ports, senders] {
+                var gone: [Element] = []
+                for element in try rules.elements(of: set) ?? [] {
+                    let owner = element.comment.flatMap { Owner(tag: $0) }
+                    if owner.map(isStale) ?? false { gone.append(element) } else { stays = true }
+                }
+                batch.remove(gone, from: set)
+            }
+            guard !batch.isEmpty, !stays else { return }
+            batch = Batch()
+            batch.remove(table)
+        }
+    }
+
+    private func changes(_ mac: MACAddress, withStructure: Bool) -> Batch {
+        var batch = Batch()
+        if withStructure {
+            batch.add(Self.table)
+            batch.add(Self.ports)
+            batch.add(Self.senders)
+            batch.add(Self.start, exclusively: true)
+            batch.add(Self.rule)
+        }
+        batch.add([portElement], to: Self.ports, exclusively: true)
+        batch.add([senderElement(mac)], to: Self.senders, exclusively: true)
+        return batch
+    }
+}
