@@ -120,8 +120,7 @@ extension InterfacePlugin {
         let kernel = try call.kernelForRemoval()
         defer { try? kernel.returnHome() }
         let attachment = Attachment(call)
-        // The links go first: what their packets pass must outlast them.
-        let plan = network(attachment, options) + interfaces(attachment, options)
+        let plan = interfaces(attachment, options) + network(attachment, options)
         var failures = plan.remove(from: kernel)
             .map { CNIError($0.cause) }
         do throws(KernelError) {

@@ -42,7 +42,7 @@ public enum Bridge: InterfacePlugin {
 
         return Plan {
             bridge
-            // Before the port, and after it at DEL, so that nothing gets by.
+            // In force before there is a port.
             if options.checksSpoofing, !attachment.isForeign {
                 SpoofCheck(
                     owner: attachment.owner, port: attachment.hostEnd, mac: containerEnd.mac)
@@ -142,6 +142,7 @@ public enum Bridge: InterfacePlugin {
     public static func sweep(
         _ kernel: Kernel, _ isStale: (Owner) -> Bool
     ) throws(KernelError) {
+        let isStale = { (tag: String) in Owner(tag: tag).map(isStale) ?? false }
         try Masquerade.remove(from: kernel, isStale)
         try SpoofCheck.remove(from: kernel, isStale)
     }

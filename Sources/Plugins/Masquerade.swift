@@ -20,6 +20,7 @@ struct Masquerade: Resource {
     var sharing: Sharing { .owned }
     /// An owner's elements come into being once, with its link.
     var isExclusive: Bool { true }
+    var goesFirst: Bool { true }
     var description: String {
         var list = ""
         for address in addresses { list += (list.isEmpty ? "" : ", ") + address.description }
@@ -53,25 +54,25 @@ struct Masquerade: Resource {
     func write(_ kernel: Kernel, over found: Masquerade?) throws(KernelError) {
         guard !addresses.isEmpty else { return }
         try kernel.withRules { (rules) throws(KernelError) in
-            // Nearly always the chains are there, and then the elements are all.
-            var batch = Batch()
-            add(to: &batch)
-            for _ in 1..<ruleAttempts {
+            // A look costs less than a transaction that fails, which waits 10 ms.
+            for attempt in 1...ruleAttempts {
+                var batch = try structure(&rules)
+                try displace(&rules, &batch)
+                add(to: &batch)
                 do throws(KernelError) {
                     return try rules.commit(batch)
-                } catch  where isObstacle(error) {
-                    batch = try structure(&rules)
-                    try displace(&rules, &batch)
-                    add(to: &batch)
+                } catch  where attempt < ruleAttempts && isObstacle(error) {
+                    continue
                 }
             }
-            try rules.commit(batch)
         }
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {
-        let owner = owner
-        try Self.remove(from: kernel) { $0 == owner }
+        let tag = owner.tag
+        // What the rules were there for must not get by while the link is still there.
+        try kernel.stopPort(owner.hostEnd, alias: tag, in: .host)
+        try Self.remove(from: kernel) { $0 == tag }
     }
 
     func differences(from found: Masquerade) -> [Difference] {
@@ -80,10 +81,10 @@ struct Masquerade: Resource {
         }
     }
 
-    /// Removes what belongs to some owners, and with the last address of a network its chain, and
+    /// Removes what has the tags of some owners, and with the last address of a network its chain, and
     /// with the last of all the table.
     static func remove(
-        from kernel: Kernel, _ isStale: (Owner) -> Bool
+        from kernel: Kernel, _ isStale: (String) -> Bool
     ) throws(KernelError) {
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             var chains: [(name: String, stays: Bool)] = []
@@ -92,8 +93,7 @@ struct Masquerade: Resource {
                 let sets = Sets(family)
                 var (gone, left): ([Element], [Element]) = ([], [])
                 for element in try rules.elements(of: sets.holders) ?? [] {
-                    let owner = element.comment.flatMap { Owner(tag: $0) }
-                    let isGone = owner.map(isStale) ?? false
+                    let isGone = element.comment.map(isStale) ?? false
                     if isGone { gone.append(element) } else { left.append(element) }
                 }
                 batch.remove(gone, from: sets.holders)
@@ -130,7 +130,7 @@ struct Masquerade: Resource {
     /// The chains, sets and rules that are missing.
     private func structure(_ rules: inout Ruleset) throws(KernelError) -> Batch {
         var batch = Batch()
-        if try rules.rules(of: Self.start) == nil {
+        if try !rules.has(Self.start) {
             batch.add(Self.table)
             for family in Family.allCases {
                 batch.add(Sets(family).sources)
@@ -142,7 +142,7 @@ struct Masquerade: Resource {
         var made: [Chain] = []
         for address in addresses {
             let chain = Self.chain(for: address)
-            guard !made.contains(chain), try rules.rules(of: chain) == nil else { continue }
+            guard !made.contains(chain), try !rules.has(chain) else { continue }
             made.append(chain)
             batch.add(chain, exclusively: true)
             for rule in Self.rules(for: address) { batch.add(rule) }
@@ -176,8 +176,7 @@ struct Masquerade: Resource {
         Element(address.address.networkOrder, .verdict(.goto(Self.chain(for: address).name)))
     }
 
-    /// Whether it is the chains that are missing, or that another ADD has just made, or another
-    /// network that an address is in.
+    /// Whether another ADD or DEL has made or removed a chain meanwhile, or moved an address.
     private func isObstacle(_ error: KernelError) -> Bool {
         switch error.errno {
         case .noSuchFileOrDirectory, .resourceBusy: true

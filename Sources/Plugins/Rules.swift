@@ -6,14 +6,25 @@ import SystemPackage
 /// How often a change of the ruleset is tried again because somebody else's came first.
 let ruleAttempts = 20
 
+/// The host's nftables, open for as long as the kernel is.
+///
+/// Closing them right after something was removed waits for the kernel to be done with it, 15 ms
+/// and more; by the end of the program it is.
+private final class OpenRules {
+    var rules: Ruleset
+    init() throws(KernelError) { rules = try Ruleset() }
+}
+
 extension Kernel {
     /// Runs `body` with the host's nftables.
     func withRules<Result>(
         _ body: (inout Ruleset) throws(KernelError) -> Result
     ) throws(KernelError) -> Result {
+        if let open = companion as? OpenRules { return try body(&open.rules) }
         try returnHome()
-        var rules = try Ruleset()
-        return try body(&rules)
+        let open = try OpenRules()
+        companion = open
+        return try body(&open.rules)
     }
 
     /// Makes the changes that `plan` draws up from what it reads, again if the ruleset is no longer

@@ -21,6 +21,7 @@ struct SpoofCheck: Resource {
     var sharing: Sharing { .owned }
     /// An owner's elements come into being once, with its link.
     var isExclusive: Bool { true }
+    var goesFirst: Bool { true }
     var description: String { "hardware address check of port " + port }
 
     static let table = Table(.bridge, "cni_macspoofchk")
@@ -63,14 +64,8 @@ struct SpoofCheck: Resource {
         try kernel.withRules { (rules) throws(KernelError) in
             for attempt in 1...ruleAttempts {
                 do throws(KernelError) {
-                    return try rules.commit(changes(mac, withStructure: attempt % 2 == 0))
-                } catch  where attempt % 2 == 1 && error.errno == .noSuchFileOrDirectory {
-                    continue
-                } catch
-                    where attempt % 2 == 0 && attempt < ruleAttempts
-                    && error.errno == .fileExists
-                {
-                    // Another ADD has made the chain meanwhile.
+                    return try rules.commit(changes(mac, hasRule: rules.has(Self.start)))
+                } catch  where attempt < ruleAttempts && isObstacle(error) {
                     continue
                 }
             }
@@ -78,25 +73,30 @@ struct SpoofCheck: Resource {
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {
-        let owner = owner
-        try Self.remove(from: kernel) { $0 == owner }
+        let tag = owner.tag
+        // What the rules were there for must not get by while the link is still there.
+        try kernel.stopPort(port, alias: tag, in: .host)
+        try Self.remove(from: kernel) { $0 == tag }
     }
 
     func differences(from found: SpoofCheck) -> [Difference] {
         [Difference(in: description, wanted: mac, found: found.mac)].compactMap { $0 }
     }
 
-    /// Removes what belongs to some owners, and with the last of all the table.
+    /// Removes what has the tags of some owners, and with the last of all the table.
     static func remove(
-        from kernel: Kernel, _ isStale: (Owner) -> Bool
+        from kernel: Kernel, _ isStale: (String) -> Bool
     ) throws(KernelError) {
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             var stays = false
             for set in [ports, senders] {
                 var gone: [Element] = []
                 for element in try rules.elements(of: set) ?? [] {
-                    let owner = element.comment.flatMap { Owner(tag: $0) }
-                    if owner.map(isStale) ?? false { gone.append(element) } else { stays = true }
+                    if element.comment.map(isStale) ?? false {
+                        gone.append(element)
+                    } else {
+                        stays = true
+                    }
                 }
                 batch.remove(gone, from: set)
             }
@@ -106,9 +106,18 @@ struct SpoofCheck: Resource {
         }
     }
 
-    private func changes(_ mac: MACAddress, withStructure: Bool) -> Batch {
+    /// Whether another ADD or DEL has made or removed the chain meanwhile.
+    private func isObstacle(_ error: KernelError) -> Bool {
+        switch error.errno {
+        case .noSuchFileOrDirectory: true
+        case .fileExists: error.operation.hasPrefix("add chain")
+        default: false
+        }
+    }
+
+    private func changes(_ mac: MACAddress, hasRule: Bool) -> Batch {
         var batch = Batch()
-        if withStructure {
+        if !hasRule {
             batch.add(Self.table)
             batch.add(Self.ports)
             batch.add(Self.senders)
