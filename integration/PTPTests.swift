@@ -18,6 +18,22 @@ struct PTPTests {
         #expect(try run("ping -c 1 -W 2 10.71.0.3", in: world.host).succeeded)
     }
 
+    @Test("with ipMasq what leaves has the host's address, and DEL needs nothing to end that")
+    func masquerade() throws {
+        let outside = try Outside(world)
+        let network = Network("ptp", #"{"ipMasq": true}"#, ipam: BridgeTests.dualStack, in: world)
+        let container = try world.container()
+        try network.add(container)
+        #expect(try container.reaches(Outside.address))
+        #expect(try container.reaches(Outside.address6))
+        #expect(try outside.seen() == ["192.0.2.1", "2001:db8::1"])
+        #expect(try network.check(container) == nil)
+        try world.onHost("nft flush ruleset")
+        #expect(try network.check(container)?.contains("masquerade of 10.71.0.2/16") == true)
+        try network.del(World.Container(id: container.id, path: ""), withResult: false)
+        #expect(try world.onHost("nft list ruleset") == "")
+    }
+
     @Test("the container's own network is reached by the gateway, from its address")
     func routes() throws {
         let container = try world.container()

@@ -121,7 +121,7 @@ public enum Expression: Sendable, Equatable {
     /// Gives the packet's connection the address of the link it goes out by.
     case masquerade
     /// Gives the packet's connection another destination: address and port.
-    case destinationNAT(Family, address: Register, port: Register)
+    case destinationNAT(TableFamily, address: Register, port: Register)
     /// Loads what is known of the packet's connection.
     case conntrack(Conntrack, to: Register)
     /// Loads the type of the destination address: RTN_LOCAL, ….

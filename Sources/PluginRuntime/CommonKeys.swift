@@ -25,6 +25,19 @@ extension Keys {
             name.isEmpty ? nil : name, in: isInContainer ? .container : .host)
     }
 
+    /// The keys `ipMasq` and `ipMasqBackend`.
+    public mutating func masquerade() throws(CNIError) -> MasqueradeOptions {
+        let isOn = try self(
+            "ipMasq", default: false, "Masquerades traffic that leaves the network.")
+        let backend = try self(
+            "ipMasqBackend", default: "nftables",
+            "How to masquerade: nftables; iptables is not supported yet.")
+        guard ["", "nftables", "iptables"].contains(backend) else {
+            throw invalid("ipMasqBackend", "unknown ipmasq backend \"\(backend)\"")
+        }
+        return MasqueradeOptions(isOn: isOn, backend: backend)
+    }
+
     /// The key `dns`.
     public mutating func dns() throws(CNIError) -> AddResult.DNS? {
         try object("dns", "Name resolution; overrides IPAM's.", AddResult.DNS.init)
@@ -45,6 +58,21 @@ extension Keys {
             throw invalid(key, "not a hardware address: \"\(text)\"")
         }
         return mac
+    }
+}
+
+/// Whether and how a network's traffic is masqueraded.
+public struct MasqueradeOptions: Sendable {
+    /// Whether it is.
+    public let isOn: Bool
+    fileprivate let backend: String
+
+    /// Throws code 2 if the way asked for is not supported.
+    ///
+    /// What another implementation has made by it can be removed nevertheless.
+    public func require(for call: Call) throws(CNIError) {
+        guard isOn, backend == "iptables", call.invocation.verb != .del else { return }
+        throw CNIError(.unsupportedField, "ipMasqBackend: iptables is not supported yet")
     }
 }
 

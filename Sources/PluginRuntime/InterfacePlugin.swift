@@ -33,11 +33,16 @@ public protocol InterfacePlugin: Plugin {
     static func finish(
         _ attachment: inout Attachment, _ options: Options, _ kernel: Kernel
     ) throws(CNIError)
+
+    /// GC: removes what is not a link and belongs to owners that are no more.
+    static func sweep(_ kernel: Kernel, _ isStale: (Owner) -> Bool) throws(KernelError)
 }
 
 extension InterfacePlugin {
     /// Most make one.
     public static func hasNoInterface(_ options: Options) -> Bool { false }
+    /// Most plugins make nothing but links.
+    public static func sweep(_ kernel: Kernel, _ isStale: (Owner) -> Bool) throws(KernelError) {}
 
     /// ADD: the interface, the lease, the addresses; or nothing at all.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
@@ -132,7 +137,9 @@ extension InterfacePlugin {
         let options = try options(call)
         let kernel = try call.kernelForRemoval()
         defer { try? kernel.returnHome() }
-        var failures = interfaces(Attachment(call), options).remove(from: kernel)
+        let attachment = Attachment(call)
+        let plan = interfaces(attachment, options) + network(attachment, options)
+        var failures = plan.remove(from: kernel)
             .map { CNIError($0.cause) }
         do throws(KernelError) {
             // With a host's end of ours the container's has gone.
@@ -158,7 +165,7 @@ extension InterfacePlugin {
         }
         var failures: [CNIError] = []
         do throws(CNIError) {
-            if hasHostEnd { try removeHostEnds(of: call, except: valid) }
+            try collect(call, except: valid)
         } catch {
             failures.append(error)
         }
@@ -183,18 +190,22 @@ extension InterfacePlugin {
         }
     }
 
-    private static func removeHostEnds(
-        of call: Call, except valid: Set<NetworkConfiguration.ValidAttachment>
+    private static func collect(
+        _ call: Call, except valid: Set<NetworkConfiguration.ValidAttachment>
     ) throws(CNIError) {
         let kernel = try call.hostKernel()
+        let isStale = { (owner: Owner) in
+            owner.network == call.configuration.name && !valid.contains(owner.attachment)
+        }
         try wrapping { () throws(KernelError) in
-            let stale = try kernel.links(kind: "veth", in: .host).filter { link in
-                guard let owner = link.alias.flatMap({ Owner(tag: $0) }) else { return false }
-                return owner.network == call.configuration.name
-                    && !valid.contains(owner.attachment)
+            if hasHostEnd {
+                let stale = try kernel.links(kind: "veth", in: .host).filter { link in
+                    link.alias.flatMap { Owner(tag: $0) }.map(isStale) ?? false
+                }
+                try kernel.removeLinks(stale.map(\.index), in: .host)
+                try kernel.removeUnfinishedLinks()
             }
-            try kernel.removeLinks(stale.map(\.index), in: .host)
-            try kernel.removeUnfinishedLinks()
+            try sweep(kernel, isStale)
         }
     }
 

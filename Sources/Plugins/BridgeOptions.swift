@@ -18,6 +18,8 @@ extension Bridge {
         let detectsDuplicates: Bool
         let leavesInterfaceDown: Bool
         let isIsolated: Bool
+        let masquerade: MasqueradeOptions
+        let checksSpoofing: Bool
         let dns: AddResult.DNS?
         let hasIPAM: Bool
         private(set) var mac: MACAddress?
@@ -34,10 +36,7 @@ extension Bridge {
             forceAddress = try keys(
                 "forceAddress", default: false,
                 "Replaces another address of the bridge instead of refusing.")
-            let masquerades = try keys(
-                "ipMasq", default: false, "Masquerades traffic that leaves the network.")
-            let _: String? = try keys(
-                "ipMasqBackend", "How to masquerade: iptables or nftables.")
+            masquerade = try keys.masquerade()
             let mtu = try keys(
                 "mtu", default: 0, "MTU of the interface in bytes; 0 is the kernel's choice.")
             hairpin = try keys(
@@ -50,7 +49,7 @@ extension Bridge {
                 "vlanTrunk", "VLANs that the container tags itself.", TrunkEntry.init)
             keepsDefaultVLAN = try keys(
                 "preserveDefaultVlan", default: false, "Leaves the port in VLAN 1 as well.")
-            let checksSpoofing = try keys(
+            checksSpoofing = try keys(
                 "macspoofchk", default: false, "Drops packets from other hardware addresses.")
             detectsDuplicates = try keys(
                 "enabledad", default: false, "Asks the network whether an IPv6 address is taken.")
@@ -92,10 +91,6 @@ extension Bridge {
                     "disableContainerInterface",
                     "cannot use IPAM when DisableContainerInterface flag is set")
             }
-            for (key, isSet) in [("ipMasq", masquerades), ("macspoofchk", checksSpoofing)]
-            where isSet {
-                throw CNIError(.unsupportedField, "\(key): not supported yet")
-            }
         }
 
         /// The options of a call, CNI_ARGS included.
@@ -103,6 +98,7 @@ extension Bridge {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
             let argument = try call.arguments()["MAC"] ?? ""
+            try masquerade.require(for: call)
             if mac == nil { mac = try Self.mac(argument, "CNI_ARGS: MAC", .environment) }
         }
 

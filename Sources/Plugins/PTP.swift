@@ -1,6 +1,6 @@
 import Addressing
 public import CNI
-import Netlink
+public import Netlink
 public import Plan
 public import PluginRuntime
 public import Rtnetlink
@@ -18,20 +18,15 @@ public enum PTP: InterfacePlugin {
 
     /// The keys of the ptp plugin.
     public struct Options: Sendable {
+        let masquerade: MasqueradeOptions
         let mtu: Int?
         let dns: AddResult.DNS?
 
         init(_ keys: inout Keys) throws(CNIError) {
-            let masquerades = try keys(
-                "ipMasq", default: false, "Masquerades traffic that leaves the network.")
-            let _: String? = try keys(
-                "ipMasqBackend", "How to masquerade: iptables or nftables.")
+            masquerade = try keys.masquerade()
             mtu = try keys.mtu()
             _ = try keys.ipamType()
             dns = try keys.dns()
-            guard !masquerades else {
-                throw CNIError(.unsupportedField, "ipMasq: not supported yet")
-            }
         }
     }
 
@@ -39,7 +34,9 @@ public enum PTP: InterfacePlugin {
     public static func options(_ call: Call) throws(CNIError) -> Options {
         try call.requireIPAM("ptp needs IPAM")
         var keys = Keys(call.configuration.json)
-        return try Options(&keys)
+        let options = try Options(&keys)
+        try options.masquerade.require(for: call)
+        return options
     }
 
     /// The pair of links.
@@ -72,6 +69,9 @@ public enum PTP: InterfacePlugin {
         let addresses = attachment.addresses
         let hasV6 = addresses.contains { $0.address.family == .v6 }
         return Plan {
+            if options.masquerade.isOn, !attachment.isForeign {
+                Masquerade(owner: attachment.owner, addresses: addresses.map(\.address))
+            }
             for address in addresses {
                 if let gateway = address.gateway {
                     Address(IPPrefix(host: gateway), on: hostEnd, in: .host)
@@ -103,6 +103,13 @@ public enum PTP: InterfacePlugin {
                 name: attachment.interface, mac: attachment.mac.map { "\($0)" } ?? "",
                 sandbox: attachment.netns),
         ]
+    }
+
+    /// Removes rules of owners that are no more.
+    public static func sweep(
+        _ kernel: Kernel, _ isStale: (Owner) -> Bool
+    ) throws(KernelError) {
+        try Masquerade.remove(from: kernel) { tag in Owner(tag: tag).map(isStale) ?? false }
     }
 
     /// An address in the container, and the way to its network.
