@@ -36,6 +36,10 @@ let package = Package(
             name: "Rtnetlink", dependencies: ["Addressing", "CLinux", "Netlink", "Plan", system],
             swiftSettings: strict),
         .target(
+            name: "TrafficControl",
+            dependencies: ["CLinux", "Netlink", "Plan", "Rtnetlink", system],
+            swiftSettings: strict),
+        .target(
             name: "IPAM", dependencies: ["Addressing", "CLinux", "CNI", system],
             swiftSettings: strict),
         .target(
@@ -46,7 +50,7 @@ let package = Package(
             name: "Plugins",
             dependencies: [
                 "Addressing", "CNI", "IPAM", "Netlink", "Plan", "PluginRuntime", "Rtnetlink",
-                system,
+                "TrafficControl", system,
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -56,6 +60,7 @@ let package = Package(
         .testTarget(name: "CNITests", dependencies: ["Addressing", "CNI"]),
         .testTarget(name: "PlanTests", dependencies: ["Plan"]),
         .testTarget(name: "NetlinkTests", dependencies: ["CLinux", "Netlink"]),
+        .testTarget(name: "TrafficControlTests", dependencies: ["TrafficControl"]),
         .testTarget(name: "IPAMTests", dependencies: ["Addressing", "CNI", "IPAM"]),
         .testTarget(
             name: "PluginTests",

@@ -29,6 +29,8 @@ public struct LinkState: Sendable {
     public private(set) var master: UInt32?
     /// The index of a veth's other end, in the other end's namespace.
     public private(set) var peer: UInt32?
+    /// The kind of its root qdisc.
+    public private(set) var qdisc: String = ""
     /// Its alias: whose it is, for links of ours.
     public private(set) var alias: String?
     /// Its settings as a bridge's port, if it is one.
@@ -62,6 +64,7 @@ public struct LinkState: Sendable {
             case IFLA_ADDRESS: mac = MACAddress(attribute.payload)
             case IFLA_MASTER: master = attribute.uint32
             case IFLA_LINK: peer = attribute.uint32
+            case IFLA_QDISC: qdisc = attribute.text
             case IFLA_IFALIAS: alias = attribute.text
             case IFLA_LINKINFO:
                 kind = attribute.nested[IFLA_INFO_KIND]?.text ?? ""
