@@ -154,3 +154,20 @@ public struct Filter: Resource {
             info: UInt32(preference) << 16 | UInt32(UInt16(ETH_P_ALL).bigEndian))
     }
 }
+
+extension Kernel {
+    /// Whether a link has a filter of anybody's at its clsact qdisc.
+    func hasFilters(_ link: String, in side: Side) throws(KernelError) -> Bool {
+        guard let index = try presentIndex(of: link, in: side) else { return false }
+        for place in [Place.ingress, Place.egress] {
+            let message = Message(
+                "list filters of \(link)", type: RTM_GETTFILTER, flags: .dump,
+                tcmsg(index: index, parent: place))
+            let replies = try ifPresent { () throws(KernelError) in
+                try request(side, message)
+            }
+            if replies?.contains(where: { $0.type == RTM_NEWTFILTER }) == true { return true }
+        }
+        return false
+    }
+}

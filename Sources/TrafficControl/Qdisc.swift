@@ -119,7 +119,7 @@ public struct Qdisc: Resource {
         var messages: [Message] = []
         // A leaf of another kind must go first: one handle, one kind.
         if let found, found.kind.name != kind.name {
-            messages.append(try removal(index))
+            messages.append(removal(index))
         }
         messages.append(creation(index))
         try kernel.perform(side, messages)
@@ -128,7 +128,7 @@ public struct Qdisc: Resource {
     /// Takes the qdisc away.
     public func erase(_ kernel: Kernel) throws(KernelError) {
         guard let index = try kernel.presentIndex(of: link, in: side) else { return }
-        let message = try removal(index)
+        let message = removal(index)
         do throws(KernelError) {
             try unlessAbsent { () throws(KernelError) in try kernel.request(side, message) }
         } catch  where error.errno == .invalidArgument {
@@ -136,11 +136,15 @@ public struct Qdisc: Resource {
         }
     }
 
-    /// Whether no container has a class in the tree.
+    /// Whether no container has a class in the tree, or no filter hangs in the place for them.
     public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
-        guard case .htb = kind else { return false }
-        return try kernel.trafficClasses(of: link, in: side).allSatisfy {
-            !Tree.containers.contains($0.id.minor)
+        switch kind {
+        case .htb:
+            try kernel.trafficClasses(of: link, in: side).allSatisfy {
+                !Tree.containers.contains($0.id.minor)
+            }
+        case .clsact: try !kernel.hasFilters(link, in: side)
+        case .splitting, .fifo: false
         }
     }
 
@@ -193,7 +197,7 @@ public struct Qdisc: Resource {
         return message
     }
 
-    private func removal(_ index: UInt32) throws(KernelError) -> Message {
+    private func removal(_ index: UInt32) -> Message {
         Message(
             "remove \(description)", type: RTM_DELQDISC, tcmsg(index: index, parent: place))
     }

@@ -18,6 +18,8 @@ public struct TrafficClass: Resource {
     public let sharing: Sharing
     /// Whether it must not be there before.
     public var isExclusive = false
+    /// Whether one that is there is right whatever its numbers.
+    public var isAsFound = false
     /// What it is always given.
     public var rate: Rate
     /// What it may take at most, borrowing what others leave.
@@ -88,6 +90,7 @@ public struct TrafficClass: Resource {
 
     /// The numbers in which `found` misses this class.
     public func differences(from found: TrafficClass) -> [Difference] {
+        guard !isAsFound else { return [] }
         let wanted = effectiveBurst
         let got = found.burst ?? wanted
         // The kernel keeps a burst as a time, so it comes back rounded.
