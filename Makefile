@@ -13,7 +13,7 @@ CNI := $(BUILD)/cni
 LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge host-local loopback static
 
-BUILD_PACKAGES := libmnl-dev libjansson-dev pkg-config
+BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev pkg-config
 TEST_PACKAGES := iproute2 iputils-ping nftables jq procps util-linux
 BENCH_PACKAGES := gcc jq
 
@@ -66,8 +66,8 @@ setup-test:
 	@bash integration/install-packages.sh $(TEST_PACKAGES)
 	@bash integration/fetch-peer.sh $(BUILD)/peer > /dev/null
 
-# The Swift runtime, libstdc++, libgcc and libjansson go into the program; libmnl and libc stay
-# shared, since Debian ships no libmnl.a. Where one is found, nothing stays shared.
+# The Swift runtime, libstdc++, libgcc, libjansson and libnftnl go into the program; libmnl and libc
+# stay shared, since Debian ships no libmnl.a. Where one is found, nothing stays shared.
 LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -print-multiarch) /usr/lib /usr/local/lib)))
 REPLACED := swift_copyAuxiliaryExecutablePath \
     _swift_stdlib_getUnsafeArgvArgc _swift_stdlib_overrideUnsafeArgvArgc
@@ -92,11 +92,11 @@ release-build: $(LINK)/.ready
 $(LINK)/.ready: Makefile Sources/CStart/start.c
 	rm -rf $(LINK)
 	mkdir -p $(LINK)/pkgconfig
-	for library in libstdc++.a libjansson.a $(if $(LIBMNL_A),libmnl.a); do \
+	for library in libstdc++.a libjansson.a libnftnl.a $(if $(LIBMNL_A),libmnl.a); do \
 	    ln -sf "$$(gcc -print-file-name=$$library)" $(LINK)/; \
 	done
 	ln -sf "$$(gcc -print-file-name=libgcc_eh.a)" $(LINK)/libgcc_s.a
-	for package in jansson libmnl; do \
+	for package in jansson libnftnl libmnl; do \
 	    sed 's|^libdir=.*|libdir=$(LINK)|' \
 	        "$$(pkg-config --variable=pcfiledir $$package)/$$package.pc" > $(LINK)/pkgconfig/$$package.pc; \
 	done

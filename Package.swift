@@ -23,6 +23,8 @@ let package = Package(
         .systemLibrary(
             name: "CMnl", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
         .systemLibrary(
+            name: "CNftnl", pkgConfig: "libnftnl", providers: [.apt(["libnftnl-dev"])]),
+        .systemLibrary(
             name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
         .target(name: "CLinux"),
 
@@ -33,11 +35,16 @@ let package = Package(
         .target(
             name: "Netlink", dependencies: ["CLinux", "CMnl", system], swiftSettings: strict),
         .target(
+            name: "Nftables", dependencies: ["CLinux", "CNftnl", "Netlink", system],
+            swiftSettings: strict),
+        .target(
             name: "Rtnetlink", dependencies: ["Addressing", "CLinux", "Netlink", "Plan", system],
             swiftSettings: strict),
         .target(
             name: "TrafficControl",
-            dependencies: ["CLinux", "Netlink", "Plan", "Rtnetlink", system],
+            dependencies: [
+                "Addressing", "CLinux", "Netlink", "Nftables", "Plan", "Rtnetlink", system,
+            ],
             swiftSettings: strict),
         .target(
             name: "IPAM", dependencies: ["Addressing", "CLinux", "CNI", system],
@@ -49,8 +56,8 @@ let package = Package(
         .target(
             name: "Plugins",
             dependencies: [
-                "Addressing", "CNI", "IPAM", "Netlink", "Plan", "PluginRuntime", "Rtnetlink",
-                "TrafficControl", system,
+                "Addressing", "CNI", "IPAM", "Netlink", "Nftables", "Plan", "PluginRuntime",
+                "Rtnetlink", "TrafficControl", system,
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -61,6 +68,7 @@ let package = Package(
         .testTarget(name: "PlanTests", dependencies: ["Plan"]),
         .testTarget(name: "NetlinkTests", dependencies: ["CLinux", "Netlink"]),
         .testTarget(name: "TrafficControlTests", dependencies: ["TrafficControl"]),
+        .testTarget(name: "NftablesTests", dependencies: ["Netlink", "Nftables"]),
         .testTarget(name: "IPAMTests", dependencies: ["Addressing", "CNI", "IPAM"]),
         .testTarget(
             name: "PluginTests",

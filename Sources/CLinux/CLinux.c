@@ -1,14 +1,9 @@
 #define _GNU_SOURCE 1
 #include "CLinux.h"
 #include <errno.h>
-#include <arpa/inet.h>
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <stddef.h>
 #include <linux/nsfs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -69,30 +64,4 @@ int linux_set_modified(int fd, int64_t nanoseconds) {
 
 int64_t linux_modified(const struct stat *status) {
     return (int64_t)status->st_mtim.tv_sec * 1000000000 + status->st_mtim.tv_nsec;
-}
-
-int linux_load_redirect(uint32_t priority, uint32_t link) {
-    const struct bpf_insn program[] = {
-        // r2 = skb->protocol; ARP goes on as it came.
-        {.code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = 2, .src_reg = 1, .off = offsetof(struct __sk_buff, protocol)},
-        {.code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 2, .off = 6, .imm = htons(ETH_P_ARP)},
-        // skb->priority = priority
-        {.code = BPF_ALU | BPF_MOV | BPF_K, .dst_reg = 2, .imm = (int32_t)priority},
-        {.code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = 1, .src_reg = 2, .off = offsetof(struct __sk_buff, priority)},
-        // return bpf_redirect(link, 0)
-        {.code = BPF_ALU | BPF_MOV | BPF_K, .dst_reg = 1, .imm = (int32_t)link},
-        {.code = BPF_ALU | BPF_MOV | BPF_K, .dst_reg = 2, .imm = 0},
-        {.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_redirect},
-        {.code = BPF_JMP | BPF_EXIT},
-        // return TC_ACT_UNSPEC
-        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = -1},
-        {.code = BPF_JMP | BPF_EXIT},
-    };
-    union bpf_attr attributes;
-    memset(&attributes, 0, sizeof attributes);
-    attributes.prog_type = BPF_PROG_TYPE_SCHED_CLS;
-    attributes.insns = (uint64_t)(uintptr_t)program;
-    attributes.insn_cnt = sizeof program / sizeof *program;
-    attributes.license = (uint64_t)(uintptr_t)"Apache-2.0";
-    return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
 }

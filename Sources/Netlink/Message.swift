@@ -39,15 +39,36 @@ public struct Message: Sendable {
     /// NLM_F_EXCL.
     let isDump: Bool
 
+    /// What the kernel answers.
+    public enum Answer: Sendable {
+        /// An acknowledgement.
+        case acknowledgement
+        /// One object.
+        case object
+        /// Every matching object.
+        case dump
+    }
+
     /// A message of a type (RTM_NEWLINK, …) that starts with a fixed part (`ifinfomsg`, …).
     public init<Header: BitwiseCopyable>(
         _ operation: String, type: Int, flags: Flags = [], _ header: Header
     ) {
-        self.operation = operation
         // What does not change anything is answered by what it asks for.
         let isGet = type & 3 == 2
-        isDump = isGet && flags.contains(.dump)
-        isQuery = isGet && !isDump
+        let isDump = isGet && flags.contains(.dump)
+        self.init(
+            operation, type: type, flags: flags,
+            answer: isDump ? .dump : isGet ? .object : .acknowledgement, header)
+    }
+
+    /// A message of a protocol other than rtnetlink, whose types do not tell what is answered.
+    public init<Header: BitwiseCopyable>(
+        _ operation: String, type: Int, flags: Flags = [], answer: Answer, _ header: Header
+    ) {
+        self.operation = operation
+        isDump = answer == .dump
+        isQuery = answer == .object
+        let flags = isDump ? flags.union(.dump) : flags
         storage = [UInt8](repeating: 0, count: 256)
         length = 0
         let bits = UInt16(NLM_F_REQUEST) | (isQuery ? 0 : UInt16(NLM_F_ACK)) | flags.rawValue
@@ -101,6 +122,13 @@ public struct Message: Sendable {
             unsafe end?.storeBytes(of: header, as: Header.self)
             unsafe message.pointee.nlmsg_len += UInt32((size + 3) & ~3)
         }
+    }
+
+    /// Lets another library add attributes to the `nlmsghdr` that `body` is given, `size` bytes
+    /// of them at most.
+    public mutating func build(atMost size: Int, _ body: (UnsafeMutableRawPointer) -> Void) {
+        grow(by: size)
+        unsafe edit { message in unsafe body(UnsafeMutableRawPointer(message)) }
     }
 
     /// The bytes to send, under a sequence number; answered only by an error if `isSilent`.

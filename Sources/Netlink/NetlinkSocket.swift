@@ -104,6 +104,38 @@ public struct Reply: Sendable {
         return try exchangeOnce(messages).results
     }
 
+    /// Sends messages as one transaction of a netfilter subsystem: all take effect, or none.
+    ///
+    /// - Parameter generation: What the subsystem's generation must still be.
+    /// - Throws: The error of the first message that the kernel refuses; ERESTART if the
+    ///   generation is another.
+    public mutating func commit(
+        _ messages: [Message], to subsystem: Int32, generation: UInt32? = nil
+    ) throws(KernelError) {
+        guard let last = messages.last else { return }
+        let header = nfgenmsg(
+            nfgen_family: 0, version: UInt8(NFNETLINK_V0), res_id: UInt16(subsystem).bigEndian)
+        var begin = Message(
+            messages.count == 1 ? last.operation : "change the ruleset",
+            type: Int(NLMSG_MIN_TYPE), answer: .acknowledgement, header)
+        if let generation { begin.put(Int(NFNL_BATCH_GENID.rawValue), generation.bigEndian) }
+        let end = Message(
+            begin.operation, type: Int(NLMSG_MIN_TYPE) + 1, answer: .acknowledgement, header)
+        let batch = [begin] + messages
+        let base = sequence &+ 1
+        sequence = sequence &+ UInt32(batch.count + 1)
+        var bytes: [UInt8] = []
+        for index in batch.indices {
+            bytes += batch[index].encoded(
+                sequence: base &+ UInt32(index), isSilent: index < batch.count - 1)
+        }
+        bytes += end.encoded(sequence: base &+ UInt32(batch.count), isSilent: true)
+        try send(bytes, for: begin.operation)
+        var pending = Pending(batch, base: base, isTransaction: true)
+        while !pending.isDone { try pending.take(receive(for: begin.operation)) }
+        for result in pending.results { _ = try result.get() }
+    }
+
     private mutating func exchangeOnce(
         _ messages: [Message]
     ) throws(KernelError) -> (results: [Result<[Reply], KernelError>], interrupted: Bool) {
@@ -145,9 +177,13 @@ struct Pending {
     private(set) var results: [Result<[Reply], KernelError>]
     private(set) var isDone: Bool
     private(set) var interrupted = false
+    /// Whether the first message opens a transaction, about which the kernel says nothing more
+    /// when it refuses that.
+    private let isTransaction: Bool
 
-    init(_ messages: [Message], base: UInt32) {
+    init(_ messages: [Message], base: UInt32, isTransaction: Bool = false) {
         self.messages = messages
+        self.isTransaction = isTransaction
         self.base = base
         results = Array(repeating: .success([]), count: messages.count)
         isDone = messages.isEmpty
@@ -193,6 +229,6 @@ struct Pending {
     }
 
     private mutating func end(_ index: Int) {
-        if index == messages.count - 1 { isDone = true }
+        if index == messages.count - 1 || (isTransaction && index == 0) { isDone = true }
     }
 }

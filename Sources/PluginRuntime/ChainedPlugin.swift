@@ -25,9 +25,10 @@ public protocol ChainedPlugin: Plugin {
         _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
     ) throws(CNIError) -> Plan<Kernel>
 
-    /// What there is of an attachment, found from its owner alone.
+    /// What there is of an attachment, found from its owner alone; during ADD, when the interface
+    /// is there, what it leads to is enough.
     static func remains(
-        of owner: Owner, _ options: Options, _ kernel: Kernel
+        of owner: Owner, _ options: Options, _ kernel: Kernel, isAdding: Bool
     ) throws(KernelError) -> Plan<Kernel>
 
     /// Whose objects there are on the host.
@@ -63,7 +64,7 @@ extension ChainedPlugin {
         do throws(CNIError) {
             try wrapping { () throws(KernelError) in try kernel.lockShared() }
             let before = try wrapping { () throws(KernelError) in
-                try remains(of: call.owner, options, kernel)
+                try remains(of: call.owner, options, kernel, isAdding: true)
             }
             let plan = try apply(attachment, options, to: &journal, kernel)
             let names = plan.steps.map(\.description)
@@ -164,7 +165,7 @@ extension ChainedPlugin {
         var failures: [String] = []
         for owner in owners {
             let remains = try wrapping { () throws(KernelError) -> Plan<Kernel> in
-                try Self.remains(of: owner, options, kernel)
+                try Self.remains(of: owner, options, kernel, isAdding: false)
             }
             failures += remains.remove(from: kernel).map { "\($0.cause)" }
         }

@@ -1,9 +1,8 @@
 public import CNI
-import Netlink
+public import Netlink
 public import Plan
 public import PluginRuntime
 public import Rtnetlink
-import SystemPackage
 import TrafficControl
 
 /// Limits what a container may send and receive, and shares out what there is.
@@ -26,127 +25,108 @@ public enum Bandwidth: ChainedPlugin {
     public static func plan(
         _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
     ) throws(CNIError) -> Plan<Kernel> {
-        let owner = attachment.owner
         let hostEnd = try attachment.hostEnd(kernel).name
         let known = try wrapping { () throws(KernelError) in
-            try kernel.redirection(of: owner, on: hostEnd)
+            try kernel.steering(of: attachment.owner, on: hostEnd, options.group)
         }
-        let minor =
-            known?.minor ?? options.fixedClass
-            ?? owner.number(in: Tree.containers, attempt: attempt)
-        let id = ClassID(Tree.root.major, minor)
-        var steps: [any Resource<Kernel>] = []
-        if let limit = options.egress {
-            let link = options.group.link("e")
-            steps += tree(on: link, options.group)
-            steps += classes(limit, id, on: link, isNew: known == nil)
-            steps.append(Qdisc(.clsact, on: hostEnd, .shared))
-            steps.append(
-                Filter.redirection(to: link, as: id, of: owner, on: hostEnd))
+        var site = Site(
+            owner: attachment.owner, hostEnd: hostEnd, options: options,
+            minor: attachment.owner.number(in: Tree.containers, attempt: attempt))
+        if let fixed = options.group.fixedClass { site.minor = fixed }
+        if let first = known.first, options.group.fixedClass ?? first.id.minor == first.id.minor {
+            site.minor = first.id.minor
         }
-        if let limit = options.ingress {
-            steps.append(Qdisc(.htb(standard: minor), on: hostEnd, .owned))
-            var own = TrafficClass(
-                id, of: Tree.root, on: hostEnd, rate: limit.ceil, ceil: limit.ceil, .owned)
-            own.burst = limit.burst
-            steps.append(own)
-            steps.append(leaf(limit, id, on: hostEnd, .owned))
-        }
-        return Plan(steps)
+        site.known = known.filter { $0.id.minor == site.minor }.map(\.direction)
+        try site.requireRoom(kernel)
+        return Plan(site.steps)
     }
 
-    /// The filter and the classes of an owner, found by its host end.
+    /// The classes of an owner and what sends packets there, found by its host's end or, when that
+    /// has gone, in the maps.
     public static func remains(
-        of owner: Owner, _ options: Options, _ kernel: Kernel
+        of owner: Owner, _ options: Options, _ kernel: Kernel, isAdding: Bool
     ) throws(KernelError) -> Plan<Kernel> {
-        guard let hostEnd = try kernel.hostEnd(of: owner) else { return Plan([]) }
-        var steps: [any Resource<Kernel>] = []
-        if let known = try kernel.redirection(of: owner, on: hostEnd) {
-            let rate = Rate(bitsPerSecond: 0)
-            steps.append(
-                TrafficClass(known, of: Tree.link, on: options.group.link("e"), rate: rate, ceil: rate, .owned))
-            steps.append(
-                Filter.redirection(
-                    to: options.group.link("e"), as: known, of: owner, on: hostEnd))
+        let group = options.group
+        let hostEnd = try kernel.hostEnd(of: owner)
+        var found: [Steering] = []
+        if let hostEnd { found = try kernel.steering(of: owner, on: hostEnd, group) }
+        if found.isEmpty, !isAdding {
+            for direction in [Direction.egress, .ingress] {
+                found += try kernel.steering(
+                    of: owner.tag, direction, on: group.link(direction), table: group.table)
+            }
         }
-        let tree = Qdisc(.htb(standard: 0), on: hostEnd, .owned)
-        if try tree.read(kernel) != nil { steps.append(tree) }
+        var steps: [any Resource<Kernel>] = []
+        for steering in found {
+            steps.append(TrafficClass.remains(steering.id, on: steering.link))
+            steps.append(steering)
+        }
+        if let hostEnd {
+            let tree = Qdisc(.htb(standard: 0), on: hostEnd, .owned)
+            if try kernel.known(hostEnd, in: .host)?.qdisc == "htb" { steps.append(tree) }
+            let last = LastFilter(of: hostEnd, .owned)
+            if found.contains(where: { $0.direction == .ingress }) { steps.append(last) }
+        }
         return Plan(steps)
     }
 
-    /// The owners of the filters on the host's veth links.
+    /// The owners that the maps name.
     public static func owners(
         _ options: Options, _ kernel: Kernel
-    ) throws(KernelError) -> [Owner] { [] }
-
-    /// The classes that no filter names.
-    public static func sweep(_ options: Options, _ kernel: Kernel) throws(KernelError) {}
-
-    /// Tries what the plan needs.
-    public static func requireKernel(_ options: Options, _ kernel: Kernel) throws(CNIError) {}
-
-    /// What a group's containers share.
-    private static func tree(on link: String, _ group: Group) -> [any Resource<Kernel>] {
-        var ifb = Link(link, .ifb, in: .host, .shared)
-        ifb.queueLength = 1000
-        ifb.isUp = true
-        let rate = group.linkRate ?? unlimited
-        var whole = TrafficClass(
-            Tree.link, of: Tree.root, on: link, rate: rate, ceil: rate, .shared)
-        whole.isAsFound = group.linkRate == nil
-        var standard = TrafficClass(
-            Tree.standard, of: Tree.link, on: link, rate: Rate(bitsPerSecond: 8_000_000),
-            ceil: unlimited, .shared)
-        standard.priority = 7
-        standard.isAsFound = true
-        return [
-            ifb, Qdisc(.htb(standard: Tree.standard.minor), on: link, .shared), whole, standard,
-        ]
+    ) throws(KernelError) -> [Owner] {
+        let group = options.group
+        var owners: [Owner] = []
+        for direction in [Direction.egress, .ingress] {
+            for steering in try kernel.steering(
+                of: nil, direction, on: group.link(direction), table: group.table)
+            {
+                guard let owner = Owner(tag: steering.owner), !owners.contains(owner) else {
+                    continue
+                }
+                owners.append(owner)
+            }
+        }
+        return owners
     }
 
-    /// A container's class in a shared tree, and its leaf.
-    private static func classes(
-        _ limit: Options.Limit, _ id: ClassID, on link: String, isNew: Bool
-    ) -> [any Resource<Kernel>] {
-        var own = TrafficClass(
-            id, of: Tree.link, on: link, rate: limit.rate, ceil: limit.ceil, .owned)
-        own.isExclusive = isNew
-        own.burst = limit.burst
-        own.priority = limit.priority
-        return [own, leaf(limit, id, on: link, isNew ? .part : .owned)]
+    /// The classes that no map names: what an ADD that was killed has left.
+    public static func sweep(_ options: Options, _ kernel: Kernel) throws(KernelError) {
+        let group = options.group
+        for direction in [Direction.egress, .ingress] {
+            let link = group.link(direction)
+            let named = Set(
+                try kernel.steering(of: nil, direction, on: link, table: group.table).map(\.id))
+            for found in try kernel.trafficClasses(of: link, in: .host)
+            where Tree.containers.contains(found.id.minor) && !named.contains(found.id) {
+                try found.erase(kernel)
+            }
+        }
     }
-
-    private static func leaf(
-        _ limit: Options.Limit, _ id: ClassID, on link: String, _ sharing: Sharing
-    ) -> Qdisc {
-        .leaf(
-            of: id, ceil: limit.ceil, milliseconds: limit.queueMilliseconds, on: link, sharing)
-    }
-
-    /// Beyond what any link has.
-    private static let unlimited = Rate(bitsPerSecond: 100_000_000_000)
 }
 
-extension Filter {
-    /// The filter that sends what a container sends to the tree.
-    fileprivate static func redirection(
-        to link: String, as id: ClassID, of owner: Owner, on hostEnd: String
-    ) -> Filter {
-        Filter(
-            .redirect(to: link, as: id, owner: owner.tag), on: .ingress, of: hostEnd,
-            preference: 1, .owned)
+extension TrafficClass {
+    /// A class of which only the identity matters, to be erased.
+    fileprivate static func remains(_ id: ClassID, on link: String) -> TrafficClass {
+        let none = Rate(bitsPerSecond: 0)
+        return TrafficClass(id, of: Tree.link, on: link, rate: none, ceil: none, .owned)
     }
 }
 
 extension Kernel {
-    /// The class that an owner's filter gives its packets; nil if there is no filter of its.
-    fileprivate func redirection(
-        of owner: Owner, on hostEnd: String
-    ) throws(KernelError) -> ClassID? {
-        let sample = Filter.redirection(to: "", as: Tree.root, of: owner, on: hostEnd)
-        guard let found = try sample.read(self), case .redirect(_, let id, owner.tag) = found.action
-        else { return nil }
-        return id
+    /// What steers the packets of a port, as far as it is the owner's.
+    fileprivate func steering(
+        of owner: Owner, on hostEnd: String, _ group: Bandwidth.Group
+    ) throws(KernelError) -> [Steering] {
+        var found: [Steering] = []
+        for direction in [Direction.egress, .ingress] {
+            let sample = Steering(
+                direction, of: hostEnd, to: Tree.root, on: group.link(direction),
+                table: group.table, owner: owner.tag, .owned)
+            if let steering = try sample.read(self), steering.owner == owner.tag {
+                found.append(steering)
+            }
+        }
+        return found
     }
 
     /// The host's end of an owner's veth pair, if it is there.

@@ -5,7 +5,7 @@ extension Bandwidth {
     /// The `shaping` object: containers that share a rate and borrow from each other.
     struct Group: Sendable {
         /// What `shaping` says of one direction.
-        struct Direction: Sendable {
+        struct Share: Sendable {
             let rate: Rate?
             let ceil: Rate?
             let priority: Int?
@@ -32,9 +32,10 @@ extension Bandwidth {
 
         let name: String
         let linkRate: Rate?
-        let egress: Direction?
-        let ingress: Direction?
+        let egress: Share?
+        let ingress: Share?
         let fixedClass: UInt16?
+        let markMask: UInt32?
 
         /// What a configuration without `shaping` has.
         static let standard = Group()
@@ -48,6 +49,7 @@ extension Bandwidth {
             egress = nil
             ingress = nil
             fixedClass = nil
+            markMask = nil
         }
 
         init(_ keys: inout Keys) throws(CNIError) {
@@ -55,10 +57,12 @@ extension Bandwidth {
                 "group", default: Self.standardName, "The containers to borrow from, by a name.")
             linkRate = try positive(
                 "linkRate", "What the group has altogether in each direction, in bit/s.", &keys)
-            egress = try keys.object("egress", "What the container sends.", Direction.init)
-            ingress = try keys.object("ingress", "What the container receives.", Direction.init)
+            egress = try keys.object("egress", "What the container sends.", Share.init)
+            ingress = try keys.object("ingress", "What the container receives.", Share.init)
             let text: String? = try keys(
                 "classId", "The class to have, as tc prints it: 1:10 to 1:efff.")
+            let mask: Int? = try keys(
+                "markMask", "The bits of a packet's mark that get the class's number as well.")
             let isPlain = name.utf8.allSatisfy {
                 (0x30...0x39).contains($0) || (0x61...0x7a).contains($0)
             }
@@ -75,6 +79,15 @@ extension Bandwidth {
                 }
                 return id.minor
             }
+            markMask = try mask.map { (mask) throws(CNIError) in
+                guard let mask = UInt32(exactly: mask), mask != 0,
+                    (mask >> UInt32(mask.trailingZeroBitCount)) & 0xffff == 0xffff
+                else {
+                    throw keys.invalid(
+                        "markMask", "\(mask) is not 16 or more bits in a row of a 32-bit number")
+                }
+                return mask
+            }
             for (key, direction) in [("egress", egress), ("ingress", ingress)] {
                 guard let linkRate, let rate = direction?.rate, rate > linkRate else { continue }
                 throw keys.invalid("\(key).rate", "\(rate) is more than linkRate, \(linkRate)")
@@ -82,9 +95,12 @@ extension Bandwidth {
         }
 
         /// The link whose tree a direction shares.
-        func link(_ direction: String) -> String {
-            name == Self.standardName ? "shp-" + direction : "shp-" + direction + "-" + name
-        }
+        func link(_ direction: Direction) -> String { "shp-" + direction.letter + suffix }
+
+        /// The table of nftables that says whose packets are whose.
+        var table: String { "shaper" + suffix }
+
+        private var suffix: String { name == Self.standardName ? "" : "-" + name }
     }
 }
 

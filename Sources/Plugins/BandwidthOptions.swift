@@ -28,7 +28,6 @@ extension Bandwidth {
         let shapedSubnets: [IPPrefix]
         let unshapedSubnets: [IPPrefix]
         let group: Group
-        let fixedClass: UInt16?
 
         init(_ keys: inout Keys) throws(CNIError) {
             let own = try Standard(&keys, in: "")
@@ -42,7 +41,6 @@ extension Bandwidth {
                 standard.egress, group.egress, "shaping.egress", keys)
             ingress = try Self.limit(
                 standard.ingress, group.ingress, "shaping.ingress", keys)
-            fixedClass = group.fixedClass
             if !shapedSubnets.isEmpty, !unshapedSubnets.isEmpty {
                 throw keys.invalid(
                     "shapedSubnets",
@@ -59,7 +57,7 @@ extension Bandwidth {
         /// Puts a direction's two sources together: the standard keys give the ceiling, and all of
         /// it is guaranteed unless `shaping` says otherwise.
         private static func limit(
-            _ standard: (rate: Rate, burst: Burst?)?, _ shaping: Group.Direction?, _ path: String,
+            _ standard: (rate: Rate, burst: Burst?)?, _ shaping: Group.Share?, _ path: String,
             _ keys: Keys
         ) throws(CNIError) -> Limit? {
             let ceil = shaping?.ceil ?? standard?.rate ?? shaping?.rate

@@ -140,11 +140,17 @@ public struct Qdisc: Resource {
     public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
         switch kind {
         case .htb:
-            try kernel.trafficClasses(of: link, in: side).allSatisfy {
+            return try kernel.trafficClasses(of: link, in: side).allSatisfy {
                 !Tree.containers.contains($0.id.minor)
             }
-        case .clsact: try !kernel.hasFilters(link, in: side)
-        case .splitting, .fifo: false
+        case .clsact:
+            for place in [Place.ingress, Place.egress] {
+                guard try kernel.filters(of: link, in: side, at: place).isEmpty else {
+                    return false
+                }
+            }
+            return true
+        case .splitting, .fifo: return false
         }
     }
 

@@ -21,6 +21,10 @@
 #include <linux/magic.h>
 #include <linux/neighbour.h>
 #include <linux/if_ether.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_nat.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
@@ -42,10 +46,6 @@ int linux_open_beneath(int at, const char *path, int flags);
 /// Renames `from` to `to` in directory `at` with renameat2(2) and RENAME_NOREPLACE, or with link(2)
 /// and unlink(2) where the file system cannot. Returns 0, or -1 with errno set, EEXIST if there is a `to`.
 int linux_rename_new(int at, const char *from, const char *to);
-
-/// Loads a program for tc's direct action: it gives every packet but ARP's the priority `priority`
-/// and sends it out of the link of index `link`. Returns a descriptor, or -1 with errno set.
-int linux_load_redirect(uint32_t priority, uint32_t link);
 
 /// Whether `fd` lies on procfs. Returns 1 or 0, or -1 with errno set.
 int linux_is_procfs(int fd);

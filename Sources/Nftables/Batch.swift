@@ -1,0 +1,146 @@
+internal import CLinux
+internal import CNftnl
+internal import Netlink
+
+/// Changes of the ruleset that are made together, or not at all.
+public struct Batch: Sendable {
+    private(set) var messages: [Message] = []
+    private var sets: UInt32 = 0
+
+    /// No changes.
+    public init() {}
+
+    /// Whether there is nothing to change.
+    public var isEmpty: Bool { messages.isEmpty }
+
+    /// Elements in one message: their attribute has a length of 16 bits.
+    private static let elementsPerMessage = 64
+    /// The most bytes that one element takes: key, value, comment, and their headers.
+    private static let largestElement = 512
+    /// The most bytes that a table, a chain, a set or a rule takes.
+    private static let largestObject = 8192
+
+    /// Makes a table; an existing one is as good, unless `exclusively`.
+    public mutating func add(_ table: Table, exclusively: Bool = false) {
+        let flags: Message.Flags = exclusively ? [.create, .exclusive] : .create
+        var message = message("add " + table.description, NFT_MSG_NEWTABLE, flags, table)
+        let object = TableObject(table)
+        unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
+        messages.append(message)
+    }
+
+    /// Makes a chain; an existing one is as good, unless `exclusively`.
+    public mutating func add(_ chain: Chain, exclusively: Bool = false) {
+        let flags: Message.Flags = exclusively ? [.create, .exclusive] : .create
+        var message = message("add " + chain.description, NFT_MSG_NEWCHAIN, flags, chain.table)
+        let object = ChainObject(chain)
+        unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
+        messages.append(message)
+    }
+
+    /// Makes a set or a map; an existing one is as good if it is of the same types.
+    public mutating func add(_ set: NamedSet) {
+        sets += 1
+        var message = message("add " + set.description, NFT_MSG_NEWSET, .create, set.table)
+        let object = SetObject(set, id: sets)
+        unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
+        messages.append(message)
+    }
+
+    /// Adds a rule at the end of its chain.
+    public mutating func add(_ rule: Rule) {
+        let table = rule.chain.table
+        var message = message(
+            "add rule to " + rule.chain.description, NFT_MSG_NEWRULE, [.create, .append], table)
+        let object = RuleObject(rule)
+        unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
+        messages.append(message)
+    }
+
+    /// Adds elements; one that is there already is as good if it has the same value, unless
+    /// `exclusively`.
+    public mutating func add(
+        _ elements: [Element], to set: NamedSet, exclusively: Bool = false
+    ) {
+        change(
+            "add ", " to ", NFT_MSG_NEWSETELEM, exclusively ? [.create, .exclusive] : .create,
+            elements, set)
+    }
+
+    /// Removes elements, by their keys.
+    public mutating func remove(_ elements: [Element], from set: NamedSet) {
+        change(
+            "remove ", " from ", NFT_MSG_DELSETELEM, [], elements.map { Element($0.key) }, set)
+    }
+
+    /// Removes a chain with its rules; fails where something jumps to it.
+    public mutating func remove(_ chain: Chain) {
+        for type in [NFT_MSG_DELRULE, NFT_MSG_DELCHAIN] {
+            var message = message("remove " + chain.description, type, [], chain.table)
+            message.put(Int(NFTA_CHAIN_TABLE.rawValue), chain.table.name)
+            // Rules have the chain's name under another number than chains have their own.
+            let name =
+                type == NFT_MSG_DELRULE
+                ? Int(NFTA_RULE_CHAIN.rawValue) : Int(NFTA_CHAIN_NAME.rawValue)
+            message.put(name, chain.name)
+            messages.append(message)
+        }
+    }
+
+    /// Removes a table with all that is in it.
+    public mutating func remove(_ table: Table) {
+        var message = message("remove " + table.description, NFT_MSG_DELTABLE, [], table)
+        message.put(Int(NFTA_TABLE_NAME.rawValue), table.name)
+        messages.append(message)
+    }
+
+    private mutating func change(
+        _ verb: String, _ preposition: String, _ type: nf_tables_msg_types,
+        _ flags: Message.Flags, _ elements: [Element], _ set: NamedSet
+    ) {
+        var rest = elements[...]
+        while !rest.isEmpty {
+            let part = Array(rest.prefix(Self.elementsPerMessage))
+            rest = rest.dropFirst(part.count)
+            let what = part.count == 1 ? part[0].title : "elements"
+            var message = message(
+                verb + what + preposition + set.description, type, flags, set.table)
+            let object = SetObject(set, part)
+            unsafe message.build(atMost: 512 + part.count * Self.largestElement) {
+                unsafe object.buildElements($0)
+            }
+            messages.append(message)
+        }
+    }
+
+    private func message(
+        _ operation: String, _ type: nf_tables_msg_types, _ flags: Message.Flags, _ table: Table
+    ) -> Message {
+        Message(
+            operation, type: number(type), flags: flags, answer: .acknowledgement,
+            nfgenmsg(table.family))
+    }
+}
+
+extension Element {
+    /// The element in words: its owner, or else its key.
+    fileprivate var title: String {
+        guard let comment else {
+            var digits = ""
+            for byte in key { digits += (byte < 16 ? "0" : "") + String(byte, radix: 16) }
+            return "element " + digits
+        }
+        return "element of \"" + comment + "\""
+    }
+}
+
+/// The type of a message to nftables.
+func number(_ type: nf_tables_msg_types) -> Int {
+    Int(NFNL_SUBSYS_NFTABLES) << 8 | Int(type.rawValue)
+}
+
+/// The fixed part of a message about a table of a family.
+func nfgenmsg(_ family: Family?) -> nfgenmsg {
+    CLinux.nfgenmsg(
+        nfgen_family: family?.number ?? 0, version: UInt8(NFNETLINK_V0), res_id: 0)
+}

@@ -1,0 +1,234 @@
+internal import CLinux
+internal import CNftnl
+
+/// A register: expressions hand data on in sixteen words of 32 bits.
+public struct Register: Sendable, Equatable {
+    let number: UInt32
+
+    /// The register that begins at a word, 0 to 15.
+    public init(word: Int) { number = NFT_REG32_00.rawValue + UInt32(word) }
+
+    private init(number: UInt32) { self.number = number }
+
+    /// Where a verdict map's value goes.
+    public static let verdict = Register(number: NFT_REG_VERDICT.rawValue)
+}
+
+/// What becomes of a packet.
+public enum Verdict: Sendable, Equatable {
+    /// It passes this chain's hook.
+    case accept
+    /// It ends here.
+    case drop
+    /// It goes on in the chain that jumped here, or after the base chain's last rule.
+    case `return`
+    /// It goes through a chain, then on with the next rule.
+    case jump(String)
+    /// It goes through a chain, and does not come back.
+    case goto(String)
+
+    var code: Int32 {
+        switch self {
+        case .accept: 1
+        case .drop: 0
+        case .return: NFT_RETURN.rawValue
+        case .jump: NFT_JUMP.rawValue
+        case .goto: NFT_GOTO.rawValue
+        }
+    }
+
+    var chain: String? {
+        switch self {
+        case .jump(let chain), .goto(let chain): chain
+        default: nil
+        }
+    }
+
+    init?(code: Int32, chain: String?) {
+        switch (code, chain) {
+        case (1, _): self = .accept
+        case (0, _): self = .drop
+        case (NFT_RETURN.rawValue, _): self = .return
+        case (NFT_JUMP.rawValue, let chain?): self = .jump(chain)
+        case (NFT_GOTO.rawValue, let chain?): self = .goto(chain)
+        default: return nil
+        }
+    }
+}
+
+/// One step of a rule.
+public enum Expression: Sendable, Equatable {
+    /// What is known of a packet besides its bytes.
+    public enum Meta: Sendable {
+        /// NFPROTO_IPV4 or NFPROTO_IPV6, one byte.
+        case family
+        /// The protocol above IP, one byte.
+        case ipProtocol
+        /// The mark, four bytes of the host's order.
+        case mark
+        /// The traffic class, four bytes of the host's order.
+        case priority
+        /// The name of the link it came in by.
+        case inputName
+        /// The name of the link it goes out by.
+        case outputName
+    }
+
+    /// What a payload's offset counts from.
+    public enum Header: Sendable {
+        /// The link header.
+        case link
+        /// The network header.
+        case network
+        /// The transport header.
+        case transport
+    }
+
+    /// How a register is compared.
+    public enum Comparison: Sendable {
+        /// It must be equal.
+        case equal
+        /// It must differ.
+        case different
+    }
+
+    /// What is known of a packet's connection.
+    public enum Conntrack: Sendable {
+        /// Whether addresses were translated and the like, IPS_*, four bytes of the host's order.
+        case status
+        /// The mark, four bytes of the host's order.
+        case mark
+    }
+
+    /// Loads what is known of the packet.
+    case meta(Meta, to: Register)
+    /// Sets the mark or the priority.
+    case setMeta(Meta, from: Register)
+    /// Loads bytes of the packet.
+    case payload(Header, offset: Int, length: Int, to: Register)
+    /// Ends the rule unless a register holds these bytes, or other ones.
+    case compare(Register, Comparison, [UInt8])
+    /// Masks a register's bytes, then flips bits.
+    case bitwise(Register, mask: [UInt8], flip: [UInt8], to: Register)
+    /// Ends the rule unless a set has a register's content, or has it not.
+    case lookup(Register, in: String, inverted: Bool = false)
+    /// Ends the rule unless a map has a register's content; loads the value.
+    case map(Register, by: String, to: Register)
+    /// Loads these bytes.
+    case immediate([UInt8], to: Register)
+    /// Decides.
+    case verdict(Verdict)
+    /// Gives the packet's connection the address of the link it goes out by.
+    case masquerade
+    /// Gives the packet's connection another destination: address and port.
+    case destinationNAT(Family, address: Register, port: Register)
+    /// Loads what is known of the packet's connection.
+    case conntrack(Conntrack, to: Register)
+    /// Loads the type of the destination address: RTN_LOCAL, ….
+    case destinationType(to: Register)
+    /// Counts packets and bytes.
+    case counter
+    /// Sends the packet out of the link whose index a register holds.
+    case forward(Register)
+
+    /// The kernel's name of the expression.
+    var name: String {
+        switch self {
+        case .meta, .setMeta: "meta"
+        case .payload: "payload"
+        case .compare: "cmp"
+        case .bitwise: "bitwise"
+        case .lookup, .map: "lookup"
+        case .immediate, .verdict: "immediate"
+        case .masquerade: "masq"
+        case .destinationNAT: "nat"
+        case .conntrack: "ct"
+        case .destinationType: "fib"
+        case .counter: "counter"
+        case .forward: "fwd"
+        }
+    }
+
+    /// Writes the parameters into libnftnl's expression.
+    func write(to object: borrowing ExpressionObject) {
+        switch self {
+        case .meta(let key, let register):
+            object.set(NFTNL_EXPR_META_KEY, key.number)
+            object.set(NFTNL_EXPR_META_DREG, register.number)
+        case .setMeta(let key, let register):
+            object.set(NFTNL_EXPR_META_KEY, key.number)
+            object.set(NFTNL_EXPR_META_SREG, register.number)
+        case .payload(let header, let offset, let length, let register):
+            object.set(NFTNL_EXPR_PAYLOAD_BASE, header.number)
+            object.set(NFTNL_EXPR_PAYLOAD_OFFSET, UInt32(offset))
+            object.set(NFTNL_EXPR_PAYLOAD_LEN, UInt32(length))
+            object.set(NFTNL_EXPR_PAYLOAD_DREG, register.number)
+        case .compare(let register, let comparison, let bytes):
+            let operation = comparison == .equal ? NFT_CMP_EQ : NFT_CMP_NEQ
+            object.set(NFTNL_EXPR_CMP_SREG, register.number)
+            object.set(NFTNL_EXPR_CMP_OP, operation.rawValue)
+            object.set(NFTNL_EXPR_CMP_DATA, bytes)
+        case .bitwise(let source, let mask, let flip, let destination):
+            object.set(NFTNL_EXPR_BITWISE_SREG, source.number)
+            object.set(NFTNL_EXPR_BITWISE_DREG, destination.number)
+            object.set(NFTNL_EXPR_BITWISE_LEN, UInt32(mask.count))
+            object.set(NFTNL_EXPR_BITWISE_MASK, mask)
+            object.set(NFTNL_EXPR_BITWISE_XOR, flip)
+        case .lookup(let register, let set, let inverted):
+            object.set(NFTNL_EXPR_LOOKUP_SREG, register.number)
+            object.set(NFTNL_EXPR_LOOKUP_SET, set)
+            if inverted { object.set(NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV.rawValue) }
+        case .map(let source, let map, let destination):
+            object.set(NFTNL_EXPR_LOOKUP_SREG, source.number)
+            object.set(NFTNL_EXPR_LOOKUP_SET, map)
+            object.set(NFTNL_EXPR_LOOKUP_DREG, destination.number)
+        case .immediate(let bytes, let register):
+            object.set(NFTNL_EXPR_IMM_DREG, register.number)
+            object.set(NFTNL_EXPR_IMM_DATA, bytes)
+        case .verdict(let verdict):
+            object.set(NFTNL_EXPR_IMM_DREG, Register.verdict.number)
+            object.set(NFTNL_EXPR_IMM_VERDICT, UInt32(bitPattern: verdict.code))
+            if let chain = verdict.chain { object.set(NFTNL_EXPR_IMM_CHAIN, chain) }
+        case .masquerade, .counter: break
+        case .destinationNAT(let family, let address, let port):
+            object.set(NFTNL_EXPR_NAT_TYPE, NFT_NAT_DNAT.rawValue)
+            object.set(NFTNL_EXPR_NAT_FAMILY, UInt32(family.number))
+            object.set(NFTNL_EXPR_NAT_REG_ADDR_MIN, address.number)
+            object.set(NFTNL_EXPR_NAT_REG_PROTO_MIN, port.number)
+            object.set(NFTNL_EXPR_NAT_FLAGS, UInt32(NF_NAT_RANGE_PROTO_SPECIFIED))
+        case .conntrack(let key, let register):
+            let number = key == .status ? NFT_CT_STATUS : NFT_CT_MARK
+            object.set(NFTNL_EXPR_CT_KEY, number.rawValue)
+            object.set(NFTNL_EXPR_CT_DREG, register.number)
+        case .destinationType(let register):
+            object.set(NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE.rawValue)
+            object.set(NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_DADDR.rawValue)
+            object.set(NFTNL_EXPR_FIB_DREG, register.number)
+        case .forward(let register):
+            object.set(NFTNL_EXPR_FWD_SREG_DEV, register.number)
+        }
+    }
+}
+
+extension Expression.Meta {
+    fileprivate var number: UInt32 {
+        switch self {
+        case .family: NFT_META_NFPROTO.rawValue
+        case .ipProtocol: NFT_META_L4PROTO.rawValue
+        case .mark: NFT_META_MARK.rawValue
+        case .priority: NFT_META_PRIORITY.rawValue
+        case .inputName: NFT_META_IIFNAME.rawValue
+        case .outputName: NFT_META_OIFNAME.rawValue
+        }
+    }
+}
+
+extension Expression.Header {
+    fileprivate var number: UInt32 {
+        switch self {
+        case .link: NFT_PAYLOAD_LL_HEADER.rawValue
+        case .network: NFT_PAYLOAD_NETWORK_HEADER.rawValue
+        case .transport: NFT_PAYLOAD_TRANSPORT_HEADER.rawValue
+        }
+    }
+}

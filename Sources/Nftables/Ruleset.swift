@@ -1,0 +1,182 @@
+internal import CLinux
+internal import CNftnl
+public import Netlink
+internal import SystemPackage
+
+/// The nftables of a network namespace.
+public struct Ruleset: ~Copyable {
+    private var socket: NetlinkSocket
+
+    /// Opens the nftables of the thread's network namespace.
+    public init() throws(KernelError) { socket = try NetlinkSocket(protocol: NETLINK_NETFILTER) }
+
+    /// Makes all changes, or none.
+    ///
+    /// - Parameter generation: What the ruleset's generation must still be.
+    /// - Throws: The error of the first change that the kernel refuses; ERESTART if somebody else
+    ///   has changed the ruleset since that generation.
+    public mutating func commit(
+        _ batch: Batch, generation: UInt32? = nil
+    ) throws(KernelError) {
+        try socket.commit(
+            batch.messages, to: Int32(NFNL_SUBSYS_NFTABLES), generation: generation)
+    }
+
+    /// The ruleset's generation, which every change raises.
+    public mutating func generation() throws(KernelError) -> UInt32 {
+        let message = Message(
+            "read the ruleset's generation", type: number(NFT_MSG_GETGEN), answer: .object,
+            nfgenmsg(nil))
+        let reply = try socket.request(message).first
+        let attributes = reply?.attributes(after: CLinux.nfgenmsg.self)
+        guard let value = attributes?[Int(NFTA_GEN_ID.rawValue)]?.uint32 else {
+            throw KernelError(message.operation, .invalidArgument)
+        }
+        return value.bigEndian
+    }
+
+    /// Whether there is such a table.
+    public mutating func contains(_ table: Table) throws(KernelError) -> Bool {
+        var message = Message(
+            "find " + table.description, type: number(NFT_MSG_GETTABLE), answer: .object,
+            nfgenmsg(table.family))
+        message.put(Int(NFTA_TABLE_NAME.rawValue), table.name)
+        return try optional { () throws(KernelError) in try socket.request(message) } != nil
+    }
+
+    /// The elements of a set, or nil if there is no such set.
+    public mutating func elements(of set: NamedSet) throws(KernelError) -> [Element]? {
+        var message = Message(
+            "list elements of " + set.description, type: number(NFT_MSG_GETSETELEM),
+            answer: .dump, nfgenmsg(set.table.family))
+        message.put(Int(NFTA_SET_ELEM_LIST_TABLE.rawValue), set.table.name)
+        message.put(Int(NFTA_SET_ELEM_LIST_SET.rawValue), set.name)
+        return try optional { () throws(KernelError) in try Self.elements(socket.request(message)) }
+    }
+
+    /// The elements of a set that have these keys, nil for each that has none.
+    public mutating func elements(
+        _ keys: [[UInt8]], of set: NamedSet
+    ) throws(KernelError) -> [Element?] {
+        var messages: [Message] = []
+        for key in keys {
+            var message = Message(
+                "find element of " + set.description, type: number(NFT_MSG_GETSETELEM),
+                answer: .object, nfgenmsg(set.table.family))
+            let object = SetObject(set, [Element(key)])
+            unsafe message.build(atMost: 1024) { unsafe object.buildElements($0) }
+            messages.append(message)
+        }
+        var found: [Element?] = []
+        for message in messages {
+            let element = try optional { () throws(KernelError) in
+                try Self.elements(socket.request(message)).first
+            }
+            found.append(element ?? nil)
+        }
+        return found
+    }
+
+    /// The names of the expressions of each rule of a chain, or nil if there is no such chain.
+    public mutating func rules(of chain: Chain) throws(KernelError) -> [[String]]? {
+        var look = Message(
+            "find " + chain.description, type: number(NFT_MSG_GETCHAIN), answer: .object,
+            nfgenmsg(chain.table.family))
+        look.put(Int(NFTA_CHAIN_TABLE.rawValue), chain.table.name)
+        look.put(Int(NFTA_CHAIN_NAME.rawValue), chain.name)
+        let found = try optional { () throws(KernelError) in try socket.request(look) }
+        guard found != nil else { return nil }
+        var list = Message(
+            "list rules of " + chain.description, type: number(NFT_MSG_GETRULE), answer: .dump,
+            nfgenmsg(chain.table.family))
+        list.put(Int(NFTA_RULE_TABLE.rawValue), chain.table.name)
+        list.put(Int(NFTA_RULE_CHAIN.rawValue), chain.name)
+        var rules: [[String]] = []
+        for reply in try socket.request(list) {
+            let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
+            guard let expressions = attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)] else {
+                continue
+            }
+            rules.append(
+                expressions.nested.map { $0.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text ?? "" })
+        }
+        return rules
+    }
+
+    private static func elements(_ replies: [Reply]) -> [Element] {
+        var elements: [Element] = []
+        for reply in replies {
+            let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
+            guard let list = attributes[Int(NFTA_SET_ELEM_LIST_ELEMENTS.rawValue)] else { continue }
+            for item in list.nested {
+                if let element = Element(item.nested) { elements.append(element) }
+            }
+        }
+        return elements
+    }
+}
+
+extension Rule {
+    /// The names of its expressions, as `Ruleset.rules(of:)` gives them.
+    public var names: [String] { expressions.map(\.name) }
+}
+
+extension Element {
+    /// An element as the kernel shows it.
+    init?(_ attributes: Attributes) {
+        var (key, value, comment): ([UInt8]?, Value?, String?)
+        for attribute in attributes {
+            switch UInt32(attribute.type) {
+            case NFTA_SET_ELEM_KEY.rawValue:
+                key = attribute.nested[Int(NFTA_DATA_VALUE.rawValue)].map { Array($0.payload) }
+            case NFTA_SET_ELEM_DATA.rawValue: value = Value(attribute.nested)
+            case NFTA_SET_ELEM_USERDATA.rawValue: comment = Self.comment(in: attribute.payload)
+            default: break
+            }
+        }
+        guard let key else { return nil }
+        self.init(key, value, comment: comment)
+    }
+
+    /// The comment in an element's user data: entries of type, length and content.
+    static func comment(in bytes: ArraySlice<UInt8>) -> String? {
+        var rest = bytes
+        while let type = rest.uint8(at: 0), let length = rest.uint8(at: 1) {
+            guard Int(length) + 2 <= rest.count else { return nil }
+            let content = rest.dropFirst(2).prefix(Int(length))
+            if type == UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue) {
+                return String(decoding: content.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            rest = rest.dropFirst(2 + Int(length))
+        }
+        return nil
+    }
+}
+
+extension Element.Value {
+    fileprivate init?(_ attributes: Attributes) {
+        if let data = attributes[Int(NFTA_DATA_VALUE.rawValue)] {
+            self = .data(Array(data.payload))
+        } else if let verdict = attributes[Int(NFTA_DATA_VERDICT.rawValue)]?.nested,
+            let code = verdict[Int(NFTA_VERDICT_CODE.rawValue)]?.uint32,
+            let known = Verdict(
+                code: Int32(bitPattern: code.bigEndian),
+                chain: verdict[Int(NFTA_VERDICT_CHAIN.rawValue)]?.text)
+        {
+            self = .verdict(known)
+        } else {
+            return nil
+        }
+    }
+}
+
+/// What `body` gives, or nil where the object it asks for is not there.
+private func optional<Result>(
+    _ body: () throws(KernelError) -> Result
+) throws(KernelError) -> Result? {
+    do throws(KernelError) {
+        return try body()
+    } catch  where error.errno == .noSuchFileOrDirectory {
+        return nil
+    }
+}
