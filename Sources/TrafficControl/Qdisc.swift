@@ -83,8 +83,9 @@ public struct Qdisc: Resource {
     /// The qdisc as it is; nil if there is none or, at a root, one that nobody has chosen.
     public func read(_ kernel: Kernel) throws(KernelError) -> Qdisc? {
         guard let index = try kernel.presentIndex(of: link, in: side) else { return nil }
+        // Of a qdisc that nobody has chosen nothing is told, but that there is no error.
         let message = Message(
-            "find \(description)", type: RTM_GETQDISC, flags: .echo,
+            "find \(description)", type: RTM_GETQDISC, flags: .echo, answer: .acknowledgement,
             tcmsg(index: index, parent: place))
         let reply = try ifPresent { () throws(KernelError) in
             try kernel.request(side, message).first

@@ -50,7 +50,7 @@ public struct TrafficClass: Resource {
     public func read(_ kernel: Kernel) throws(KernelError) -> TrafficClass? {
         guard let index = try kernel.presentIndex(of: link, in: side) else { return nil }
         let message = Message(
-            "find \(description)", type: RTM_GETTCLASS, flags: .echo,
+            "find \(description)", type: RTM_GETTCLASS, flags: .echo, answer: .acknowledgement,
             tcmsg(index: index, handle: id.handle))
         return try ifPresent { () throws(KernelError) in
             try kernel.request(side, message).lazy.compactMap {
