@@ -41,6 +41,12 @@ let package = Package(
             name: "Rtnetlink", dependencies: ["Addressing", "CLinux", "Netlink", "Plan", system],
             swiftSettings: strict),
         .target(
+            name: "TrafficControl",
+            dependencies: [
+                "Addressing", "CLinux", "Netlink", "Nftables", "Plan", "Rtnetlink", system,
+            ],
+            swiftSettings: strict),
+        .target(
             name: "IPAM", dependencies: ["Addressing", "CLinux", "CNI", system],
             swiftSettings: strict),
         .target(
@@ -51,7 +57,7 @@ let package = Package(
             name: "Plugins",
             dependencies: [
                 "Addressing", "CNI", "IPAM", "Netlink", "Nftables", "Plan", "PluginRuntime",
-                "Rtnetlink", system,
+                "Rtnetlink", "TrafficControl", system,
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -61,6 +67,7 @@ let package = Package(
         .testTarget(name: "CNITests", dependencies: ["Addressing", "CNI"]),
         .testTarget(name: "PlanTests", dependencies: ["Plan"]),
         .testTarget(name: "NetlinkTests", dependencies: ["CLinux", "Netlink"]),
+        .testTarget(name: "TrafficControlTests", dependencies: ["TrafficControl"]),
         .testTarget(name: "NftablesTests", dependencies: ["Netlink", "Nftables"]),
         .testTarget(name: "IPAMTests", dependencies: ["Addressing", "CNI", "IPAM"]),
         .testTarget(

@@ -51,6 +51,12 @@ public struct Attribute: Sendable {
     /// The content as a number of 32 bits, if it is long enough.
     public var uint32: UInt32? { payload.uint32(at: 0) }
 
+    /// The content as a number of 64 bits, if it is long enough.
+    public var uint64: UInt64? {
+        guard let low = payload.uint32(at: 0), let high = payload.uint32(at: 4) else { return nil }
+        return UInt64(littleEndian: UInt64(low) | UInt64(high) << 32)
+    }
+
     /// The content as text, up to the first NUL.
     public var text: String { String(decoding: payload.prefix { $0 != 0 }, as: UTF8.self) }
 

@@ -19,6 +19,8 @@ public struct Message: Sendable {
         public static let replace = Flags(rawValue: UInt16(NLM_F_REPLACE))
         /// Add to the objects of the same key.
         public static let append = Flags(rawValue: UInt16(NLM_F_APPEND))
+        /// Answer with the object; traffic control needs to be told even where it is asked for one.
+        public static let echo = Flags(rawValue: UInt16(NLM_F_ECHO))
         /// Answer with every matching object.
         public static let dump = Flags(rawValue: UInt16(NLM_F_DUMP))
     }

@@ -34,6 +34,15 @@ public struct Ruleset: ~Copyable {
         return value.bigEndian
     }
 
+    /// Whether there is such a table.
+    public mutating func contains(_ table: Table) throws(KernelError) -> Bool {
+        var message = Message(
+            "find " + table.description, type: number(NFT_MSG_GETTABLE), answer: .object,
+            nfgenmsg(table.family))
+        message.put(Int(NFTA_TABLE_NAME.rawValue), table.name)
+        return try optional { () throws(KernelError) in try socket.request(message) } != nil
+    }
+
     /// The elements of a set, or nil if there is no such set.
     public mutating func elements(of set: NamedSet) throws(KernelError) -> [Element]? {
         var message = Message(

@@ -53,6 +53,21 @@ func isVethName(_ name: String) -> Bool {
 
 /// A link name that follows from a text: `veth` and the first 44 bits of its hash.
 public func vethName(for text: String) -> String {
+    let digits = String(mixedHash(of: text) >> 20, radix: 16)
+    return "veth" + String(repeating: "0", count: 11 - digits.count) + digits
+}
+
+extension Owner {
+    /// A number out of a range that follows from the owner, so that most owners find theirs free;
+    /// with each attempt the next one.
+    public func number(in range: ClosedRange<UInt16>, attempt: Int) -> UInt16 {
+        let start = mixedHash(of: tag) >> 16
+        return range.lowerBound
+            + UInt16((start &+ UInt64(attempt)) % UInt64(range.count))
+    }
+}
+
+private func mixedHash(of text: String) -> UInt64 {
     var hash = text.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { hash, byte in
         (hash ^ UInt64(byte)) &* 0x100_0000_01b3
     }
@@ -61,6 +76,5 @@ public func vethName(for text: String) -> String {
         hash ^= hash >> 33
         hash &*= 0xff51_afd7_ed55_8ccd
     }
-    let digits = String(hash >> 20, radix: 16)
-    return "veth" + String(repeating: "0", count: 11 - digits.count) + digits
+    return hash
 }

@@ -2,12 +2,13 @@ public import PluginRuntime
 
 /// The names of the plugins of this program.
 public let pluginNames = [
-    "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan", "ptp", "static", "vlan", "vrf",
+    "bandwidth", "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan", "ptp", "static", "vlan", "vrf",
 ]
 
 /// The plugin of a name, or nil if this program has none: one line each.
 public func plugin(named name: String) -> (any Plugin.Type)? {
     switch name {
+    case Bandwidth.name: Bandwidth.self
     case Bridge.name: Bridge.self
     case Dummy.name: Dummy.self
     case HostDevice.name: HostDevice.self

@@ -12,12 +12,15 @@ public struct Link: Resource {
         case bridge(filtersVLANs: Bool)
         /// One end of a veth pair, whose other end is made with it.
         case veth(peer: Peer)
+        /// A link to which packets are sent to be queued, and from which they go on as before.
+        case ifb
 
         /// The kernel's name of the kind.
         var name: String {
             switch self {
             case .bridge: "bridge"
             case .veth: "veth"
+            case .ifb: "ifb"
             }
         }
     }
@@ -53,6 +56,8 @@ public struct Link: Resource {
     public var mtu: Int?
     /// Its hardware address; nil leaves it to the kernel.
     public var mac: MACAddress?
+    /// How many packets its queue holds, where it has no qdisc that says so.
+    public var queueLength: Int?
     /// Its alias, which says whose it is.
     public var alias: String?
     /// The bridge it is a port of.
@@ -163,10 +168,11 @@ public struct Link: Resource {
         try kernel.forget(name, in: side)
     }
 
-    /// Whether its bridge has no port but those that serve the bridge itself, so that taking the
-    /// link away takes it from nobody.
+    /// Whether its bridge has no port but those that serve the bridge itself, or no tree of classes
+    /// is left on it, so that taking the link away takes it from nobody.
     public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
-        try !kernel.hasPorts(servedBridge ?? name, besides: servants, in: side)
+        if kind == .ifb { return try kernel.link(name, in: side)?.qdisc != "htb" }
+        return try !kernel.hasPorts(servedBridge ?? name, besides: servants, in: side)
     }
 
     /// The settings in which `found` misses this state.
@@ -232,6 +238,7 @@ public struct Link: Resource {
         message.put(IFLA_IFNAME, name)
         if let mtu { message.put(IFLA_MTU, UInt32(mtu)) }
         if let mac { message.put(IFLA_ADDRESS, bytes: mac.bytes) }
+        if let queueLength { message.put(IFLA_TXQLEN, UInt32(queueLength)) }
         if let master {
             message.put(IFLA_MASTER, try kernel.index(of: master, in: side))
         }
@@ -241,8 +248,10 @@ public struct Link: Resource {
             } else { Int32?.none }
         message.nest(IFLA_LINKINFO) { info in
             info.put(IFLA_INFO_KIND, kind.name)
+            guard kind != .ifb else { return }
             info.nest(IFLA_INFO_DATA) { data in
                 switch kind {
+                case .ifb: break
                 case .bridge(let filtersVLANs):
                     if filtersVLANs { data.put(IFLA_BR_VLAN_FILTERING, UInt8(1)) }
                 case .veth(let peer):

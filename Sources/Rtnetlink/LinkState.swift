@@ -34,6 +34,8 @@ public struct LinkState: Sendable {
     public private(set) var peer: UInt32?
     /// Whether a veth's other end is in another namespace.
     public private(set) var hasPeerElsewhere = false
+    /// The kind of its root qdisc.
+    public private(set) var qdisc: String = ""
     /// Its alias: whose it is, for links of ours.
     public private(set) var alias: String?
     /// Its settings as a bridge's port, if it is one.
@@ -71,6 +73,7 @@ public struct LinkState: Sendable {
             case IFLA_MASTER: master = attribute.uint32
             case IFLA_LINK: peer = attribute.uint32
             case IFLA_LINK_NETNSID: hasPeerElsewhere = true
+            case IFLA_QDISC: qdisc = attribute.text
             case IFLA_IFALIAS: alias = attribute.text
             case IFLA_LINKINFO:
                 kind = attribute.nested[IFLA_INFO_KIND]?.text ?? ""

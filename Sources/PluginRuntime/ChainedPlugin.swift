@@ -1,0 +1,207 @@
+public import CNI
+public import Netlink
+public import Plan
+public import Rtnetlink
+internal import SystemPackage
+
+/// A plugin that adds something to the interface another one has made.
+///
+/// It says what there should be and what there is; the verbs are made from that here.
+public protocol ChainedPlugin: Plugin {
+    /// What its configuration says.
+    associatedtype Options: Sendable
+
+    /// Reads the configuration.
+    static func options(_ call: Call) throws(CNIError) -> Options
+
+    /// Whether the configuration asks for nothing, so that the result is only passed on.
+    static func isIdle(_ options: Options) -> Bool
+
+    /// What there should be, from what the plugins before answered.
+    ///
+    /// An object that is exclusive may be found to exist; then ADD asks for another plan, `attempt`
+    /// being one more.
+    static func plan(
+        _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
+    ) throws(CNIError) -> Plan<Kernel>
+
+    /// What there is of an attachment, found from its owner alone; during ADD, when the interface
+    /// is there, what it leads to is enough.
+    static func remains(
+        of owner: Owner, _ options: Options, _ kernel: Kernel, isAdding: Bool
+    ) throws(KernelError) -> Plan<Kernel>
+
+    /// Whose objects there are on the host.
+    static func owners(_ options: Options, _ kernel: Kernel) throws(KernelError) -> [Owner]
+
+    /// Takes away what belongs to nobody; no ADD is under way meanwhile.
+    static func sweep(_ options: Options, _ kernel: Kernel) throws(KernelError)
+
+    /// Throws code 50, naming what the kernel lacks for this configuration.
+    static func requireKernel(_ options: Options, _ kernel: Kernel) throws(CNIError)
+}
+
+extension ChainedPlugin {
+    /// How often ADD takes another plan because an identity was taken.
+    private static var attempts: Int { 16 }
+
+    /// ADD: what the plan says, or nothing at all; what an earlier ADD made and the plan no longer
+    /// says goes.
+    public static func add(_ call: Call) throws(CNIError) -> AddResult {
+        let options = try options(call)
+        guard let previous = call.configuration.previous else {
+            throw CNIError(.invalidConfiguration, "must be called as chained plugin")
+        }
+        _ = try previous.json(for: call.configuration.version)
+        guard !isIdle(options) else { return previous }
+        guard call.owner.tag.utf8.count <= Owner.longestTag else {
+            throw CNIError(.environment, "CNI_CONTAINERID: too long")
+        }
+        let attachment = try Attachment(call, chainedTo: previous)
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        var journal = Journal(kernel)
+        do throws(CNIError) {
+            try wrapping { () throws(KernelError) in try kernel.lockShared() }
+            let before = try wrapping { () throws(KernelError) in
+                try remains(of: call.owner, options, kernel, isAdding: true)
+            }
+            let plan = try apply(attachment, options, to: &journal, kernel)
+            let names = plan.steps.map(\.description)
+            let surplus = before.steps.filter { !names.contains($0.description) }
+            for failure in Plan(surplus).remove(from: kernel) { throw CNIError(failure.cause) }
+            return previous
+        } catch {
+            let leftBehind = journal.rollBack().map { "\($0)" }
+            guard !leftBehind.isEmpty else { throw error }
+            throw CNIError(
+                code: error.code, error.message,
+                details: "left behind: " + leftBehind.joined(separator: "; "))
+        }
+    }
+
+    private static func apply(
+        _ attachment: Attachment, _ options: Options, to journal: inout Journal<Kernel>,
+        _ kernel: Kernel
+    ) throws(CNIError) -> Plan<Kernel> {
+        var attempt = 0
+        while true {
+            let plan = try plan(attachment, options, kernel, attempt: attempt)
+            do throws(StepError<KernelError>) {
+                try journal.apply(plan)
+                return plan
+            } catch {
+                attempt += 1
+                guard error.cause.errno == .fileExists, attempt < attempts else {
+                    throw CNIError(error.cause)
+                }
+                let leftBehind = journal.rollBack()
+                guard leftBehind.isEmpty else { throw CNIError(error.cause) }
+            }
+        }
+    }
+
+    /// CHECK: every difference between the plan and the kernel.
+    public static func check(_ call: Call) throws(CNIError) {
+        let options = try options(call)
+        let attachment = try Attachment(call, chainedTo: call.previousResult())
+        guard !isIdle(options) else { return }
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        let plan = try plan(attachment, options, kernel, attempt: 0)
+        let differences = try wrapping { () throws(KernelError) in
+            try plan.differences(in: kernel)
+        }
+        guard differences.isEmpty else {
+            throw CNIError(
+                .internalError, differences.map { "\($0)" }.joined(separator: "; "))
+        }
+    }
+
+    /// DEL: everything of the owner that is left.
+    public static func del(_ call: Call) throws(CNIError) {
+        let options = try options(call)
+        let kernel = try call.kernelForRemoval()
+        defer { try? kernel.returnHome() }
+        try remove([call.owner], options, kernel)
+    }
+
+    /// GC: everything of owners of this network that are no valid attachments, and what belongs to
+    /// nobody.
+    public static func gc(_ call: Call) throws(CNIError) {
+        guard let valid = call.configuration.validAttachments.map({ Set($0) }) else {
+            throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
+        }
+        let options = try options(call)
+        let kernel = try call.hostKernel()
+        let stale = try wrapping { () throws(KernelError) in
+            try owners(options, kernel).filter {
+                $0.network == call.configuration.name && !valid.contains($0.attachment)
+            }
+        }
+        try remove(stale, options, kernel)
+        try wrapping { () throws(KernelError) in
+            try kernel.lockShared()
+            var failure: KernelError?
+            _ = kernel.alone {
+                do throws(KernelError) {
+                    try sweep(options, kernel)
+                } catch {
+                    failure = error
+                }
+            }
+            if let failure { throw failure }
+        }
+    }
+
+    /// STATUS: whether the kernel has what ADD needs.
+    public static func status(_ call: Call) throws(CNIError) {
+        try requireKernel(options(call), call.hostKernel())
+    }
+
+    private static func remove(
+        _ owners: [Owner], _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) {
+        var failures: [String] = []
+        for owner in owners {
+            let remains = try wrapping { () throws(KernelError) -> Plan<Kernel> in
+                try Self.remains(of: owner, options, kernel, isAdding: false)
+            }
+            failures += remains.remove(from: kernel).map { "\($0.cause)" }
+        }
+        guard failures.isEmpty else {
+            throw CNIError(.internalError, failures.joined(separator: "; "))
+        }
+    }
+}
+
+extension Attachment {
+    /// The attachment whose interface the plugins before have made.
+    init(_ call: Call, chainedTo previous: AddResult) throws(CNIError) {
+        self.init(call)
+        result = previous
+    }
+
+    /// The host's end of the container's veth pair, which must be among the result's interfaces.
+    public func hostEnd(_ kernel: Kernel) throws(CNIError) -> LinkState {
+        guard !result.interfaces.isEmpty else {
+            throw CNIError(
+                .invalidConfiguration, "prevResult.interfaces: no interfaces provided")
+        }
+        let names = result.interfaces.filter { $0.sandbox.isEmpty }.map(\.name)
+        return try wrapping { () throws(KernelError) in
+            guard let own = try kernel.link(interface, in: .container) else {
+                throw KernelError("find link \(interface)", .noSuchDevice)
+            }
+            guard own.kind == "veth", let index = own.peer,
+                let other = try kernel.link(index: index, in: .host), other.peer == own.index,
+                names.contains(other.name)
+            else {
+                throw KernelError(
+                    "find the host's end of \(interface)", .noSuchDevice,
+                    detail: "no host interface found among \(names.joined(separator: ", "))")
+            }
+            return other
+        }
+    }
+}

@@ -1,0 +1,225 @@
+internal import CLinux
+public import Netlink
+public import Plan
+public import Rtnetlink
+internal import SystemPackage
+
+/// A queueing discipline: at a link's root, below a class, or where filters hang.
+public struct Qdisc: Resource {
+    /// What it does.
+    public enum Kind: Sendable, Equatable, CustomStringConvertible {
+        /// A tree of classes; packets that name none go to the default one.
+        case htb(standard: UInt16)
+        /// Splits packets into frames and holds at most so many bytes of them.
+        case splitting(limit: UInt32)
+        /// Holds at most so many bytes.
+        case fifo(limit: UInt32)
+        /// Only a place for filters.
+        case clsact
+
+        /// The kernel's name of the kind.
+        var name: String {
+            switch self {
+            case .htb: "htb"
+            case .splitting: "tbf"
+            case .fifo: "bfifo"
+            case .clsact: "clsact"
+            }
+        }
+
+        /// The kind and its number, as `tc` prints them.
+        public var description: String {
+            switch self {
+            case .htb(let standard): "htb default " + String(standard, radix: 16)
+            case .splitting(let limit): "tbf limit " + limit.description
+            case .fifo(let limit): "bfifo limit " + limit.description
+            case .clsact: "clsact"
+            }
+        }
+    }
+
+    /// The link's name.
+    public let link: String
+    /// The namespace the link is in.
+    public let side: Side
+    /// The class it is the leaf of; nil for the link itself.
+    public let parent: ClassID?
+    /// What it does.
+    public private(set) var kind: Kind
+    /// Whose it is.
+    public let sharing: Sharing
+
+    /// A qdisc of a link.
+    public init(
+        _ kind: Kind, at parent: ClassID? = nil, on link: String, in side: Side = .host,
+        _ sharing: Sharing
+    ) {
+        self.kind = kind
+        self.parent = parent
+        self.link = link
+        self.side = side
+        self.sharing = sharing
+    }
+
+    /// The leaf that a class of such a ceiling needs: room for `milliseconds` of it, and frames
+    /// instead of 64 kB packets where one of those would hold up the others for a millisecond.
+    public static func leaf(
+        of id: ClassID, ceil: Rate, milliseconds: Int = 20, on link: String,
+        in side: Side = .host, _ sharing: Sharing
+    ) -> Qdisc {
+        let bytes = ceil.bytes(inMicroseconds: UInt64(milliseconds) * 1000)
+        let limit = UInt32(min(max(bytes, 12 * 1514), UInt64(Int32.max)))
+        let kind: Kind =
+            ceil.bitsPerSecond < 500_000_000 ? .splitting(limit: limit) : .fifo(limit: limit)
+        return Qdisc(kind, at: id, on: link, in: side, sharing)
+    }
+
+    /// `qdisc 1: on shp-e`, `leaf of class 1:10 on shp-e`.
+    public var description: String {
+        if let parent { return "leaf of class \(parent) on \(link)" }
+        return "\(kind.name) on \(link)"
+    }
+
+    /// The qdisc as it is; nil if there is none or, at a root, one that nobody has chosen.
+    public func read(_ kernel: Kernel) throws(KernelError) -> Qdisc? {
+        guard let index = try kernel.presentIndex(of: link, in: side) else { return nil }
+        // Of a qdisc that nobody has chosen nothing is told, but that there is no error.
+        let message = Message(
+            "find \(description)", type: RTM_GETQDISC, flags: .echo, answer: .acknowledgement,
+            tcmsg(index: index, parent: place))
+        let reply = try ifPresent { () throws(KernelError) in
+            try kernel.request(side, message).first
+        }
+        guard let reply, reply.type == RTM_NEWQDISC, let handle = reply.payload.uint32(at: 8),
+            handle != 0
+        else { return nil }
+        let attributes = reply.attributes(after: tcmsg.self)
+        let name = attributes[Int(TCA_KIND)]?.text ?? ""
+        let options = attributes[Int(TCA_OPTIONS)]
+        var found = self
+        switch name {
+        case "htb":
+            let numbers = options?.nested[Int(TCA_HTB_INIT)]?.payload
+            found.kind = .htb(standard: UInt16(truncatingIfNeeded: numbers?.uint32(at: 8) ?? 0))
+        case "tbf":
+            let numbers = options?.nested[Int(TCA_TBF_PARMS)]?.payload
+            found.kind = .splitting(limit: numbers?.uint32(at: 24) ?? 0)
+        case "bfifo": found.kind = .fifo(limit: options?.uint32 ?? 0)
+        case "clsact": found.kind = .clsact
+        default:
+            throw KernelError(
+                description, .fileExists,
+                detail: "there is a qdisc of another kind: \(name) \(ClassID(handle: handle))")
+        }
+        return found
+    }
+
+    /// Puts the qdisc in its place.
+    public func write(_ kernel: Kernel, over found: Qdisc?) throws(KernelError) {
+        let index = try kernel.index(of: link, in: side)
+        var messages: [Message] = []
+        // A leaf of another kind must go first: one handle, one kind.
+        if let found, found.kind.name != kind.name {
+            messages.append(removal(index))
+        }
+        messages.append(creation(index))
+        try kernel.perform(side, messages)
+    }
+
+    /// Takes the qdisc away.
+    public func erase(_ kernel: Kernel) throws(KernelError) {
+        guard let index = try kernel.presentIndex(of: link, in: side) else { return }
+        let message = removal(index)
+        do throws(KernelError) {
+            try unlessAbsent { () throws(KernelError) in try kernel.request(side, message) }
+        } catch  where error.errno == .invalidArgument {
+            return  // there is only what nobody has chosen
+        }
+    }
+
+    /// Whether no container has a class in the tree, or no filter hangs in the place for them.
+    public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
+        switch kind {
+        case .htb:
+            return try kernel.trafficClasses(of: link, in: side).allSatisfy {
+                !Tree.containers.contains($0.id.minor)
+            }
+        case .clsact:
+            for place in [Place.ingress, Place.egress] {
+                guard try kernel.filters(of: link, in: side, at: place).isEmpty else {
+                    return false
+                }
+            }
+            return true
+        case .splitting, .fifo: return false
+        }
+    }
+
+    /// How `found` misses this qdisc.
+    public func differences(from found: Qdisc) -> [Difference] {
+        [Difference(in: description, wanted: kind, found: found.kind)].compactMap { $0 }
+    }
+
+    private var place: UInt32 {
+        parent?.handle ?? (kind == .clsact ? Place.clsact : Place.root)
+    }
+
+    private func creation(_ index: UInt32) -> Message {
+        let handle: UInt32 =
+            switch (kind, parent) {
+            case (.clsact, _): Place.clsactHandle
+            case (_, let parent?): UInt32(parent.minor) << 16
+            case (_, nil): Tree.root.handle
+            }
+        var message = Message(
+            "add \(description)", type: RTM_NEWQDISC, flags: [.create, .replace],
+            tcmsg(index: index, parent: place, handle: handle))
+        message.put(Int(TCA_KIND), kind.name)
+        switch kind {
+        case .htb(let standard):
+            message.nest(Int(TCA_OPTIONS)) { options in
+                var numbers = tc_htb_glob()
+                numbers.version = 3
+                // Every class has a quantum of its own, so that this number does not count.
+                numbers.rate2quantum = 100_000
+                numbers.defcls = UInt32(standard)
+                options.put(Int(TCA_HTB_INIT), numbers)
+            }
+        case .splitting(let limit):
+            message.nest(Int(TCA_OPTIONS)) { options in
+                // The rate is beyond what any link has: all it does is split.
+                let rate = Rate(bitsPerSecond: 100_000_000_000)
+                let burst: UInt32 = 4600
+                var numbers = tc_tbf_qopt()
+                numbers.rate = tc_ratespec(rate)
+                numbers.limit = limit
+                numbers.buffer = rate.ticks(forBytes: UInt64(burst))
+                options.put(Int(TCA_TBF_PARMS), numbers)
+                options.put(Int(TCA_TBF_RATE64), rate.bytesPerSecond)
+                options.put(Int(TCA_TBF_BURST), burst)
+            }
+        case .fifo(let limit): message.put(Int(TCA_OPTIONS), tc_fifo_qopt(limit: limit))
+        case .clsact: break
+        }
+        return message
+    }
+
+    private func removal(_ index: UInt32) -> Message {
+        Message(
+            "remove \(description)", type: RTM_DELQDISC, tcmsg(index: index, parent: place))
+    }
+}
+
+/// The numbers that the trees of this project use.
+public enum Tree {
+    /// The qdisc at the root.
+    public static let root = ClassID(1, 0)
+    /// The class of the whole link, which the others borrow from.
+    public static let link = ClassID(1, 1)
+    /// The class of packets that no class is known for.
+    public static let standard = ClassID(1, 0xfffe)
+    /// The minor numbers of containers' classes.
+    public static let containers: ClosedRange<UInt16> = 0x10...0xefff
+    /// The minor numbers of tenants' classes.
+    public static let tenants: ClosedRange<UInt16> = 0xf000...0xfffd
+}

@@ -1,0 +1,176 @@
+internal import CLinux
+public import Netlink
+public import Plan
+public import Rtnetlink
+internal import SystemPackage
+
+/// A class of an HTB: what some packets may take of a link's rate.
+public struct TrafficClass: Resource {
+    /// The link's name.
+    public let link: String
+    /// The namespace the link is in.
+    public let side: Side
+    /// The class.
+    public let id: ClassID
+    /// The class it borrows from, or the qdisc.
+    public let parent: ClassID
+    /// Whose it is.
+    public let sharing: Sharing
+    /// Whether it must not be there before.
+    public var isExclusive = false
+    /// Whether one that is there is right whatever its numbers.
+    public var isAsFound = false
+    /// What it is always given.
+    public var rate: Rate
+    /// What it may take at most, borrowing what others leave.
+    public var ceil: Rate
+    /// What may pass at once at `rate`; nil for what the rate needs.
+    public var burst: Burst?
+    /// Who is offered what is left first: 0 to 7, 0 being first.
+    public var priority = 0
+
+    /// A class of a guaranteed rate and a most.
+    public init(
+        _ id: ClassID, of parent: ClassID, on link: String, in side: Side = .host,
+        rate: Rate, ceil: Rate, _ sharing: Sharing
+    ) {
+        self.id = id
+        self.parent = parent
+        self.link = link
+        self.side = side
+        self.rate = rate
+        self.ceil = ceil
+        self.sharing = sharing
+    }
+
+    /// `class 1:10 on shp-e`.
+    public var description: String { "class \(id) on \(link)" }
+
+    /// The class as it is, or nil.
+    public func read(_ kernel: Kernel) throws(KernelError) -> TrafficClass? {
+        guard let index = try kernel.presentIndex(of: link, in: side) else { return nil }
+        let message = Message(
+            "find \(description)", type: RTM_GETTCLASS, flags: .echo, answer: .acknowledgement,
+            tcmsg(index: index, handle: id.handle))
+        return try ifPresent { () throws(KernelError) in
+            try kernel.request(side, message).lazy.compactMap {
+                TrafficClass($0, on: link, in: side, sharing)
+            }.first
+        }
+    }
+
+    /// Makes the class, or changes it while its packets go on.
+    public func write(_ kernel: Kernel, over found: TrafficClass?) throws(KernelError) {
+        // A class keeps its parent for life.
+        if let found, found.parent != parent { try found.erase(kernel) }
+        let verb = found == nil ? "add" : "change"
+        var flags: Message.Flags = .create
+        if isExclusive, found == nil { flags.insert(.exclusive) }
+        var message = Message(
+            "\(verb) \(description)", type: RTM_NEWTCLASS, flags: flags,
+            tcmsg(
+                index: try kernel.index(of: link, in: side), parent: parent.handle,
+                handle: id.handle))
+        message.put(Int(TCA_KIND), "htb")
+        message.nest(Int(TCA_OPTIONS)) { options in
+            if rate.isWide { options.put(Int(TCA_HTB_RATE64), rate.bytesPerSecond) }
+            if ceil.isWide { options.put(Int(TCA_HTB_CEIL64), ceil.bytesPerSecond) }
+            options.put(Int(TCA_HTB_PARMS), parameters)
+        }
+        try kernel.request(side, message)
+    }
+
+    /// Removes the class, and its leaf and packets with it.
+    public func erase(_ kernel: Kernel) throws(KernelError) {
+        guard let index = try kernel.presentIndex(of: link, in: side) else { return }
+        let message = Message(
+            "remove \(description)", type: RTM_DELTCLASS, tcmsg(index: index, handle: id.handle))
+        try unlessAbsent { () throws(KernelError) in try kernel.request(side, message) }
+    }
+
+    /// The numbers in which `found` misses this class.
+    public func differences(from found: TrafficClass) -> [Difference] {
+        guard !isAsFound else { return [] }
+        let wanted = effectiveBurst
+        let got = found.burst ?? wanted
+        // The kernel keeps a burst as a time, so it comes back rounded.
+        let isClose = got.bytes + got.bytes / 100 + 64 >= wanted.bytes
+            && wanted.bytes + wanted.bytes / 100 + 64 >= got.bytes
+        return [
+            Difference(in: "\(description): parent", wanted: parent, found: found.parent),
+            Difference(
+                in: "\(description): rate", wanted: rate.rounded, found: found.rate.rounded),
+            Difference(
+                in: "\(description): ceil", wanted: ceil.rounded, found: found.ceil.rounded),
+            Difference(
+                in: "\(description): priority", wanted: priority, found: found.priority),
+            Difference(
+                in: "\(description): burst", wanted: wanted, found: isClose ? wanted : got),
+        ].compactMap { $0 }
+    }
+
+    /// The burst, raised to what the rate needs.
+    var effectiveBurst: Burst { burst?.raised(for: rate) ?? .fitting(rate) }
+
+    /// Bytes that a class may send in its turn: in proportion to its rate, from one frame to what
+    /// the kernel still takes for a sane number.
+    var quantum: UInt32 { UInt32(min(60_000, max(1514, rate.bytesPerSecond / 1000))) }
+
+    private var parameters: tc_htb_opt {
+        var options = tc_htb_opt()
+        options.rate = tc_ratespec(rate)
+        options.ceil = tc_ratespec(ceil)
+        options.buffer = rate.ticks(forBytes: effectiveBurst.bytes)
+        options.cbuffer = ceil.ticks(forBytes: max(effectiveBurst, .fitting(ceil)).bytes)
+        options.quantum = quantum
+        options.prio = UInt32(priority)
+        return options
+    }
+
+    init?(_ reply: Reply, on link: String, in side: Side, _ sharing: Sharing) {
+        guard reply.type == RTM_NEWTCLASS, let handle = reply.payload.uint32(at: 8),
+            let parent = reply.payload.uint32(at: 12)
+        else { return nil }
+        let attributes = reply.attributes(after: tcmsg.self)
+        guard attributes[Int(TCA_KIND)]?.text == "htb",
+            let options = attributes[Int(TCA_OPTIONS)]?.nested,
+            let numbers = options[Int(TCA_HTB_PARMS)]?.payload,
+            let rate = numbers.uint32(at: 8), let ceil = numbers.uint32(at: 20),
+            let buffer = numbers.uint32(at: 24), let priority = numbers.uint32(at: 40)
+        else { return nil }
+        let wideRate = options[Int(TCA_HTB_RATE64)]?.uint64 ?? UInt64(rate)
+        let wideCeil = options[Int(TCA_HTB_CEIL64)]?.uint64 ?? UInt64(ceil)
+        let id = ClassID(handle: handle)
+        self.init(
+            id,
+            of: parent == Place.root ? ClassID(id.major, 0) : ClassID(handle: parent), on: link,
+            in: side, rate: Rate(bytesPerSecond: wideRate), ceil: Rate(bytesPerSecond: wideCeil),
+            sharing)
+        self.priority = Int(priority)
+        burst = Burst(bytes: self.rate.bytes(inTicks: buffer))
+    }
+}
+
+extension Rate {
+    /// The rate as the kernel holds it, in whole bytes.
+    fileprivate var rounded: Rate { Rate(bytesPerSecond: bytesPerSecond) }
+}
+
+extension Kernel {
+    /// The HTB classes of a link.
+    public func trafficClasses(
+        of link: String, in side: Side
+    ) throws(KernelError) -> [TrafficClass] {
+        guard let index = try presentIndex(of: link, in: side) else { return [] }
+        let message = Message(
+            "list classes of \(link)", type: RTM_GETTCLASS, flags: .dump, tcmsg(index: index))
+        return try request(side, message).compactMap {
+            TrafficClass($0, on: link, in: side, .shared)
+        }
+    }
+
+    /// The index of a link, or nil if there is no such link.
+    func presentIndex(of link: String, in side: Side) throws(KernelError) -> UInt32? {
+        try ifPresent { () throws(KernelError) in try index(of: link, in: side) }
+    }
+}
