@@ -15,11 +15,11 @@ struct ConflistTests {
     /// Whether a conflist needs a kind of link that this machine's kernel lacks.
     private static func isLacking(_ file: String) -> Bool {
         let kind = String(file.prefix { $0 != "." })
-        guard ["dummy", "ipvlan", "vlan"].contains(kind), let world = try? World(),
+        guard ["dummy", "ipvlan", "vlan", "vrf"].contains(kind), let world = try? World(),
             (try? world.onHost("ip link add lower type veth peer name other")) != nil
         else { return false }
-        let lower = kind == "dummy" ? "" : "link lower "
-        let settings = kind == "vlan" ? " id 5" : ""
+        let lower = ["dummy", "vrf"].contains(kind) ? "" : "link lower "
+        let settings = ["vlan": " id 5", "vrf": " table 5"][kind] ?? ""
         return (try? world.onHost("ip link add \(lower)name probe type \(kind)\(settings)")) == nil
     }
 
@@ -31,7 +31,7 @@ struct ConflistTests {
         if !plugin["master"].isNull { plugin["master"] = #""up0""# }
         if !plugin["device"].isNull { plugin["device"] = #""up0""# }
         if !plugin["ipam"].isNull { plugin["ipam"]["dataDir"] = JSON(world.directory) }
-        list["plugins"] = JSON([plugin.value])
+        list["plugins"] = JSON([plugin.value] + list["plugins"].array.dropFirst().map(\.value))
         return Network(list, in: world)
     }
 

@@ -42,7 +42,7 @@ public struct LinkState: Sendable {
     public private(set) var port: Port?
 
     /// The routing table of a VRF.
-    public private(set) var table: UInt32?
+    public var table: UInt32? { kind == "vrf" ? settings?[IFLA_VRF_TABLE]?.uint32 : nil }
 
     /// The settings of a bridge's port.
     public struct Port: Sendable, Equatable {
@@ -79,9 +79,6 @@ public struct LinkState: Sendable {
                 kind = attribute.nested[IFLA_INFO_KIND]?.text ?? ""
                 settings = attribute.nested[IFLA_INFO_DATA]?.nested
                 port = Port(attribute.nested)
-                if kind == "vrf" {
-                    table = attribute.nested[IFLA_INFO_DATA]?.nested[IFLA_VRF_TABLE]?.uint32
-                }
             default: break
             }
         }

@@ -37,6 +37,7 @@ struct Snapshot: Equatable, CustomStringConvertible {
     private static func comesByItself(_ line: Substring) -> Bool {
         line.hasPrefix("33:33:") || line.hasPrefix("01:00:5e:")
             || line.hasPrefix("multicast ff00::/8")
+            || line.hasPrefix("fe80::/64 ") || line.contains("inet6 fe80::")
             || (line.contains(" fe80::") && line.contains("table local"))
     }
 

@@ -11,7 +11,7 @@ bash "$here/../install-packages.sh" user-mode-linux busybox-static iproute2 iput
     util-linux
 
 failure=0
-for test in vlan-test plugins-test; do
+for test in vlan-test plugins-test vrf-test; do
     echo "$test with $plugins on a guest kernel"
     status=0
     timeout --foreground --kill-after=10 "$limit" \
