@@ -14,6 +14,8 @@ struct InterfacePluginTests {
         /// the test's kind of link does.
         var takesUplink = false
         var hasMTU = true
+        /// Whether anything is at the other end.
+        var isPluggedIn = true
         var testDescription: String { plugin }
     }
 
@@ -22,6 +24,7 @@ struct InterfacePluginTests {
         Case(plugin: "macvlan", keys: #"{"master": "up0"}"#),
         Case(
             plugin: "host-device", keys: #"{"device": "up0"}"#, takesUplink: true, hasMTU: false),
+        Case(plugin: "tap", peerHasIt: false, isPluggedIn: false),
     ]
 
     /// Routes that the kernel refuses, last of all.
@@ -42,7 +45,9 @@ struct InterfacePluginTests {
         Network(item.plugin, item.keys, ipam: ipam, in: world)
     }
 
-    @Test("a container reaches its gateway in both families, and CHECK agrees", arguments: all)
+    @Test(
+        "a container reaches its gateway in both families, and CHECK agrees",
+        arguments: all.filter(\.isPluggedIn))
     func reach(item: Case) throws {
         let network = network(item)
         let container = try world.container()
@@ -154,7 +159,7 @@ struct InterfacePluginTests {
             try world.remove(lost)
             try network.gc(keeping: [(kept, "eth0")])
         }
-        #expect(try kept.reaches("10.71.0.1"))
+        #expect(try network.check(kept) == nil)
     }
 
     @Test("routes get their MTU, and name servers of IPAM stay", arguments: all)

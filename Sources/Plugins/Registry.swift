@@ -3,7 +3,7 @@ public import PluginRuntime
 /// The names of the plugins of this program.
 public let pluginNames = [
     "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan", "ptp",
-    "static", "vlan",
+    "static", "tap", "vlan",
 ]
 
 /// The plugin of a name, or nil if this program has none: one line each.
@@ -18,6 +18,7 @@ public func plugin(named name: String) -> (any Plugin.Type)? {
     case MACVLAN.name: MACVLAN.self
     case PTP.name: PTP.self
     case Static.name: Static.self
+    case Tap.name: Tap.self
     case VLAN.name: VLAN.self
     default: nil
     }
