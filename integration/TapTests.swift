@@ -28,7 +28,7 @@ struct TapTests {
     @Test("what the container sends comes out at the tap, in both families")
     func traffic() throws {
         let container = try world.container()
-        try Network("tap", in: world).add(container)
+        try Network(plugin: "tap", in: world).add(container)
         let tap = try open(container)
         defer { close(tap) }
         // ARP for one, a neighbour solicitation for the other.
@@ -51,7 +51,7 @@ struct TapTests {
     func settings() throws {
         let container = try world.container()
         let keys: JSON = #"{"owner": 61001, "group": 61002, "multiQueue": true, "mtu": 1400}"#
-        let network = Network("tap", keys, in: world)
+        let network = Network(plugin: "tap", keys, in: world)
         try network.add(container)
         let link = try container.link("eth0")
         let data = link["linkinfo"]["info_data"]
@@ -61,10 +61,10 @@ struct TapTests {
         let text = try container.output(of: "ip -d link show eth0")
         #expect(text.contains("user 61001 group 61002"), "\(text)")
         #expect(try network.check(container) == nil)
-        let other = Network("tap", #"{"owner": 7}"#, ipam: nil, in: world)
+        let other = Network(plugin: "tap", #"{"owner": 7}"#, ipam: nil, in: world)
         let second = try world.container()
         try other.add(second)
-        let again = Network("tap", #"{"owner": 8}"#, ipam: nil, in: world)
+        let again = Network(plugin: "tap", #"{"owner": 8}"#, ipam: nil, in: world)
         let previous: JSON = """
             {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "\(second.path)"}]}
             """
@@ -76,7 +76,7 @@ struct TapTests {
     @Test("the tap is a port of the bridge that is named, in the container")
     func bridge() throws {
         let container = try world.container()
-        let network = Network("tap", #"{"bridge": "br0"}"#, ipam: nil, in: world)
+        let network = Network(plugin: "tap", #"{"bridge": "br0"}"#, ipam: nil, in: world)
         let inside = try Snapshot(of: container)
         let ended = try network.tryAdd(container)
         #expect(ended.json["msg"].string?.contains("find link br0: No such device (19)") == true)
@@ -102,7 +102,7 @@ struct TapTests {
             (atRuntime, "MAC=02:00:00:00:00:02", "02:00:00:00:00:03"),
         ] {
             let container = try world.container()
-            let network = Network("tap", keys, ipam: nil, in: world)
+            let network = Network(plugin: "tap", keys, ipam: nil, in: world)
             let result = try network.add(container, arguments: arguments)
             #expect(result["interfaces"][0]["mac"].string == wanted)
             #expect(try container.link("eth0")["address"].string == wanted)
@@ -112,7 +112,7 @@ struct TapTests {
 
     @Test("an SELinux context is refused by name, not ignored")
     func context() throws {
-        let ended = try Network("tap", #"{"selinuxContext": "a"}"#, ipam: nil, in: world)
+        let ended = try Network(plugin: "tap", #"{"selinuxContext": "a"}"#, ipam: nil, in: world)
             .tryAdd(try world.container())
         #expect(ended.json["code"].number == 2)
         #expect(ended.json["msg"].string == "selinuxContext: not supported yet")
