@@ -61,7 +61,8 @@ struct ConflistTests {
             let container = try world.container()
             let result = try network.add(container, interface: interface)
             #expect(try network.check(container, interface: interface) == nil)
-            for address in result["ips"].array {
+            // At the other end of a tap there is nobody yet.
+            for address in result["ips"].array where network.name != "tap" {
                 let gateway = address["gateway"].string ?? "127.0.0.1"
                 #expect(try container.reaches(gateway), "\(gateway)")
             }

@@ -11,7 +11,7 @@ struct HostDeviceTests {
     }
 
     private func network(_ keys: JSON = #"{"device": "up0"}"#, ipam: JSON? = nil) -> Network {
-        Network("host-device", keys, ipam: ipam, in: world)
+        Network(plugin: "host-device", keys, ipam: ipam, in: world)
     }
 
     @Test("the link is lent to the container and comes back under its name")
@@ -148,7 +148,7 @@ struct HostDeviceTests {
     @Test("a container keeps an interface of that name that is no lent link")
     func notOurs() throws {
         let container = try world.container()
-        let other = Network("macvlan", #"{"master": "up0"}"#, name: "other", in: world)
+        let other = Network(plugin: "macvlan", #"{"master": "up0"}"#, name: "other", in: world)
         try other.add(container)
         try network().del(container)
         #expect(try other.check(container) == nil)

@@ -14,6 +14,8 @@ struct InterfacePluginTests {
         /// the test's kind of link does.
         var takesUplink = false
         var hasMTU = true
+        /// Whether anything is at the other end.
+        var isPluggedIn = true
         var testDescription: String { plugin }
     }
 
@@ -22,6 +24,7 @@ struct InterfacePluginTests {
         Case(plugin: "macvlan", keys: #"{"master": "up0"}"#),
         Case(
             plugin: "host-device", keys: #"{"device": "up0"}"#, takesUplink: true, hasMTU: false),
+        Case(plugin: "tap", peerHasIt: false, isPluggedIn: false),
     ]
 
     /// Routes that the kernel refuses, last of all.
@@ -39,10 +42,12 @@ struct InterfacePluginTests {
     }
 
     private func network(_ item: Case, ipam: JSON? = BridgeTests.dualStack) -> Network {
-        Network(item.plugin, item.keys, ipam: ipam, in: world)
+        Network(plugin: item.plugin, item.keys, ipam: ipam, in: world)
     }
 
-    @Test("a container reaches its gateway in both families, and CHECK agrees", arguments: all)
+    @Test(
+        "a container reaches its gateway in both families, and CHECK agrees",
+        arguments: all.filter(\.isPluggedIn))
     func reach(item: Case) throws {
         let network = network(item)
         let container = try world.container()
@@ -146,7 +151,7 @@ struct InterfacePluginTests {
 
     @Test("GC gives back what no valid attachment has", arguments: all.filter { !$0.takesUplink })
     func collect(item: Case) throws {
-        let network = Network(item.plugin, item.keys, version: "1.1.0", in: world)
+        let network = Network(plugin: item.plugin, item.keys, version: "1.1.0", in: world)
         let (kept, lost) = (try world.container(), try world.container())
         try network.add(kept)
         try world.unchanged {
@@ -154,7 +159,7 @@ struct InterfacePluginTests {
             try world.remove(lost)
             try network.gc(keeping: [(kept, "eth0")])
         }
-        #expect(try kept.reaches("10.71.0.1"))
+        #expect(try network.check(kept) == nil)
     }
 
     @Test("routes get their MTU, and name servers of IPAM stay", arguments: all)
@@ -164,7 +169,8 @@ struct InterfacePluginTests {
              "routes": [{"dst": "0.0.0.0/0", "mtu": 1400, "advmss": 1300}],
              "dns": {"nameservers": ["10.71.0.53"]}}
             """
-        let network = Network(item.plugin, item.keys, ipam: ipam, version: "1.1.0", in: world)
+        let network = Network(
+            plugin: item.plugin, item.keys, ipam: ipam, version: "1.1.0", in: world)
         let container = try world.container()
         let result = try network.add(container)
         #expect(result["dns"]["nameservers"][0].string == "10.71.0.53")
@@ -176,7 +182,7 @@ struct InterfacePluginTests {
     @Test("the MTU is the configuration's", arguments: all.filter(\.hasMTU))
     func mtu(item: Case) throws {
         let keys = item.keys.merging(#"{"mtu": 1400}"#)
-        let network = Network(item.plugin, keys, in: world)
+        let network = Network(plugin: item.plugin, keys, in: world)
         let container = try world.container()
         try network.add(container)
         #expect(try container.link("eth0")["mtu"].number == 1400)
@@ -201,7 +207,7 @@ struct InterfaceTakeOverTests {
         "a container that the Go plugin attached is checked and detached by this one",
         arguments: InterfacePluginTests.all.filter(\.peerHasIt))
     func fromPeer(item: InterfacePluginTests.Case) throws {
-        let network = Network(item.plugin, item.keys, in: world)
+        let network = Network(plugin: item.plugin, item.keys, in: world)
         let container = try world.container()
         let inside = try Snapshot(of: container)
         if item.takesUplink { try uplink.replug(world) }
@@ -222,7 +228,7 @@ struct InterfaceTakeOverTests {
         "a container that this one attached is checked and detached by the Go plugin",
         arguments: InterfacePluginTests.all.filter(\.peerHasIt))
     func toPeer(item: InterfacePluginTests.Case) throws {
-        let network = Network(item.plugin, item.keys, in: world)
+        let network = Network(plugin: item.plugin, item.keys, in: world)
         let container = try world.container()
         let inside = try Snapshot(of: container)
         if item.takesUplink { try uplink.replug(world) }
@@ -245,7 +251,8 @@ struct InterfaceTakeOverTests {
         arguments: InterfacePluginTests.all.filter(\.peerHasIt))
     func sameResult(item: InterfacePluginTests.Case) throws {
         let results = try ["a", "b"].map { name in
-            let network = Network(item.plugin, item.keys, name: name, version: "0.4.0", in: world)
+            let network = Network(
+                plugin: item.plugin, item.keys, name: name, version: "0.4.0", in: world)
             network.path = name == "a" ? nil : peer
             let container = try world.container()
             let result = try network.add(container)

@@ -11,7 +11,8 @@ struct MACVLANTests {
     }
 
     private func network(_ keys: JSON = "{}", name: String = "web") -> Network {
-        Network("macvlan", (#"{"master": "up0"}"# as JSON).merging(keys), name: name, in: world)
+        Network(
+            plugin: "macvlan", (#"{"master": "up0"}"# as JSON).merging(keys), name: name, in: world)
     }
 
     @Test("two containers reach each other and the neighbour, in both families")
@@ -87,7 +88,7 @@ struct MACVLANTests {
     @Test("without a master it is the link of the default route; DEL needs neither")
     func defaultMaster() throws {
         try world.onHost("ip addr add 10.71.255.1/16 dev up0")
-        let network = Network("macvlan", in: world)
+        let network = Network(plugin: "macvlan", in: world)
         let container = try world.container()
         let refused = try network.tryAdd(container)
         #expect(refused.json["msg"].string?.contains("no default route interface found") == true)
@@ -120,7 +121,8 @@ struct MACVLANTests {
         try container.output(of: "ip addr add 10.71.0.1/16 dev other")
         let inside = try Snapshot(of: container)
         let network = Network(
-            "macvlan", #"{"master": "inner", "linkInContainer": true}"#, ipam: nil, in: world)
+            plugin: "macvlan", #"{"master": "inner", "linkInContainer": true}"#, ipam: nil,
+            in: world)
         try network.add(container)
         #expect(try container.link("eth0")["link"].string == "inner")
         #expect(try network.check(container) == nil)
@@ -142,7 +144,7 @@ struct MACVLANTests {
 
     @Test("without IPAM the interface is up and has no address")
     func withoutIPAM() throws {
-        let network = Network("macvlan", #"{"master": "up0"}"#, ipam: nil, in: world)
+        let network = Network(plugin: "macvlan", #"{"master": "up0"}"#, ipam: nil, in: world)
         let container = try world.container()
         let result = try network.add(container)
         #expect(result["ips"].array.isEmpty)

@@ -8,7 +8,7 @@ struct PTPTests {
 
     @Test("two containers reach each other through the host, in both families")
     func reach() throws {
-        let network = Network("ptp", in: world)
+        let network = Network(plugin: "ptp", in: world)
         let (first, second) = (try world.container(), try world.container())
         try network.add(first)
         try network.add(second)
@@ -37,7 +37,7 @@ struct PTPTests {
     @Test("the container's own network is reached by the gateway, from its address")
     func routes() throws {
         let container = try world.container()
-        try Network("ptp", in: world).add(container)
+        try Network(plugin: "ptp", in: world).add(container)
         let routes = try container.output(of: "ip route")
         #expect(routes.contains("10.71.0.1 dev eth0 scope link src 10.71.0.2"), "\(routes)")
         #expect(routes.contains("10.71.0.0/16 via 10.71.0.1 dev eth0 src 10.71.0.2"), "\(routes)")
@@ -52,13 +52,14 @@ struct PTPTests {
              "dns": {"nameservers": ["10.71.0.53"]}}
             """
         let keys: JSON = #"{"dns": {"nameservers": []}}"#
-        let result = try Network("ptp", keys, ipam: ipam, in: world).add(try world.container())
+        let result = try Network(plugin: "ptp", keys, ipam: ipam, in: world).add(
+            try world.container())
         #expect(result["dns"]["nameservers"].array.isEmpty)
     }
 
     @Test("without IPAM there is no ADD, but a DEL")
     func withoutIPAM() throws {
-        let network = Network("ptp", ipam: nil, in: world)
+        let network = Network(plugin: "ptp", ipam: nil, in: world)
         let container = try world.container()
         let ended = try network.tryAdd(container)
         #expect(ended.json["code"].number == 7)

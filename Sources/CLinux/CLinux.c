@@ -4,6 +4,7 @@
 #include <linux/nsfs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -64,4 +65,26 @@ int linux_set_modified(int fd, int64_t nanoseconds) {
 
 int64_t linux_modified(const struct stat *status) {
     return (int64_t)status->st_mtim.tv_sec * 1000000000 + status->st_mtim.tv_nsec;
+}
+
+int linux_open_tap(const char *name, int flags) {
+    struct ifreq request = {.ifr_flags = (short)flags};
+    if (strlen(name) >= sizeof request.ifr_name) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    strcpy(request.ifr_name, name);
+    int tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    if (tap < 0) return -1;
+    if (ioctl(tap, TUNSETIFF, &request) == 0) return tap;
+    int error = errno;
+    close(tap);
+    errno = error;
+    return -1;
+}
+
+int linux_keep_tap(int tap, int64_t owner, int64_t group) {
+    if (owner >= 0 && ioctl(tap, TUNSETOWNER, (unsigned long)owner) < 0) return -1;
+    if (group >= 0 && ioctl(tap, TUNSETGROUP, (unsigned long)group) < 0) return -1;
+    return ioctl(tap, TUNSETPERSIST, 1ul);
 }

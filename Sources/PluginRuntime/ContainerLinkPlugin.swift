@@ -32,7 +32,9 @@ extension ContainerLinkPlugin {
     }
 
     /// The interface up, its addresses and routes, whatever is configured.
-    public static func settings(_ attachment: Attachment) -> Plan<Kernel> {
+    public static func settings(
+        _ attachment: Attachment, detectsDuplicates: Bool = true
+    ) -> Plan<Kernel> {
         let interface = attachment.interface
         let addresses = attachment.addresses
         let hasV6 = addresses.contains { $0.address.family == .v6 }
@@ -45,7 +47,8 @@ extension ContainerLinkPlugin {
                 if hasV6 { Sysctl.forIPv6(of: attachment, hasAddress: true) }
                 for address in addresses {
                     Address(
-                        address.address, on: interface, in: .container, detectsDuplicates: true)
+                        address.address, on: interface, in: .container,
+                        detectsDuplicates: detectsDuplicates)
                 }
             }
             LinkUp(interface, in: .container)

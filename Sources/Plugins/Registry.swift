@@ -2,8 +2,7 @@ public import PluginRuntime
 
 /// The names of the plugins of this program.
 public let pluginNames = [
-    "bandwidth", "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan",
-    "ptp", "static", "vlan", "vrf",
+    "bandwidth", "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan", "ptp", "static", "tap", "vlan", "vrf",
 ]
 
 /// The plugin of a name, or nil if this program has none: one line each.
@@ -19,6 +18,7 @@ public func plugin(named name: String) -> (any Plugin.Type)? {
     case MACVLAN.name: MACVLAN.self
     case PTP.name: PTP.self
     case Static.name: Static.self
+    case Tap.name: Tap.self
     case VLAN.name: VLAN.self
     case VRFPlugin.name: VRFPlugin.self
     default: nil

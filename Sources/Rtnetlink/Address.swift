@@ -45,9 +45,15 @@ public struct Address: Resource {
     }
 
     /// The address as the link has it, or nil.
+    ///
+    /// On a link that carries nothing, duplicates are not looked for until it does: an address is as
+    /// usable there as it can be.
     public func read(_ kernel: Kernel) throws(KernelError) -> Address? {
-        guard let index = try kernel.link(link, in: side)?.index else { return nil }
-        return try kernel.addresses(of: index, link, in: side).first { $0.prefix == prefix }
+        guard let state = try kernel.link(link, in: side) else { return nil }
+        var found = try kernel.addresses(of: state.index, link, in: side)
+            .first { $0.prefix == prefix }
+        if !state.isOperational, found?.isDuplicate == false { found?.isTentative = false }
+        return found
     }
 
     /// Adds the address; an address has nothing to change.

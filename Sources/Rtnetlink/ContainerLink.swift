@@ -38,6 +38,8 @@ public struct ContainerLink: Resource {
     public var mtu: Int?
     /// Its hardware address; nil leaves it to the kernel.
     public var mac: MACAddress?
+    /// The bridge in the container that it is a port of.
+    public var master: String?
     /// Its alias, which says whose it is.
     public var alias: String?
 
@@ -70,6 +72,9 @@ public struct ContainerLink: Resource {
         found.mtu = state.mtu
         found.mac = state.mac
         found.alias = state.alias
+        found.master = try state.master.flatMap { (index) throws(KernelError) in
+            try kernel.link(index: index, in: .container)?.name
+        }
         if let lower, lower.name != nil {
             let below = try state.peer.flatMap { (index) throws(KernelError) in
                 try kernel.link(index: index, in: lower.side)?.name
@@ -90,11 +95,13 @@ public struct ContainerLink: Resource {
                 "name \(description)", type: RTM_SETLINK, ifinfomsg(index: index))
             if temporary != name { message.put(IFLA_IFNAME, name) }
             if let alias { message.put(IFLA_IFALIAS, alias) }
-            try kernel.request(.container, message)
-            if temporary != name {
-                try kernel.forget(temporary, in: .container)
-                _ = try kernel.link(name, in: .container)
+            if case .tap = kind { put(into: &message) }
+            if let master {
+                message.put(IFLA_MASTER, try kernel.index(of: master, in: .container))
             }
+            try kernel.request(.container, message)
+            try kernel.forget(temporary, in: .container)
+            _ = try kernel.link(name, in: .container)
         } catch {
             // To the outside a link is made whole or not at all.
             _ = try? remove(temporary, kernel)
@@ -114,6 +121,7 @@ public struct ContainerLink: Resource {
         return kind.differences(from: found.kind, of: description)
             + [
                 Difference(in: "\(description): master", wanted: named, found: found.lower),
+                Difference(in: "\(description): bridge", wanted: master, found: found.master),
                 Difference(in: "\(description): address", wanted: mac, found: found.mac),
                 Difference(in: "\(description): mtu", wanted: mtu, found: found.mtu),
                 Difference(in: "\(description): alias", wanted: alias, found: found.alias),
@@ -133,6 +141,9 @@ public struct ContainerLink: Resource {
     }
 
     private func create(_ kernel: Kernel, as name: String) throws(KernelError) {
+        if case .tap(let settings) = kind {
+            return try kernel.makeTap(name, settings, in: .container)
+        }
         var message = Message(
             "add \(description)", type: RTM_NEWLINK, flags: [.create, .exclusive], ifinfomsg())
         message.put(IFLA_IFNAME, name)

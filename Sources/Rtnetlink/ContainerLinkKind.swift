@@ -13,6 +13,8 @@ extension ContainerLink {
         case ipvlan(mode: IPvlanMode)
         /// The packets of a VLAN of another link.
         case vlan(id: Int)
+        /// A link whose other end is a file that a program opens.
+        case tap(TapSettings)
 
         /// The kernel's name of the kind.
         var name: String {
@@ -21,13 +23,14 @@ extension ContainerLink {
             case .macvlan: "macvlan"
             case .ipvlan: "ipvlan"
             case .vlan: "vlan"
+            case .tap: "tun"
             }
         }
 
         /// Adds what only this kind has to the message that makes it.
         func put(into data: inout Message) {
             switch self {
-            case .dummy: break
+            case .dummy, .tap: break
             case .macvlan(let mode, let queue):
                 data.put(IFLA_MACVLAN_MODE, mode.number)
                 if let queue { data.put(IFLA_MACVLAN_BC_QUEUE_LEN, UInt32(queue)) }
@@ -52,6 +55,7 @@ extension ContainerLink {
             case .vlan(let id):
                 let number = settings?[IFLA_VLAN_ID]?.payload.uint16(at: 0)
                 return .vlan(id: number.map { Int($0) } ?? id)
+            case .tap: return .tap(TapSettings(settings))
             }
         }
 
@@ -70,6 +74,8 @@ extension ContainerLink {
             case (.vlan(let id), .vlan(let other)):
                 return [Difference(in: "\(link): VLAN", wanted: id, found: other)]
                     .compactMap { $0 }
+            case (.tap(let settings), .tap(let other)):
+                return settings.differences(from: other, of: link)
             default: return []
             }
         }

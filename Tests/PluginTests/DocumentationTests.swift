@@ -44,4 +44,16 @@ import Testing
         #expect(documented.map { $0[0] }.sorted() == declared.map { $0[0] }.sorted())
         for key in declared { #expect(documented.contains(key), "\(key)") }
     }
+
+    @Test("the README and the Makefile list every plugin", arguments: pluginNames)
+    func lists(name: String) throws {
+        let root = Self.directory.deletingLastPathComponent().deletingLastPathComponent()
+        let text = { (path: String) in
+            try String(contentsOf: root.appendingPathComponent(path), encoding: .utf8)
+        }
+        #expect(try text("README.md").contains("[\(name)](docs/plugins/\(name).md)"))
+        let names = try text("Makefile").split(separator: "\n")
+            .first { $0.hasPrefix("PLUGINS :=") }?.split(separator: " ").dropFirst(2) ?? []
+        #expect(names.map(String.init) == pluginNames)
+    }
 }

@@ -53,7 +53,7 @@ extension World.Container {
 extension Network {
     /// A network of one plugin with addresses of host-local in the world's directory.
     convenience init(
-        _ type: String, _ keys: JSON = "{}", ipam: JSON? = BridgeTests.dualStack,
+        plugin type: String, _ keys: JSON = "{}", ipam: JSON? = BridgeTests.dualStack,
         name: String = "web", version: String = "1.0.0", in world: World
     ) {
         var plugin = keys

@@ -18,6 +18,7 @@
 #include <linux/if_arp.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
+#include <linux/if_tun.h>
 #include <linux/magic.h>
 #include <linux/neighbour.h>
 #include <linux/if_ether.h>
@@ -65,3 +66,11 @@ int linux_set_modified(int fd, int64_t nanoseconds);
 
 /// The modification time of `status`, in nanoseconds since 1970.
 int64_t linux_modified(const struct stat *status);
+
+/// Opens the tap `name` of the calling thread's namespace with `flags`, IFF_* of if_tun.h, making it
+/// if there is none. Returns a descriptor, with which a tap that is not kept goes, or -1 with errno set.
+int linux_open_tap(const char *name, int flags);
+
+/// Keeps a tap without its descriptor; its owner and group, where not negative, may open it.
+/// Returns 0, or -1 with errno set.
+int linux_keep_tap(int tap, int64_t owner, int64_t group);
