@@ -11,7 +11,7 @@ DESTDIR ?=
 BUILD := $(CURDIR)/.build
 CNI := $(BUILD)/cni
 LINK := $(BUILD)/link
-PLUGINS := bridge host-local loopback static tuning
+PLUGINS := bridge host-local loopback sbr static tuning
 
 BUILD_PACKAGES := libmnl-dev libjansson-dev pkg-config
 TEST_PACKAGES := iproute2 iputils-ping nftables jq procps util-linux strace

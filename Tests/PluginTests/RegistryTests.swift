@@ -82,6 +82,11 @@ import Testing
         #expect(keys["sysctl"]?.type == "an object of strings")
     }
 
+    @Test("sbr's keys are the reference's")
+    func sourceRouting() {
+        #expect(keys("sbr").keys.sorted() == ["addSourceHints", "gateways", "table"])
+    }
+
     @Test("loopback takes no keys of its own")
     func loopback() { #expect(keys("loopback").isEmpty) }
 }
