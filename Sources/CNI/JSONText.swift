@@ -30,6 +30,26 @@ extension JSON {
         unsafe self.init(root)
     }
 
+    /// A key that some object of a text that parses has twice, as it is written, or nil.
+    public static func repeatedKey(in bytes: [UInt8]) -> String? {
+        var fault = json_error_t()
+        let root = unsafe bytes.withUnsafeBytes { bytes in
+            unsafe json_loadb(
+                bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count,
+                Int(JSON_DECODE_ANY) | Int(JSON_REJECT_DUPLICATES), &fault)
+        }
+        if let root = unsafe root {
+            unsafe json_decref(root)
+            return nil
+        }
+        let text = unsafe withUnsafeBytes(of: &fault.text) { bytes in
+            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        // `duplicate object key near '"the key"'`
+        let parts = text.split(separator: "\"", omittingEmptySubsequences: false)
+        return text.hasPrefix("duplicate") && parts.count > 1 ? String(parts[1]) : nil
+    }
+
     /// The value as text, in the form the reference plugins print: indented by four spaces, or on
     /// one line.
     public func text(indented: Bool) -> String {

@@ -1,11 +1,11 @@
 internal import CLinux
-internal import CNI
+package import CNI
 internal import Glibc
 internal import SystemPackage
 
 /// A directory of state, held by a descriptor: every name below it is one component, and no
 /// symbolic link is followed.
-struct Directory: ~Copyable {
+package struct Directory: ~Copyable {
     /// The directory's path, for error messages.
     let path: String
     private let descriptor: FileDescriptor
@@ -21,7 +21,7 @@ struct Directory: ~Copyable {
     ///
     /// Makes it and its parents, for the owner alone, where they are missing if `creating`, else
     /// returns nil.
-    static func open(_ path: String, creating: Bool) throws(CNIError) -> Directory? {
+    package static func open(_ path: String, creating: Bool) throws(CNIError) -> Directory? {
         let flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC
         var fd = unsafe linux_openat(AT_FDCWD, path, flags, 0)
         if fd < 0, errno == ENOENT, creating {
@@ -62,7 +62,7 @@ struct Directory: ~Copyable {
     }
 
     /// The first MiB of a file as text, or nil if there is no file of that name.
-    func read(_ name: String) throws(CNIError) -> String? {
+    package func read(_ name: String) throws(CNIError) -> String? {
         let fd = unsafe linux_openat(
             descriptor.rawValue, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0)
         if fd < 0, errno == ENOENT || errno == ELOOP { return nil }
@@ -72,8 +72,19 @@ struct Directory: ~Copyable {
         throw failure("read", name)
     }
 
+    /// The first MiB of a file that an administrator may have led to through links, or nil if
+    /// there is none.
+    package static func text(ofFile path: String) throws(CNIError) -> String? {
+        let fd = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        if fd < 0, errno == ENOENT { return nil }
+        guard fd >= 0, let text = contents(of: FileDescriptor(rawValue: fd)) else {
+            throw failure("read", path)
+        }
+        return text
+    }
+
     /// The first MiB of a file as text, or nil and errno; closes it.
-    static func contents(of file: FileDescriptor) -> String? {
+    private static func contents(of file: FileDescriptor) -> String? {
         defer {
             let cause = errno
             try? file.close()
@@ -117,6 +128,24 @@ struct Directory: ~Copyable {
         return false
     }
 
+    /// Gives a file content in the place of what had its name, whole or not at all.
+    package func replace(_ name: String, with text: String) throws(CNIError) {
+        let draft = ".\(name)"
+        discard(draft)
+        guard let file = try openFile(draft, O_WRONLY | O_CREAT | O_EXCL) else {
+            throw failure("create", draft)
+        }
+        let bytes = Array(text.utf8)
+        let written = unsafe Glibc.write(file.rawValue, bytes, bytes.count)
+        let fault = written == bytes.count ? nil : failure("write", name)
+        try? file.close()
+        if let fault {
+            discard(draft)
+            throw fault
+        }
+        try rename(draft, to: name)
+    }
+
     /// Gives a file other content in place; only for hints, since a reader may see half of it.
     ///
     /// Renaming or truncating to nothing would make some file systems write it out at once.
@@ -141,7 +170,7 @@ struct Directory: ~Copyable {
     func discard(_ name: String) { unsafe _ = unlinkat(descriptor.rawValue, name, 0) }
 
     /// Removes a file; it may be gone already.
-    func remove(_ name: String) throws(CNIError) {
+    package func remove(_ name: String) throws(CNIError) {
         if unsafe unlinkat(descriptor.rawValue, name, 0) < 0, errno != ENOENT {
             throw failure("remove", name)
         }
@@ -155,7 +184,7 @@ struct Directory: ~Copyable {
     }
 
     /// The names in the directory.
-    func names() throws(CNIError) -> [String] {
+    package func names() throws(CNIError) -> [String] {
         // A descriptor of its own: reading moves its position, and closedir(3) closes it.
         let fd = unsafe linux_openat(
             descriptor.rawValue, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)

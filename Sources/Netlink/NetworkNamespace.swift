@@ -64,9 +64,14 @@ public struct NetworkNamespace: ~Copyable {
     /// It is flock(2) on the namespace itself: nothing on disk, and gone with the process. Anybody
     /// who can open /proc/self/ns/net can hold it against us, so it is not waited for longer than a
     /// roll-back takes; and while somebody else has it alone, no roll-back can.
-    public func lockShared() throws(KernelError) {
+    public func lockShared() throws(KernelError) { try lock(LOCK_SH) }
+
+    /// Takes the lock for this process alone, as patiently as `lockShared()`.
+    public func lockExclusive() throws(KernelError) { try lock(LOCK_EX) }
+
+    private func lock(_ kind: Int32) throws(KernelError) {
         for _ in 0..<Self.lockAttempts {
-            if flock(descriptor.rawValue, LOCK_SH | LOCK_NB) == 0 { return }
+            if flock(descriptor.rawValue, kind | LOCK_NB) == 0 { return }
             guard errno == EWOULDBLOCK || errno == EINTR else {
                 throw KernelError(lastOf: "lock network namespace")
             }

@@ -80,6 +80,16 @@ public final class Kernel: System {
     /// Takes part in the lock under which shared objects are used; see `alone(_:)`.
     public func lockShared() throws(KernelError) { try home.lockShared() }
 
+    /// Keeps others who use this lock from choosing tables in the container meanwhile.
+    ///
+    /// It is flock(2) on the namespace, bounded in time, and nothing on disk.
+    public func lockContainer() throws(KernelError) {
+        switch away {
+        case .some(let namespace): try namespace.lockExclusive()
+        case nil: return
+        }
+    }
+
     /// Runs `body` if no other ADD is under way in this host namespace.
     public func alone(_ body: () -> Void) -> Bool {
         guard home.lockAlone() else { return false }

@@ -13,6 +13,10 @@ public struct LinkState: Sendable {
     public let isUp: Bool
     /// Whether it takes every packet, whoever it is for.
     public let isPromiscuous: Bool
+    /// Whether it takes every multicast packet.
+    public let isAllMulticast: Bool
+    /// The length of its transmit queue in packets.
+    public private(set) var queueLength = 0
     /// Whether its peer or cable is there and it may carry packets.
     public var isOperational: Bool { isRunning || state == UInt8(IF_OPER_UNKNOWN) }
     /// Whether the kernel is sure of that; never of a bridge before a port of it runs.
@@ -63,11 +67,13 @@ public struct LinkState: Sendable {
         self.index = index
         isUp = flags & UInt32(IFF_UP) != 0
         isPromiscuous = flags & UInt32(IFF_PROMISC) != 0
+        isAllMulticast = flags & UInt32(IFF_ALLMULTI) != 0
         // A reply has fifty attributes: they are walked once.
         for attribute in reply.attributes(after: ifinfomsg.self) {
             switch attribute.type {
             case IFLA_IFNAME: name = attribute.text
             case IFLA_OPERSTATE: state = attribute.uint8
+            case IFLA_TXQLEN: queueLength = Int(attribute.uint32 ?? 0)
             case IFLA_MTU: mtu = Int(attribute.uint32 ?? 0)
             case IFLA_ADDRESS: mac = MACAddress(attribute.payload)
             case IFLA_MASTER: master = attribute.uint32

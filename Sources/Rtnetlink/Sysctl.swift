@@ -39,6 +39,8 @@ public struct Sysctl: Resource {
             return Sysctl(path, value, in: side, sharing, ifPresent: isOptional)
         } catch  where error.errno == .noSuchFileOrDirectory && isOptional {
             return self
+        } catch  where error.errno == .permissionDenied {
+            return nil  // one that can only be written, such as net/ipv4/route/flush
         }
     }
 
@@ -59,9 +61,14 @@ public struct Sysctl: Resource {
     /// Leaves the setting, which cannot be removed.
     public func erase(_ kernel: Kernel) {}
 
-    /// Whether the value is another.
+    /// Whether the value is another; the kernel puts tabs between several numbers.
     public func differences(from found: Sysctl) -> [Difference] {
-        [Difference(in: "sysctl \(path)", wanted: value, found: found.value)].compactMap { $0 }
+        if words(value) == words(found.value) { return [] }
+        return [Difference("sysctl \(path)", wanted: value, found: found.value)]
+    }
+
+    private func words(_ text: String) -> [[UInt8]] {
+        text.utf8.split { $0 == 0x20 || (0x09...0x0d).contains($0) }.map { Array($0) }
     }
 }
 

@@ -69,6 +69,24 @@ import Testing
         }
     }
 
+    @Test("tuning's keys are the reference's")
+    func tuning() {
+        let keys = keys("tuning")
+        let names = [
+            "sysctl", "dataDir", "mac", "promisc", "mtu", "txQLen", "allmulti",
+            "runtimeConfig.mac", "args.cni.sysctl", "args.cni.mac", "args.cni.promisc",
+            "args.cni.mtu", "args.cni.txQLen", "args.cni.allmulti",
+        ]
+        #expect(keys.keys.sorted() == names.sorted())
+        #expect(keys["dataDir"]?.defaultValue == "/run/cni/tuning")
+        #expect(keys["sysctl"]?.type == "an object of strings")
+    }
+
+    @Test("sbr's keys are the reference's")
+    func sourceRouting() {
+        #expect(keys("sbr").keys.sorted() == ["addSourceHints", "gateways", "table"])
+    }
+
     @Test("loopback takes no keys of its own")
     func loopback() { #expect(keys("loopback").isEmpty) }
 }

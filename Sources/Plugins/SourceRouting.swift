@@ -1,0 +1,239 @@
+import Addressing
+public import CNI
+import Netlink
+import Plan
+public import PluginRuntime
+import Rtnetlink
+import SystemPackage
+
+/// Routes what a container sends from an address of the interface by that interface: source based
+/// routing, with a table for each address.
+public enum SourceRouting: Plugin {
+    /// The plugin's name.
+    public static let name = "sbr"
+
+    /// The configuration keys.
+    public static var keys: [KeyDescription] { Keys.describe(Options.init) }
+
+    /// The keys of the sbr plugin.
+    struct Options: Sendable {
+        let table: Int?
+        let gateways: [IPAddress]
+        let addsSourceHints: Bool
+
+        init(_ keys: inout Keys) throws(CNIError) {
+            table = try keys(
+                "table", "A table that is filled elsewhere: only rules that look it up are made.")
+            gateways = try keys(
+                "gateways", default: [], "Gateways instead of the addresses', one a family.")
+            addsSourceHints = try keys(
+                "addSourceHints", default: false,
+                "Leaves the routes to the interface's networks in the main table too.")
+            for family in Family.allCases
+            where gateways.filter({ $0.family == family }).count > 1 {
+                throw keys.invalid("gateways", "more than one of a family")
+            }
+            if let table, !(1...Int(UInt32.max)).contains(table) {
+                throw keys.invalid("table", "invalid table \(table)")
+            }
+        }
+
+        init(_ call: Call) throws(CNIError) {
+            var keys = Keys(call.configuration.json)
+            try self.init(&keys)
+        }
+    }
+
+    /// The first table that is taken.
+    private static let firstTable = 100
+    /// The main table's number, RT_TABLE_MAIN.
+    private static let mainTable = 254
+
+    /// Makes a rule and a table for each address, and moves the interface's routes there.
+    public static func add(_ call: Call) throws(CNIError) -> AddResult {
+        let options = try Options(call)
+        guard let result = call.configuration.previous else {
+            throw CNIError(
+                .invalidConfiguration, "This plugin must be called as chained plugin")
+        }
+        _ = try result.json(for: call.configuration.version)
+        let interface = call.invocation.interface
+        let addresses = try addresses(of: result, interface)
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        var journal = Journal(kernel)
+        do throws(KernelError) {
+            try kernel.lockContainer()
+            if let table = options.table {
+                try apply(
+                    addresses.map { Rule(from: $0.address.address, table: table, in: .container) },
+                    to: &journal)
+            } else {
+                try route(addresses, options, by: interface, kernel, &journal)
+            }
+        } catch {
+            let leftBehind = journal.rollBack().map { "\($0)" }
+            let cause = CNIError(error)
+            guard !leftBehind.isEmpty else { throw cause }
+            throw CNIError(
+                code: cause.code, cause.message,
+                details: "left behind: " + leftBehind.joined(separator: "; "))
+        }
+        return result
+    }
+
+    private static func route(
+        _ addresses: [AddResult.Address], _ options: Options, by interface: String,
+        _ kernel: Kernel, _ journal: inout Journal<Kernel>
+    ) throws(KernelError) {
+        let index = try kernel.index(of: interface, in: .container)
+        var used: Set<Int> = []
+        var own: [ListedRoute] = []
+        for family in Family.allCases {
+            for rule in try kernel.rules(of: family, in: .container) { used.insert(rule.table) }
+            for route in try kernel.routes(of: family, in: .container) {
+                used.insert(route.table)
+                if route.link == index, route.table == mainTable { own.append(route) }
+            }
+        }
+        // A gateway is taken only where its network is there already.
+        own = own.filter { $0.gateway == nil } + own.filter { $0.gateway != nil }
+
+        var moved: [Int] = []
+        var table = firstTable
+        for entry in addresses {
+            while used.contains(table) { table += 1 }
+            used.insert(table)
+            let family = entry.address.family
+            var steps: [any Resource<Kernel>] = []
+            for (number, route) in own.enumerated() where route.destination.family == family {
+                guard
+                    route.source == nil && route.gateway == nil
+                        || [route.source, route.gateway].compactMap({ $0 }).contains(
+                            where: entry.address.contains)
+                else { continue }
+                var copy = route
+                copy.table = table
+                steps.append(copy)
+                moved.append(number)
+            }
+            let gateway = options.gateways.first { $0.family == family } ?? entry.gateway
+            let everything = IPPrefix(everythingIn: family)
+            let hasDefault = steps.contains {
+                ($0 as? ListedRoute).map { $0.destination == everything && $0.gateway == gateway }
+                    ?? false
+            }
+            if let gateway, !hasDefault {
+                var standard = Route(
+                    to: everything, by: gateway, on: interface, in: .container, .owned)
+                standard.table = table
+                steps.append(standard)
+            }
+            steps.append(Rule(from: entry.address.address, table: table, in: .container))
+            try apply(steps, to: &journal)
+        }
+        for (number, route) in own.enumerated().reversed() where moved.contains(number) {
+            if options.addsSourceHints, route.gateway == nil {
+                guard route.source == nil,
+                    let source = addresses.first(where: {
+                        $0.address.family == route.destination.family
+                            && $0.address.contains(route.destination.address)
+                    })
+                else { continue }
+                var hinted = route
+                hinted.source = source.address.address
+                journal.note("\(route)") { () throws(KernelError) in
+                    try hinted.erase(kernel)
+                    try route.write(kernel, over: nil)
+                }
+                try route.erase(kernel)
+                try hinted.write(kernel, over: nil)
+                continue
+            }
+            journal.note("\(route)") { () throws(KernelError) in
+                try route.write(kernel, over: nil)
+            }
+            try route.erase(kernel)
+        }
+    }
+
+    private static func apply(
+        _ steps: [any Resource<Kernel>], to journal: inout Journal<Kernel>
+    ) throws(KernelError) {
+        do throws(StepError<KernelError>) {
+            try journal.apply(Plan(steps))
+        } catch {
+            throw error.cause
+        }
+    }
+
+    /// The result's addresses of the interface, and those of which it does not say whose they are.
+    private static func addresses(
+        of result: AddResult, _ interface: String
+    ) throws(CNIError) -> [AddResult.Address] {
+        guard !result.addresses.isEmpty else {
+            throw CNIError(
+                .invalidConfiguration, "No IP addresses supplied on interface: \(interface)")
+        }
+        return result.addresses.filter { address in
+            guard let index = address.interface, result.interfaces.indices.contains(index)
+            else { return true }
+            return result.interfaces[index].name == interface
+        }
+    }
+
+    /// Checks that every address has its rule.
+    public static func check(_ call: Call) throws(CNIError) {
+        let options = try Options(call)
+        let wanted = try addresses(of: call.previousResult(), call.invocation.interface)
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        var missing: [String] = []
+        try wrapping { () throws(KernelError) in
+            for family in Family.allCases {
+                let rules = try kernel.rules(of: family, in: .container)
+                for entry in wanted where entry.address.family == family {
+                    let address = entry.address.address
+                    let has = rules.contains {
+                        $0.source == address && $0.table == options.table ?? $0.table
+                    }
+                    if !has { missing.append("rule from \(address): wanted present, found absent") }
+                }
+            }
+        }
+        guard missing.isEmpty else {
+            throw CNIError(.internalError, missing.joined(separator: "; "))
+        }
+    }
+
+    /// Removes the rules for the interface's addresses; the tables go with the interface.
+    public static func del(_ call: Call) throws(CNIError) {
+        _ = try Options(call)
+        let kernel = try call.kernelForRemoval()
+        defer { try? kernel.returnHome() }
+        guard kernel.hasContainer else { return }
+        let interface = call.invocation.interface
+        try wrapping { () throws(KernelError) in
+            try kernel.lockContainer()
+            var own =
+                (call.configuration.previous.flatMap { try? addresses(of: $0, interface) } ?? [])
+                .map(\.address.address)
+            if let link = try kernel.link(interface, in: .container) {
+                own += try kernel.addresses(of: link.index, interface, in: .container)
+                    .map(\.prefix.address)
+            }
+            for family in Family.allCases {
+                for rule in try kernel.rules(of: family, in: .container)
+                where own.contains(rule.source) {
+                    try rule.erase(kernel)
+                }
+            }
+        }
+    }
+
+    /// Makes nothing outside the container, so nothing can be left over.
+    public static func gc(_ call: Call) {}
+
+    /// Can always serve.
+    public static func status(_ call: Call) throws(CNIError) { _ = try Options(call) }
+}

@@ -1,0 +1,138 @@
+public import CNI
+import Netlink
+import Plan
+public import PluginRuntime
+import Rtnetlink
+
+/// Changes settings of the kernel's network in the container, and of the interface that the
+/// plugins before have made.
+public enum Tuning: Plugin {
+    /// The plugin's name.
+    public static let name = "tuning"
+
+    /// The configuration keys.
+    public static var keys: [KeyDescription] { Keys.describe(Options.init) }
+
+    /// Makes the settings, or none of them, and answers what the plugins before answered.
+    public static func add(_ call: Call) throws(CNIError) -> AddResult {
+        let options = try Options(call)
+        try options.requireSingleKeys(call)
+        if !options.sysctls.isEmpty, let list = try Allowlist.ofThisHost() {
+            for setting in options.sysctls { try list.require(setting.key) }
+        }
+        var result = try call.previousResult()
+        let interface = call.invocation.interface
+        let settings = try options.settings(of: interface)
+        let link = try options.link(interface)
+        if let mac = link.mac {
+            for index in result.interfaces.indices
+            where result.interfaces[index].name == interface
+                && !result.interfaces[index].sandbox.isEmpty
+            {
+                result.interfaces[index].mac = "\(mac)"
+            }
+        }
+        // A version that cannot express the result is found out before anything is done.
+        _ = try result.json(for: call.configuration.version)
+
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        var journal = Journal(kernel)
+        var undoState: (() throws(CNIError) -> Void)?
+        do throws(CNIError) {
+            if !link.isEmpty {
+                let before = try wrapping { () throws(KernelError) in try link.read(kernel) }
+                undoState = try save(before ?? link, options, call.owner)
+            }
+            let plan = Plan<Kernel> {
+                settings.map { $0 as any Resource<Kernel> }
+                if !link.isEmpty { link }
+            }
+            do throws(StepError<KernelError>) {
+                try journal.apply(plan)
+            } catch {
+                throw CNIError(error.cause)
+            }
+            return result
+        } catch {
+            var leftBehind = journal.rollBack().map { "\($0)" }
+            do throws(CNIError) {
+                try undoState?()
+            } catch {
+                leftBehind.append("\(error)")
+            }
+            guard !leftBehind.isEmpty else { throw error }
+            throw CNIError(
+                code: error.code, error.message,
+                details: "left behind: " + leftBehind.joined(separator: "; "))
+        }
+    }
+
+    /// Notes how the interface was; returns what takes the note back.
+    private static func save(
+        _ settings: LinkSettings, _ options: Options, _ owner: Owner
+    ) throws(CNIError) -> () throws(CNIError) -> Void {
+        let open = { () throws(CNIError) -> State in
+            guard let state = try State.open(options.dataDirectory, of: owner, creating: true)
+            else { throw CNIError(.io, "open \(options.dataDirectory): it vanished") }
+            return state
+        }
+        let state = try open()
+        let before = try state.text()
+        try state.save(settings)
+        return { () throws(CNIError) in try open().restore(before) }
+    }
+
+    /// Compares every setting with the kernel's.
+    public static func check(_ call: Call) throws(CNIError) {
+        let options = try Options(call)
+        try options.requireSingleKeys(call)
+        _ = try call.previousResult()
+        var link = try options.link(call.invocation.interface)
+        // As in the reference, an interface that takes every packet must have been asked to.
+        link.promiscuous = options.promiscuous
+        var steps: [any Resource<Kernel>] = try options.settings(of: call.invocation.interface)
+        steps.append(link)
+        let kernel = try call.kernel()
+        defer { try? kernel.returnHome() }
+        let differences = try wrapping { () throws(KernelError) in
+            try Plan(steps).differences(in: kernel)
+        }
+        guard differences.isEmpty else {
+            throw CNIError(
+                .internalError, differences.map { "\($0)" }.joined(separator: "; "))
+        }
+    }
+
+    /// Gives the interface its settings back, if both are still there, and forgets them.
+    ///
+    /// Kernel settings go with the namespace. As in the reference nothing keeps DEL from
+    /// succeeding: the interface is about to go.
+    public static func del(_ call: Call) throws(CNIError) {
+        let options = try Options(call)
+        guard
+            let state = try? State.open(options.dataDirectory, of: call.owner, creating: false)
+        else { return }
+        let settings = state.settings()
+        if !settings.isEmpty, let kernel = try? call.kernelForRemoval(), kernel.hasContainer {
+            try? settings.restore(kernel)
+            try? kernel.returnHome()
+        }
+        try? state.remove()
+    }
+
+    /// Forgets the settings of interfaces that no valid attachment has.
+    public static func gc(_ call: Call) throws(CNIError) {
+        let options = try Options(call)
+        guard let valid = call.configuration.validAttachments else {
+            throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
+        }
+        guard let state = try State.open(options.dataDirectory, of: call.owner, creating: false)
+        else { return }
+        let network = call.configuration.name
+        try state.remove { $0.network != network || valid.contains($0.attachment) }
+    }
+
+    /// Can always serve.
+    public static func status(_ call: Call) throws(CNIError) { _ = try Options(call) }
+}

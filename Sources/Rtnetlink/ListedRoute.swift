@@ -1,0 +1,103 @@
+public import Addressing
+internal import CLinux
+public import Netlink
+public import Plan
+internal import SystemPackage
+
+/// A route just as the kernel lists it, that can be put into another table or taken away.
+public struct ListedRoute: Resource {
+    private let payload: ArraySlice<UInt8>
+    /// The destination network.
+    public let destination: IPPrefix
+    /// The next hop; nil for a network on the link itself.
+    public let gateway: IPAddress?
+    /// The address that packets to it come from, if the route says so.
+    public var source: IPAddress?
+    /// The number of its table.
+    public var table: Int
+    /// The namespace it is in.
+    public let side: Side
+    /// Its link's index; nil for one over several links.
+    public let link: UInt32?
+    /// Whose it is.
+    public var sharing: Sharing { .owned }
+
+    /// Reads a reply to RTM_GETROUTE; nil if it is something else.
+    init?(_ reply: Reply, in side: Side) {
+        guard reply.type == RTM_NEWROUTE, let family = reply.payload.uint8(at: 0),
+            let length = reply.payload.uint8(at: 1), let short = reply.payload.uint8(at: 4),
+            family == UInt8(AF_INET) || family == UInt8(AF_INET6)
+        else { return nil }
+        let attributes = reply.attributes(after: rtmsg.self)
+        let address = { (type: UInt32) in
+            attributes[Int(type)].flatMap { IPAddress(networkOrder: $0.payload) }
+        }
+        let any = (family == UInt8(AF_INET) ? Family.v4 : .v6).any
+        guard let destination = IPPrefix(address(RTA_DST.rawValue) ?? any, length: Int(length))
+        else { return nil }
+        payload = reply.payload
+        self.destination = destination
+        gateway = address(RTA_GATEWAY.rawValue)
+        source = address(RTA_PREFSRC.rawValue)
+        table = Int(attributes[Int(RTA_TABLE.rawValue)]?.uint32 ?? UInt32(short))
+        link = attributes[Int(RTA_OIF.rawValue)]?.uint32
+        self.side = side
+    }
+
+    /// `route 10.1.0.0/16 in table 100`.
+    public var description: String {
+        "route \(destination)" + (gateway.map { " via \($0)" } ?? "") + " in table \(table)"
+    }
+
+    /// Nil: what this ADD puts into a table of its own is new.
+    public func read(_ kernel: Kernel) throws(KernelError) -> ListedRoute? { nil }
+
+    /// Adds the route, in the place of one to the same destination.
+    public func write(_ kernel: Kernel, over found: ListedRoute?) throws(KernelError) {
+        try kernel.request(side, message("add", RTM_NEWROUTE, [.create, .replace]))
+    }
+
+    /// Removes the route.
+    public func erase(_ kernel: Kernel) throws(KernelError) {
+        let message = message("remove", RTM_DELROUTE, [])
+        try tolerating(.noSuchProcess) { () throws(KernelError) in
+            try kernel.request(side, message)
+        }
+    }
+
+    /// None: it is written as it was found.
+    public func differences(from found: ListedRoute) -> [Difference] { [] }
+
+    private func message(_ verb: String, _ type: Int, _ flags: Message.Flags) -> Message {
+        var header = rtmsg()
+        header.rtm_family = destination.family.addressFamily
+        header.rtm_dst_len = UInt8(destination.length)
+        header.rtm_tos = payload.uint8(at: 3) ?? 0
+        header.rtm_table = UInt8(RT_TABLE_UNSPEC.rawValue)
+        header.rtm_protocol = payload.uint8(at: 5) ?? 0
+        header.rtm_scope = payload.uint8(at: 6) ?? 0
+        header.rtm_type = payload.uint8(at: 7) ?? 0
+        // Of the flags this is the only one that is not the state of the link.
+        header.rtm_flags = (payload.uint32(at: 8) ?? 0) & UInt32(RTNH_F_ONLINK)
+        var message = Message("\(verb) \(description)", type: type, flags: flags, header)
+        message.put(Int(RTA_TABLE.rawValue), UInt32(table))
+        if let source { message.put(Int(RTA_PREFSRC.rawValue), bytes: source.networkOrder) }
+        let own = [RTA_TABLE, RTA_PREFSRC, RTA_CACHEINFO].map { Int($0.rawValue) }
+        for attribute in Attributes(payload.dropFirst((MemoryLayout<rtmsg>.size + 3) & ~3))
+        where !own.contains(attribute.type) {
+            message.put(attribute.type, bytes: Array(attribute.payload))
+        }
+        return message
+    }
+}
+
+extension Kernel {
+    /// The unicast routes of a family, of every table.
+    public func routes(of family: Family, in side: Side) throws(KernelError) -> [ListedRoute] {
+        var header = rtmsg()
+        header.rtm_family = family.addressFamily
+        let message = Message("list routes", type: RTM_GETROUTE, flags: .dump, header)
+        return try request(side, message).filter { $0.payload.uint8(at: 7) == UInt8(RTN_UNICAST) }
+            .compactMap { ListedRoute($0, in: side) }
+    }
+}

@@ -1,0 +1,88 @@
+public import Addressing
+internal import CLinux
+public import Netlink
+public import Plan
+internal import SystemPackage
+
+/// A routing rule: packets from one address look up another table.
+public struct Rule: Resource {
+    /// The address the packets come from.
+    public let source: IPAddress
+    /// The number of the table.
+    public let table: Int
+    /// The namespace the rule is in.
+    public let side: Side
+    /// Whose it is.
+    public let sharing: Sharing
+
+    /// A rule for packets from an address.
+    public init(from source: IPAddress, table: Int, in side: Side, _ sharing: Sharing = .owned) {
+        self.source = source
+        self.table = table
+        self.side = side
+        self.sharing = sharing
+    }
+
+    /// `rule from 10.1.0.5 lookup 100`.
+    public var description: String { "rule from \(source) lookup \(table)" }
+
+    /// The rule as the kernel has it, or nil.
+    public func read(_ kernel: Kernel) throws(KernelError) -> Rule? {
+        try kernel.rules(of: source.family, in: side).first {
+            $0.source == source && $0.table == table
+        }
+    }
+
+    /// Adds the rule.
+    public func write(_ kernel: Kernel, over found: Rule?) throws(KernelError) {
+        guard found == nil else { return }
+        try kernel.request(side, message("add", RTM_NEWRULE, [.create, .exclusive]))
+    }
+
+    /// Removes the rule.
+    public func erase(_ kernel: Kernel) throws(KernelError) {
+        let message = message("remove", RTM_DELRULE, [])
+        try tolerating(.noSuchFileOrDirectory) { () throws(KernelError) in
+            try kernel.request(side, message)
+        }
+    }
+
+    /// None: a rule is what it is.
+    public func differences(from found: Rule) -> [Difference] { [] }
+
+    private func message(_ verb: String, _ type: Int, _ flags: Message.Flags) -> Message {
+        var header = fib_rule_hdr()
+        header.family = source.family.addressFamily
+        header.src_len = UInt8(source.family.bitWidth)
+        header.action = UInt8(FR_ACT_TO_TBL)
+        var message = Message("\(verb) \(description)", type: type, flags: flags, header)
+        message.put(FRA_SRC, bytes: source.networkOrder)
+        message.put(FRA_TABLE, UInt32(table))
+        return message
+    }
+
+    fileprivate init?(_ reply: Reply, in side: Side) {
+        let attributes = reply.attributes(after: fib_rule_hdr.self)
+        guard reply.type == RTM_NEWRULE, let family = reply.payload.uint8(at: 0),
+            let length = reply.payload.uint8(at: 2), let short = reply.payload.uint8(at: 4)
+        else { return nil }
+        let source =
+            attributes[FRA_SRC].flatMap { IPAddress(networkOrder: $0.payload) }
+            ?? (family == UInt8(AF_INET) ? Family.v4 : .v6).any
+        // A rule for a whole network is not one of these, but its table is in use.
+        guard Int(length) == source.family.bitWidth || length == 0 else { return nil }
+        let table = attributes[FRA_TABLE]?.uint32 ?? UInt32(short)
+        self.init(from: source, table: Int(table), in: side)
+    }
+}
+
+extension Kernel {
+    /// The rules of a family for packets from one address, and those for all packets, whose
+    /// address is the family's any.
+    public func rules(of family: Family, in side: Side) throws(KernelError) -> [Rule] {
+        var header = fib_rule_hdr()
+        header.family = family.addressFamily
+        let message = Message("list rules", type: RTM_GETRULE, flags: .dump, header)
+        return try request(side, message).compactMap { Rule($0, in: side) }
+    }
+}
