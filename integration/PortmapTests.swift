@@ -30,6 +30,12 @@ struct PortmapTests {
         JSON(text: #"{"runtimeConfig": {"portMappings": [\#(entries)]}}"#)
     }
 
+    /// Lets the host hear of the container's IPv6 address: a new bridge asks for none until its
+    /// link-local address has passed duplicate address detection.
+    private func heard(_ container: World.Container) throws {
+        #expect(try container.reaches("fd00:71::1"))
+    }
+
     private let web = #"{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}"#
     private func ruleset() throws -> String { try world.onHost("nft list ruleset") }
 
@@ -50,6 +56,7 @@ struct PortmapTests {
         let server = try Socket.server(.tcp, port: 80, in: container.path)
         let from = outside.machine.path
         #expect(try peer(of: server, from: from, to: "192.0.2.1") == Outside.address)
+        try heard(container)
         #expect(try peer(of: server, from: from, to: "2001:db8::1") == Outside.address6)
         try network.del(container)
         #expect(try ruleset() == "")
@@ -63,6 +70,7 @@ struct PortmapTests {
         let server = try Socket.server(.tcp, port: 80, in: container.path)
         #expect(try peer(of: server, from: world.host, to: "192.0.2.1") != nil)
         #expect(try peer(of: server, from: world.host, to: "127.0.0.1") == "10.71.0.1")
+        try heard(container)
         #expect(try peer(of: server, from: world.host, to: "2001:db8::1") != nil)
     }
 

@@ -30,7 +30,8 @@ enum PortRules {
     /// The rules of a network's chain.
     static func rules(for address: IPPrefix) -> [Rule] {
         let chain = chain(for: address)
-        let loopback = address.family == .v4 ? IPPrefix("127.0.0.0/8") : IPPrefix("::1/128")
+        // What comes from ::1 cannot leave the host at all.
+        let loopback = address.family == .v4 ? IPPrefix("127.0.0.0/8") : nil
         return [address.network, loopback].compactMap { $0 }.map { network in
             Rule(in: chain, address.family.isThePackets + network.isTheSource + [.masquerade])
         }
