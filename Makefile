@@ -11,7 +11,7 @@ DESTDIR ?=
 BUILD := $(CURDIR)/.build
 CNI := $(BUILD)/cni
 LINK := $(BUILD)/link
-PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan ptp sbr static tap tuning vlan vrf
+PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev pkg-config
 TEST_PACKAGES := iproute2 iputils-ping nftables jq procps util-linux strace

@@ -192,12 +192,7 @@ struct Masquerade: Resource {
     }
 
     private static func chain(for address: IPPrefix) -> Chain {
-        // nft does not read names with colons.
-        var name = ""
-        for character in address.network.description.utf8 {
-            name.unicodeScalars.append(character == 0x3a ? "_" : Unicode.Scalar(character))
-        }
-        return Chain("net-" + name, in: table)
+        Chain("net-" + address.network.nameInRules, in: table)
     }
 
     private static var startRules: [Rule] {
@@ -239,53 +234,5 @@ struct Masquerade: Resource {
         }
 
         func address(of holder: Element) -> [UInt8] { Array(holder.key.dropFirst(16)) }
-    }
-}
-
-extension Element {
-    /// The chain that its verdict leads to.
-    fileprivate var chain: String? {
-        guard case .verdict(.goto(let chain)) = value else { return nil }
-        return chain
-    }
-}
-
-extension Addressing.Family {
-    /// Lets only packets of the family pass.
-    fileprivate var isThePackets: [Expression] {
-        let number = UInt8(self == .v4 ? 2 : 10)
-        return [
-            .meta(.family, to: Register(word: 0)), .compare(Register(word: 0), .equal, [number]),
-        ]
-    }
-
-    fileprivate var sourceOffset: Int { self == .v4 ? 12 : 8 }
-
-    /// What goes to many at once, which nobody masquerades.
-    fileprivate var multicast: IPPrefix {
-        let bits = UInt128(self == .v4 ? 0xe0 : 0xff) << UInt128(bitWidth - 8)
-        let length = self == .v4 ? 4 : 8
-        guard let prefix = IPPrefix(IPAddress(self, bits: bits), length: length) else {
-            return IPPrefix(everythingIn: self)
-        }
-        return prefix
-    }
-}
-
-extension IPPrefix {
-    /// Lets only packets to the network pass.
-    fileprivate var isTheDestination: [Expression] {
-        let size = family.bitWidth / 8
-        let hostBits = UInt128(family.bitWidth - length)
-        let ones = family == .v4 ? UInt128(UInt32.max) : .max
-        let mask = length == 0 ? 0 : (ones >> hostBits) << hostBits
-        let register = Register(word: 0)
-        let load = Expression.payload(
-            .network, offset: family.sourceOffset + size, length: size, to: register)
-        let cut = Expression.bitwise(
-            register, mask: IPAddress(family, bits: mask).networkOrder,
-            flip: [UInt8](repeating: 0, count: size), to: register)
-        return [load] + (hostBits == 0 ? [] : [cut])
-            + [.compare(register, .equal, network.address.networkOrder)]
     }
 }

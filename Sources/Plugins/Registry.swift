@@ -2,7 +2,7 @@ public import PluginRuntime
 
 /// The names of the plugins of this program.
 public let pluginNames = [
-    "bandwidth", "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan", "ptp", "sbr", "static", "tap", "tuning", "vlan", "vrf",
+    "bandwidth", "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan", "portmap", "ptp", "sbr", "static", "tap", "tuning", "vlan", "vrf",
 ]
 
 /// The plugin of a name, or nil if this program has none: one line each.
@@ -17,6 +17,7 @@ public func plugin(named name: String) -> (any Plugin.Type)? {
     case Loopback.name: Loopback.self
     case MACVLAN.name: MACVLAN.self
     case PTP.name: PTP.self
+    case Portmap.name: Portmap.self
     case SourceRouting.name: SourceRouting.self
     case Static.name: Static.self
     case Tap.name: Tap.self
