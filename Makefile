@@ -14,7 +14,7 @@ LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge host-local loopback static
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev pkg-config
-TEST_PACKAGES := iproute2 iputils-ping nftables jq procps python3-minimal util-linux
+TEST_PACKAGES := iproute2 iputils-ping nftables jq procps python3 util-linux
 BENCH_PACKAGES := gcc jq
 
 .PHONY: build demo test unit-test root-test guest-test bench lint format install clean setup setup-test

@@ -59,7 +59,8 @@ struct BandwidthTests {
         #expect(try classes(on: "shp-e").isEmpty)
     }
 
-    @Test("ADD to DEL leaves what every container shares, and nothing of this one",
+    @Test(
+        "ADD to DEL leaves what every container shares, and nothing of this one",
         arguments: [BandwidthTests.caps, BandwidthTests.shares])
     func leavesNothing(keys: JSON) throws {
         let network = Self.network(keys, in: world)
@@ -194,5 +195,62 @@ struct BandwidthTests {
             ).wait()
             #expect(ended.succeeded, "\(ended.output)")
         }
+    }
+
+    @Test("thirty ADDs at once get a class each")
+    func storm() throws {
+        let bridge = Network(version: "1.1.0", in: world)
+        let network = Self.network(Self.shares, in: world)
+        let keys = Self.caps.merging(#"{"shaping": {"ingress": {"rate": 1000}}}"#)
+        var all: [(World.Container, JSON)] = []
+        for _ in 0..<30 {
+            let container = try world.container()
+            all.append((container, try bridge.add(container)))
+        }
+        let running = try all.map { container, result in
+            try world.start(
+                "bandwidth", "ADD",
+                network.configuration(network.plugins[1], previous: result, with: keys)
+                    .description,
+                container: container.id, namespace: container.path)
+        }
+        for command in running {
+            let ended = command.wait()
+            #expect(ended.succeeded, "\(ended.output)")
+        }
+        #expect(Set(try classes(on: "shp-e")).count == 30)
+        #expect(Set(try classes(on: "shp-i")).count == 30)
+        try network.gc(keeping: [])
+        #expect(try classes(on: "shp-e").isEmpty && classes(on: "shp-i").isEmpty)
+    }
+
+    @Test("a fixed class is had, and refused when it is another's")
+    func fixed() throws {
+        let network = Self.network(
+            #"{"shaping": {"classId": "1:20", "egress": {"ceil": 10000000}}}"#, in: world)
+        let container = try world.container()
+        try network.add(container)
+        #expect(try classes(on: "shp-e") == ["1:20"])
+        let other = try world.container()
+        let ended = try network.tryAdd(other)
+        #expect(ended.json["msg"].string?.contains("class 1:20 on shp-e: File exists") == true)
+        #expect(try network.check(container) == nil)
+    }
+
+    @Test("groups have trees and tables of their own")
+    func groups() throws {
+        let network = { (group: String) in
+            Self.network(
+                "{\"shaping\": {\"group\": \"\(group)\", \"egress\": {\"ceil\": 10000000}}}",
+                in: self.world)
+        }
+        let (red, blue) = (try world.container(), try world.container())
+        try network("red").add(red)
+        try network("blue").add(blue)
+        #expect(try classes(on: "shp-e-red").count == 1)
+        #expect(try classes(on: "shp-e-blue").count == 1)
+        try network("red").del(red)
+        #expect(try classes(on: "shp-e-red").isEmpty)
+        #expect(try world.onHost("nft list table netdev shaper-blue").contains("comment"))
     }
 }

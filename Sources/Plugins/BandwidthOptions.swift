@@ -35,8 +35,9 @@ extension Bandwidth {
             let standard = own.isPresent ? own : given
             shapedSubnets = own.shaped ?? given.shaped ?? []
             unshapedSubnets = own.unshaped ?? given.unshaped ?? []
-            group = try keys.object(
-                "shaping", "Guarantees, priorities and borrowing.", Group.init) ?? .standard
+            group =
+                try keys.object(
+                    "shaping", "Guarantees, priorities and borrowing.", Group.init) ?? .standard
             egress = try Self.limit(
                 standard.egress, group.egress, "shaping.egress", keys)
             ingress = try Self.limit(
@@ -92,7 +93,8 @@ extension Bandwidth {
         init(_ keys: inout Keys, in place: String) throws(CNIError) {
             let again = place.isEmpty ? "" : " Counts where the key at the top is absent."
             let ingressRate: Int? = try keys(
-                place + "ingressRate", "What the container may receive, in bit/s; 0 for all." + again)
+                place + "ingressRate",
+                "What the container may receive, in bit/s; 0 for all." + again)
             let ingressBurst: Int? = try keys(
                 place + "ingressBurst", "What it may receive at once, in bits." + again)
             let egressRate: Int? = try keys(
@@ -100,7 +102,8 @@ extension Bandwidth {
             let egressBurst: Int? = try keys(
                 place + "egressBurst", "What it may send at once, in bits." + again)
             shaped = try keys(
-                place + "shapedSubnets", "The only networks to and from which limits apply." + again)
+                place + "shapedSubnets", "The only networks to and from which limits apply." + again
+            )
             unshaped = try keys(
                 place + "unshapedSubnets", "Networks to and from which no limits apply." + again)
             isPresent =

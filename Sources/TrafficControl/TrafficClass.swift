@@ -94,7 +94,8 @@ public struct TrafficClass: Resource {
         let wanted = effectiveBurst
         let got = found.burst ?? wanted
         // The kernel keeps a burst as a time, so it comes back rounded.
-        let isClose = got.bytes + got.bytes / 100 + 64 >= wanted.bytes
+        let isClose =
+            got.bytes + got.bytes / 100 + 64 >= wanted.bytes
             && wanted.bytes + wanted.bytes / 100 + 64 >= got.bytes
         return [
             Difference(in: "\(description): parent", wanted: parent, found: found.parent),
