@@ -253,4 +253,20 @@ struct BandwidthTests {
         #expect(try classes(on: "shp-e-red").isEmpty)
         #expect(try world.onHost("nft list table netdev shaper-blue").contains("comment"))
     }
+
+    @Test(
+        "after its IFB was removed and made again, ADD sends a container's packets to the new one")
+    func remade() throws {
+        let network = Self.network(Self.caps, in: world)
+        let container = try world.container()
+        let result = try network.add(container)
+        try world.onHost("ip link del shp-e")
+        try network.add(try world.container())
+        #expect(try network.check(container)?.contains("goes to: wanted shp-e") == true)
+        let configuration = network.configuration(network.plugins[1], previous: result)
+        let again = try world.call("bandwidth", "ADD", configuration, container)
+        #expect(again.succeeded, "\(again.output)")
+        #expect(try network.check(container) == nil)
+        #expect(try container.reaches("10.71.0.1"))
+    }
 }

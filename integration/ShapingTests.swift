@@ -65,4 +65,36 @@ struct ShapingTests {
             try network.del(container)
         }
     }
+
+    @Test("filters in the container see what it receives through the shared tree")
+    func visible() throws {
+        let network = BandwidthTests.network(BandwidthTests.shares, in: world)
+        let container = try world.container()
+        try network.add(container)
+        for words in [
+            "add table netdev t",
+            "add chain netdev t c { type filter hook ingress device eth0 priority 0 ; }",
+            "add rule netdev t c ip protocol icmp counter",
+        ] {
+            try container.output(of: "nft " + words)
+        }
+        for _ in 0..<3 { #expect(try container.reaches("10.71.0.1")) }
+        let seen = try container.output(of: "nft list chain netdev t c")
+        #expect(seen.contains("counter packets 3 "), "\(seen)")
+    }
+
+    @Test("a short packet does not wait behind a long queue of another container")
+    func neighbour() throws {
+        let network = BandwidthTests.network(BandwidthTests.caps, in: world)
+        let (busy, quiet) = (try world.container(), try world.container())
+        try network.add(busy)
+        try network.add(quiet)
+        let flow = try Flow(
+            from: busy.path, to: world.host, address: "10.71.0.1", port: 5001, seconds: 2)
+        let text = try quiet.output(of: "ping -q -i 0.1 -c 10 10.71.0.1")
+        _ = try flow.rate()
+        let times = text.split(separator: "=").last?.split(separator: "/") ?? []
+        let mean = times.count > 1 ? Double(times[1]) ?? 1000 : 1000
+        #expect(mean < 5, "\(text)")
+    }
 }
