@@ -14,7 +14,7 @@ LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev pkg-config
-TEST_PACKAGES := iproute2 iputils-ping nftables jq procps util-linux strace
+TEST_PACKAGES := iproute2 iputils-ping nftables jq procps python3 strace util-linux
 BENCH_PACKAGES := gcc jq
 
 .PHONY: build demo test unit-test root-test guest-test bench lint format install clean setup setup-test

@@ -72,7 +72,10 @@ let package = Package(
         .testTarget(name: "IPAMTests", dependencies: ["Addressing", "CNI", "IPAM"]),
         .testTarget(
             name: "PluginTests",
-            dependencies: ["Addressing", "CNI", "Plan", "PluginRuntime", "Plugins", "Rtnetlink"]),
+            dependencies: [
+                "Addressing", "CNI", "Plan", "PluginRuntime", "Plugins", "Rtnetlink",
+                "TrafficControl",
+            ]),
         .testTarget(
             name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
             exclude: ["bench", "guest", "demo.sh", "fetch-peer.sh", "install-packages.sh"]),

@@ -13,6 +13,8 @@
 
 int linux_enter_network_namespace(int fd) { return setns(fd, CLONE_NEWNET); }
 
+int linux_make_network_namespace(void) { return unshare(CLONE_NEWNET); }
+
 int linux_is_network_namespace(int fd, unsigned long *magic) {
     struct statfs file_system;
     if (fstatfs(fd, &file_system) < 0) return -1;

@@ -59,6 +59,13 @@ public struct NetworkNamespace: ~Copyable {
         }
     }
 
+    /// Moves the calling thread into a new namespace, which goes with the thread.
+    public static func enterNew() throws(KernelError) {
+        guard linux_make_network_namespace() == 0 else {
+            throw KernelError(lastOf: "make network namespace")
+        }
+    }
+
     /// Takes the lock that all who work on the host's shared objects hold together while they add.
     ///
     /// It is flock(2) on the namespace itself: nothing on disk, and gone with the process. Anybody

@@ -89,19 +89,39 @@ public struct Ruleset: ~Copyable {
     /// The names of the expressions of each rule of a chain, or nil if there is no such chain.
     public mutating func rules(of chain: Chain) throws(KernelError) -> [[String]]? {
         guard try has(chain) else { return nil }
+        return try expressions(of: chain).map { rule in
+            rule.map { $0.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text ?? "" }
+        }
+    }
+
+    /// The data that the rules of a chain load, in order.
+    public mutating func immediates(of chain: Chain) throws(KernelError) -> [[UInt8]] {
+        var data: [[UInt8]] = []
+        for expression in try expressions(of: chain).joined() {
+            let parameters = expression.nested[Int(NFTA_EXPR_DATA.rawValue)]?.nested
+            guard expression.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text == "immediate",
+                let value = parameters?[Int(NFTA_IMMEDIATE_DATA.rawValue)]?.nested,
+                let bytes = value[Int(NFTA_DATA_VALUE.rawValue)]?.payload
+            else { continue }
+            data.append(Array(bytes))
+        }
+        return data
+    }
+
+    /// The expressions of each rule of a chain, which must be there.
+    private mutating func expressions(of chain: Chain) throws(KernelError) -> [[Attribute]] {
         var list = Message(
             "list rules of " + chain.description, type: number(NFT_MSG_GETRULE), answer: .dump,
             nfgenmsg(chain.table.family))
         list.put(Int(NFTA_RULE_TABLE.rawValue), chain.table.name)
         list.put(Int(NFTA_RULE_CHAIN.rawValue), chain.name)
-        var rules: [[String]] = []
+        var rules: [[Attribute]] = []
         for reply in try socket.request(list) {
             let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
             guard let expressions = attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)] else {
                 continue
             }
-            rules.append(
-                expressions.nested.map { $0.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text ?? "" })
+            rules.append(Array(expressions.nested))
         }
         return rules
     }

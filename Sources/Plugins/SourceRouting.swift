@@ -66,7 +66,9 @@ public enum SourceRouting: Plugin {
             try kernel.lockContainer()
             if let table = options.table {
                 try apply(
-                    addresses.map { Rule(from: $0.address.address, table: table, in: .container) },
+                    addresses.map {
+                        PolicyRule(from: $0.address.address, table: table, in: .container)
+                    },
                     to: &journal)
             } else {
                 try route(addresses, options, by: interface, kernel, &journal)
@@ -129,7 +131,7 @@ public enum SourceRouting: Plugin {
                 standard.table = table
                 steps.append(standard)
             }
-            steps.append(Rule(from: entry.address.address, table: table, in: .container))
+            steps.append(PolicyRule(from: entry.address.address, table: table, in: .container))
             try apply(steps, to: &journal)
         }
         for (number, route) in own.enumerated().reversed() where moved.contains(number) {

@@ -44,6 +44,8 @@ public struct Steering: Resource {
     public let sharing: Sharing
     /// The rules as found; nil where they are as they should be.
     private var foundRules: [[String]]?
+    /// Whether the rules as found send packets to a link that is not there any more.
+    private var isAstray = false
 
     /// The longest tag of an owner, in bytes.
     public static let longestOwner = Element.longestComment
@@ -72,23 +74,40 @@ public struct Steering: Resource {
             var found = Steering(element, like: self)
         else { return nil }
         found.foundRules = try ruleset.rules(of: chain) ?? []
+        if found.foundRules?.isEmpty == false {
+            let index = try kernel.presentIndex(of: link, in: .host)
+            found.isAstray = try ruleset.immediates(of: chain).last != index?.bytes
+        }
         return found
     }
 
     /// Puts the element and the chain in place, in one transaction.
     public func write(_ kernel: Kernel, over found: Steering?) throws(KernelError) {
+        let rules = rules(link: try kernel.index(of: link, in: .host))
+        var ruleset = try kernel.ruleset()
+        if found == nil {
+            // A chain is rarely there without its element, and removing one costs milliseconds.
+            do throws(KernelError) {
+                return try ruleset.commit(
+                    batch(rules, replacesChain: false, replacesElement: false))
+            } catch  where error.errno == .fileExists {}
+        }
+        try ruleset.commit(batch(rules, replacesChain: true, replacesElement: found != nil))
+    }
+
+    private func batch(_ rules: [Rule], replacesChain: Bool, replacesElement: Bool) -> Batch {
         var batch = Batch()
         batch.add(chain.table)
         batch.add(map)
-        batch.add(chain)
-        // What a chain of the name held before must not stay.
-        batch.remove(chain)
-        batch.add(chain)
-        if found != nil { batch.remove([Element(key)], from: map) }
+        if replacesChain {
+            batch.add(chain)
+            batch.remove(chain)
+        }
+        batch.add(chain, exclusively: true)
+        if replacesElement { batch.remove([Element(key)], from: map) }
         batch.add([Element(key, .data(id.bytes), comment: owner)], to: map)
-        for rule in rules(link: try kernel.index(of: link, in: .host)) { batch.add(rule) }
-        var ruleset = try kernel.ruleset()
-        try ruleset.commit(batch)
+        for rule in rules { batch.add(rule) }
+        return batch
     }
 
     /// Takes the chain and the element away.
@@ -124,6 +143,8 @@ public struct Steering: Resource {
                 : Difference(
                     "\(description): rules of \(chain)", wanted: wanted.count.description,
                     found: found.foundRules?.isEmpty == true ? "none" : "others"),
+            found.isAstray
+                ? Difference("\(description): goes to", wanted: link, found: "another link") : nil,
         ].compactMap { $0 }
     }
 
@@ -223,60 +244,6 @@ public struct Steering: Resource {
             .compare(register, .equal, bytes),
         ]
     }
-}
-
-/// The table of a group, with the maps from a port to its class in each direction.
-public struct SteeringTable: Resource {
-    /// Its name.
-    public let name: String
-    /// Whose it is: the group's containers share it.
-    public var sharing: Sharing { .shared }
-
-    /// A table of a name.
-    public init(_ name: String) { self.name = name }
-
-    /// `table netdev shaper`.
-    public var description: String { Table(.netdev, name).description }
-
-    /// The table, or nil if there is none.
-    public func read(_ kernel: Kernel) throws(KernelError) -> SteeringTable? {
-        var ruleset = try kernel.ruleset()
-        return try ruleset.contains(Table(.netdev, name)) ? self : nil
-    }
-
-    /// Makes the table and its maps.
-    public func write(_ kernel: Kernel, over found: SteeringTable?) throws(KernelError) {
-        var batch = Batch()
-        batch.add(Table(.netdev, name))
-        for direction in [Direction.egress, .ingress] {
-            batch.add(Steering.map(direction, name))
-        }
-        var ruleset = try kernel.ruleset()
-        try ruleset.commit(batch)
-    }
-
-    /// Removes the table with all that is in it.
-    public func erase(_ kernel: Kernel) throws(KernelError) {
-        var batch = Batch()
-        batch.remove(Table(.netdev, name))
-        var ruleset = try kernel.ruleset()
-        try unlessAbsent { () throws(KernelError) in
-            try ruleset.commit(batch)
-        }
-    }
-
-    /// Whether no port is in its maps.
-    public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
-        var ruleset = try kernel.ruleset()
-        for direction in [Direction.egress, .ingress] {
-            let elements = try ruleset.elements(of: Steering.map(direction, name))
-            guard elements?.isEmpty ?? true else { return false }
-        }
-        return true
-    }
-
-    /// There is nothing about it that could differ.
-    public func differences(from found: SteeringTable) -> [Difference] { [] }
 }
 
 extension UInt32 {

@@ -38,7 +38,7 @@ public struct Rate: Sendable, Hashable, Comparable, CustomStringConvertible {
     func ticks(forBytes count: UInt64) -> UInt32 {
         let nanoseconds = Double(count) * 1e9 / Double(bytesPerSecond)
         let ticks = nanoseconds / Double(Self.nanosecondsPerTick)
-        return ticks >= Double(UInt32.max) ? .max : max(1, UInt32(ticks))
+        return ticks >= Double(UInt32.max) ? .max : max(1, UInt32(ticks.rounded(.up)))
     }
 
     /// The data that pass in a number of the kernel's ticks, in bytes.

@@ -52,7 +52,8 @@ import Testing
             try String(contentsOf: root.appendingPathComponent(path), encoding: .utf8)
         }
         #expect(try text("README.md").contains("[\(name)](docs/plugins/\(name).md)"))
-        let names = try text("Makefile").split(separator: "\n")
+        let names =
+            try text("Makefile").split(separator: "\n")
             .first { $0.hasPrefix("PLUGINS :=") }?.split(separator: " ").dropFirst(2) ?? []
         #expect(names.map(String.init) == pluginNames)
     }

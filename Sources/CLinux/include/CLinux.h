@@ -38,6 +38,10 @@
 /// Returns 0, or -1 with errno set.
 int linux_enter_network_namespace(int fd);
 
+/// Moves the calling thread into a network namespace of its own: unshare(2) with CLONE_NEWNET.
+/// Returns 0, or -1 with errno set.
+int linux_make_network_namespace(void);
+
 /// Whether `fd` is a network namespace: nsfs by statfs(2), CLONE_NEWNET by NS_GET_NSTYPE.
 /// Returns 1 or 0, or -1 with errno set. `magic` receives the file system's type.
 int linux_is_network_namespace(int fd, unsigned long *magic);

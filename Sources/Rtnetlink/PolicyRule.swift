@@ -5,7 +5,7 @@ public import Plan
 internal import SystemPackage
 
 /// A routing rule: packets from one address look up another table.
-public struct Rule: Resource {
+public struct PolicyRule: Resource {
     /// The address the packets come from.
     public let source: IPAddress
     /// The number of the table.
@@ -27,14 +27,14 @@ public struct Rule: Resource {
     public var description: String { "rule from \(source) lookup \(table)" }
 
     /// The rule as the kernel has it, or nil.
-    public func read(_ kernel: Kernel) throws(KernelError) -> Rule? {
+    public func read(_ kernel: Kernel) throws(KernelError) -> PolicyRule? {
         try kernel.rules(of: source.family, in: side).first {
             $0.source == source && $0.table == table
         }
     }
 
     /// Adds the rule.
-    public func write(_ kernel: Kernel, over found: Rule?) throws(KernelError) {
+    public func write(_ kernel: Kernel, over found: PolicyRule?) throws(KernelError) {
         guard found == nil else { return }
         try kernel.request(side, message("add", RTM_NEWRULE, [.create, .exclusive]))
     }
@@ -48,7 +48,7 @@ public struct Rule: Resource {
     }
 
     /// None: a rule is what it is.
-    public func differences(from found: Rule) -> [Difference] { [] }
+    public func differences(from found: PolicyRule) -> [Difference] { [] }
 
     private func message(_ verb: String, _ type: Int, _ flags: Message.Flags) -> Message {
         var header = fib_rule_hdr()
@@ -79,10 +79,10 @@ public struct Rule: Resource {
 extension Kernel {
     /// The rules of a family for packets from one address, and those for all packets, whose
     /// address is the family's any.
-    public func rules(of family: Family, in side: Side) throws(KernelError) -> [Rule] {
+    public func rules(of family: Family, in side: Side) throws(KernelError) -> [PolicyRule] {
         var header = fib_rule_hdr()
         header.family = family.addressFamily
         let message = Message("list rules", type: RTM_GETRULE, flags: .dump, header)
-        return try request(side, message).compactMap { Rule($0, in: side) }
+        return try request(side, message).compactMap { PolicyRule($0, in: side) }
     }
 }

@@ -1,0 +1,272 @@
+import Testing
+
+@Suite("bandwidth: what it makes and takes away", .enabled(if: isRoot))
+struct BandwidthTests {
+    let world: World
+
+    init() throws { world = try World() }
+
+    /// A bridge network whose second plugin is bandwidth with these keys.
+    static func network(_ keys: JSON, name: String = "web", in world: World) -> Network {
+        let bridge = Network(name: name, version: "1.1.0", in: world)
+        var plugin: JSON = #"{"type": "bandwidth"}"#
+        plugin = plugin.merging(keys)
+        var list: JSON = "{}"
+        list["name"] = JSON(name)
+        list["cniVersion"] = "\"1.1.0\""
+        list["plugins"] = JSON([bridge.plugins[0].value, plugin.value])
+        return Network(list, in: world)
+    }
+
+    static let caps: JSON = """
+        {"ingressRate": 20000000, "ingressBurst": 2147483647,
+         "egressRate": 10000000, "egressBurst": 2147483647}
+        """
+    static let fast: JSON = #"{"egressRate": 700000000, "egressBurst": 800000}"#
+    static let shares: JSON = """
+        {"shaping": {"linkRate": 50000000,
+            "egress": {"rate": 10000000, "ceil": 50000000, "priority": 1, "queueMs": 50},
+            "ingress": {"rate": 5000000, "ceil": 50000000}}}
+        """
+
+    @discardableResult
+    private func tc(_ words: String) throws -> String { try world.onHost("tc " + words) }
+
+    private func port(_ result: JSON) -> String { result["interfaces"][1]["name"].string ?? "" }
+
+    /// The numbers of containers' classes on a link.
+    private func classes(on link: String) throws -> [String] {
+        try tc("class show dev \(link)").split(separator: "\n")
+            .filter { $0.hasPrefix("class htb") }.map { String($0.split(separator: " ")[2]) }
+            .filter { $0 != "1:1" && $0 != "1:fffe" }
+    }
+
+    @Test("both limits are classes of HTB, and the result is passed on as it came")
+    func limits() throws {
+        let network = Self.network(Self.caps, in: world)
+        let container = try world.container("abc")
+        let result = try network.add(container)
+        #expect(result["interfaces"].array.count == 3)
+        let egress = try tc("class show dev shp-e")
+        #expect(egress.contains("rate 10Mbit ceil 10Mbit"))
+        #expect(try tc("class show dev \(port(result))").contains("rate 20Mbit ceil 20Mbit"))
+        let id = try #require(try classes(on: "shp-e").first)
+        let table = try world.onHost("nft list table netdev shaper")
+        #expect(table.contains("\"\(port(result))\" comment \"web abc eth0\" : \(id)"))
+        #expect(try network.check(container) == nil)
+        #expect(try container.reaches("10.71.0.1"))
+        try network.del(container)
+        #expect(try classes(on: "shp-e").isEmpty)
+    }
+
+    @Test(
+        "ADD to DEL leaves what every container shares, and nothing of this one",
+        arguments: [BandwidthTests.caps, BandwidthTests.shares])
+    func leavesNothing(keys: JSON) throws {
+        let network = Self.network(keys, in: world)
+        let first = try world.container()
+        try network.add(first)
+        try network.del(first)
+        try world.unchanged {
+            let container = try world.container()
+            try network.add(container)
+            #expect(try network.check(container) == nil)
+            try network.del(container)
+            try network.del(container)
+        }
+    }
+
+    @Test("a second ADD changes the classes in place, from one way of queueing to another")
+    func again() throws {
+        let first = Self.network(Self.caps, in: world)
+        let container = try world.container()
+        let result = try first.add(container)
+        let id = try classes(on: "shp-e")
+        for keys in [Self.shares, Self.fast, Self.caps] {
+            let other = Self.network(keys, in: world)
+            let configuration = other.configuration(other.plugins[1], previous: result)
+            let ended = try world.call("bandwidth", "ADD", configuration, container)
+            #expect(ended.succeeded, "\(ended.output)")
+            let checked = try world.call("bandwidth", "CHECK", configuration, container)
+            #expect(checked.succeeded, "\(checked.output)")
+            #expect(try classes(on: "shp-e") == id)
+        }
+        #expect(try classes(on: "shp-i").isEmpty)
+        #expect(try classes(on: port(result)) == id)
+        try first.del(container)
+    }
+
+    @Test("DEL finds everything with namespace and veth gone, and without a result")
+    func gone() throws {
+        for keys in [Self.caps, Self.shares] {
+            let network = Self.network(keys, in: world)
+            let container = try world.container()
+            let result = try network.add(container)
+            try world.onHost("ip link del \(port(result))")
+            try output(of: "ip netns del \(container.path.split(separator: "/").last ?? "")")
+            try network.del(container, withResult: false)
+            #expect(try classes(on: "shp-e").isEmpty)
+            #expect(try !world.onHost("nft list table netdev shaper").contains("comment"))
+        }
+    }
+
+    @Test("an ADD that fails leaves the host as it was")
+    func rollBack() throws {
+        let bridge = Network(version: "1.1.0", in: world)
+        let container = try world.container()
+        let result = try bridge.add(container)
+        // Somebody else's qdisc is in the place that the ingress limit needs.
+        try tc("qdisc add dev \(port(result)) root pfifo")
+        try world.unchanged {
+            let network = Self.network(Self.caps, in: world)
+            let ended = try world.call(
+                "bandwidth", "ADD", network.configuration(network.plugins[1], previous: result),
+                container)
+            #expect(!ended.succeeded)
+            #expect(ended.json["msg"].string?.contains("pfifo") == true, "\(ended.output)")
+        }
+        try bridge.del(container)
+    }
+
+    @Test("GC removes what belongs to no valid attachment of its network, and orphans")
+    func garbage() throws {
+        let network = Self.network(Self.shares, in: world)
+        let other = Self.network(Self.shares, name: "other", in: world)
+        let containers = try (0..<3).map { _ in try world.container() }
+        try network.add(containers[0])
+        try network.add(containers[1])
+        try other.add(containers[2])
+        try tc(
+            "class add dev shp-e parent 1:1 classid 1:77 htb rate 1mbit ceil 1mbit quantum 1514")
+        #expect(try classes(on: "shp-e").count == 4)
+        try network.gc(keeping: [(containers[0], "eth0")])
+        #expect(try classes(on: "shp-e").count == 2)
+        #expect(try classes(on: "shp-i").count == 2)
+        #expect(try network.check(containers[0]) == nil)
+        #expect(try other.check(containers[2]) == nil)
+    }
+
+    @Test(
+        "CHECK names what was changed behind its back",
+        arguments: [
+            ("tc class change dev shp-e parent 1:1 classid ID htb rate 1mbit quantum 1514", "rate"),
+            ("tc qdisc del dev shp-i parent ID", "leaf of class"),
+            ("nft flush chain netdev shaper e-PORT", "rules of chain e-PORT"),
+            ("nft delete element netdev shaper ingress_class { PORT }", "ingress of PORT"),
+            ("ip link set shp-e down", "shp-e"),
+            ("tc qdisc del dev PORT clsact", "last filter of PORT"),
+        ])
+    func check(damage: String, named: String) throws {
+        let network = Self.network(Self.shares, in: world)
+        let container = try world.container()
+        let port = port(try network.add(container))
+        #expect(try network.check(container) == nil)
+        let id = try #require(try classes(on: "shp-e").first)
+        try world.onHost(damage.replacing("PORT", with: port).replacing("ID", with: id))
+        let message = try network.check(container)
+        #expect(
+            message?.contains(named.replacing("PORT", with: port)) == true, "\(message ?? "")")
+        try network.del(container)
+    }
+
+    @Test("a guarantee that linkRate cannot keep is refused with the numbers")
+    func overcommitted() throws {
+        let keys: JSON = """
+            {"shaping": {"linkRate": 50000000, "egress": {"rate": 30000000, "ceil": 50000000}}}
+            """
+        let network = Self.network(keys, in: world)
+        try network.add(try world.container())
+        let ended = try network.tryAdd(try world.container())
+        #expect(
+            ended.json["msg"].string
+                == "shaping.egress.rate: 30 Mbit/s and the 30 Mbit/s that others are guaranteed on "
+                + "shp-e are more than linkRate, 50 Mbit/s")
+    }
+
+    @Test("STATUS finds that this kernel can shape, and leaves nothing")
+    func status() throws {
+        try world.unchanged {
+            let network = Self.network(Self.caps, in: world)
+            let ended = try Command(
+                ["\(world.plugins)/bandwidth"],
+                environment: ["CNI_COMMAND": "STATUS", "CNI_PATH": world.plugins],
+                input: Array(network.configuration(network.plugins[1]).description.utf8),
+                in: world.host
+            ).wait()
+            #expect(ended.succeeded, "\(ended.output)")
+        }
+    }
+
+    @Test("thirty ADDs at once get a class each")
+    func storm() throws {
+        let bridge = Network(version: "1.1.0", in: world)
+        let network = Self.network(Self.shares, in: world)
+        let keys = Self.caps.merging(#"{"shaping": {"ingress": {"rate": 1000}}}"#)
+        var all: [(World.Container, JSON)] = []
+        for _ in 0..<30 {
+            let container = try world.container()
+            all.append((container, try bridge.add(container)))
+        }
+        let running = try all.map { container, result in
+            try world.start(
+                "bandwidth", "ADD",
+                network.configuration(network.plugins[1], previous: result, with: keys)
+                    .description,
+                container: container.id, namespace: container.path)
+        }
+        for command in running {
+            let ended = command.wait()
+            #expect(ended.succeeded, "\(ended.output)")
+        }
+        #expect(Set(try classes(on: "shp-e")).count == 30)
+        #expect(Set(try classes(on: "shp-i")).count == 30)
+        try network.gc(keeping: [])
+        #expect(try classes(on: "shp-e").isEmpty && classes(on: "shp-i").isEmpty)
+    }
+
+    @Test("a fixed class is had, and refused when it is another's")
+    func fixed() throws {
+        let network = Self.network(
+            #"{"shaping": {"classId": "1:20", "egress": {"ceil": 10000000}}}"#, in: world)
+        let container = try world.container()
+        try network.add(container)
+        #expect(try classes(on: "shp-e") == ["1:20"])
+        let other = try world.container()
+        let ended = try network.tryAdd(other)
+        #expect(ended.json["msg"].string?.contains("class 1:20 on shp-e: File exists") == true)
+        #expect(try network.check(container) == nil)
+    }
+
+    @Test("groups have trees and tables of their own")
+    func groups() throws {
+        let network = { (group: String) in
+            Self.network(
+                "{\"shaping\": {\"group\": \"\(group)\", \"egress\": {\"ceil\": 10000000}}}",
+                in: self.world)
+        }
+        let (red, blue) = (try world.container(), try world.container())
+        try network("red").add(red)
+        try network("blue").add(blue)
+        #expect(try classes(on: "shp-e-red").count == 1)
+        #expect(try classes(on: "shp-e-blue").count == 1)
+        try network("red").del(red)
+        #expect(try classes(on: "shp-e-red").isEmpty)
+        #expect(try world.onHost("nft list table netdev shaper-blue").contains("comment"))
+    }
+
+    @Test(
+        "after its IFB was removed and made again, ADD sends a container's packets to the new one")
+    func remade() throws {
+        let network = Self.network(Self.caps, in: world)
+        let container = try world.container()
+        let result = try network.add(container)
+        try world.onHost("ip link del shp-e")
+        try network.add(try world.container())
+        #expect(try network.check(container)?.contains("goes to: wanted shp-e") == true)
+        let configuration = network.configuration(network.plugins[1], previous: result)
+        let again = try world.call("bandwidth", "ADD", configuration, container)
+        #expect(again.succeeded, "\(again.output)")
+        #expect(try network.check(container) == nil)
+        #expect(try container.reaches("10.71.0.1"))
+    }
+}

@@ -1,0 +1,100 @@
+import Testing
+
+/// Rates are measured on a machine with other work: bounds are wide.
+@Suite("bandwidth: what traffic gets", .serialized, .enabled(if: isRoot))
+struct ShapingTests {
+    let world: World
+
+    init() throws { world = try World() }
+
+    @Test("a limit is kept in both directions, and from the first second")
+    func limits() throws {
+        let network = BandwidthTests.network(BandwidthTests.caps, in: world)
+        let container = try world.container()
+        try network.add(container)
+        let sent = try Flow(
+            from: container.path, to: world.host, address: "10.71.0.1", port: 5001, seconds: 2
+        ).rate()
+        #expect((8.5...10.5).contains(sent), "\(sent) Mbit/s of 10")
+        let received = try Flow(
+            from: world.host, to: container.path, address: "10.71.0.2", port: 5002, seconds: 2
+        ).rate()
+        #expect((17...21).contains(received), "\(received) Mbit/s of 20")
+    }
+
+    @Test("containers share what is left by their guarantees, and one alone has all of it")
+    func borrowing() throws {
+        let network = { (rate: Int) in
+            BandwidthTests.network(
+                """
+                {"shaping": {"linkRate": 50000000,
+                    "egress": {"rate": \(rate), "ceil": 50000000, "queueMs": 50}}}
+                """, in: world)
+        }
+        let (small, large) = (try world.container(), try world.container())
+        try network(10_000_000).add(small)
+        try network(30_000_000).add(large)
+        let flow = { (container: World.Container, port: Int) in
+            try Flow(
+                from: container.path, to: world.host, address: "10.71.0.1", port: port, seconds: 3)
+        }
+        let alone = try flow(small, 5001).rate()
+        #expect((42...52).contains(alone), "\(alone) Mbit/s of 50")
+        let (one, other) = (try flow(small, 5002), try flow(large, 5003))
+        let (less, more) = (try one.rate(), try other.rate())
+        #expect((9...20).contains(less), "\(less) Mbit/s of 50, 10 guaranteed")
+        #expect((28...40).contains(more), "\(more) Mbit/s of 50, 30 guaranteed")
+    }
+
+    @Test("unshapedSubnets pass by the limit, and with shapedSubnets all others do")
+    func subnets() throws {
+        for (keys, isShaped) in [
+            (#""unshapedSubnets": ["10.71.0.1/32"]"#, false),
+            (#""shapedSubnets": ["10.71.0.0/16"]"#, true),
+            (#""shapedSubnets": ["10.72.0.0/16"]"#, false),
+        ] as [(String, Bool)] {
+            let network = BandwidthTests.network(
+                "{\"egressRate\": 10000000, \"egressBurst\": 100000, \(keys)}", in: world)
+            let container = try world.container()
+            try network.add(container)
+            let rate = try Flow(
+                from: container.path, to: world.host, address: "10.71.0.1", port: 5001,
+                seconds: 1
+            ).rate()
+            #expect((rate < 11) == isShaped, "\(rate) Mbit/s: \(keys)")
+            try network.del(container)
+        }
+    }
+
+    @Test("filters in the container see what it receives through the shared tree")
+    func visible() throws {
+        let network = BandwidthTests.network(BandwidthTests.shares, in: world)
+        let container = try world.container()
+        try network.add(container)
+        for words in [
+            "add table netdev t",
+            "add chain netdev t c { type filter hook ingress device eth0 priority 0 ; }",
+            "add rule netdev t c ip protocol icmp counter",
+        ] {
+            try container.output(of: "nft " + words)
+        }
+        for _ in 0..<3 { #expect(try container.reaches("10.71.0.1")) }
+        let seen = try container.output(of: "nft list chain netdev t c")
+        #expect(seen.contains("counter packets 3 "), "\(seen)")
+    }
+
+    @Test("a short packet does not wait behind a long queue of another container")
+    func neighbour() throws {
+        let network = BandwidthTests.network(BandwidthTests.caps, in: world)
+        let (busy, quiet) = (try world.container(), try world.container())
+        try network.add(busy)
+        try network.add(quiet)
+        let flow = try Flow(
+            from: busy.path, to: world.host, address: "10.71.0.1", port: 5001, seconds: 2)
+        let text = try quiet.output(of: "ping -q -i 0.1 -c 10 10.71.0.1")
+        _ = try flow.rate()
+        let times = text.split(separator: "=").last?.split(separator: "/") ?? []
+        let mean = times.count > 1 ? Double(times[1]) ?? 1000 : 1000
+        #expect(mean < 5, "\(text)")
+    }
+}

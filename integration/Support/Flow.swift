@@ -1,0 +1,53 @@
+/// One TCP flow, measured where it arrives, for a few seconds.
+struct Flow {
+    private let receiver: Command
+    private let sender: Command
+
+    /// Starts a flow to a port of an address, which the namespace `to` has.
+    init(from: String, to: String, address: String, port: Int, seconds: Double) throws {
+        receiver = try Command(
+            ["python3", "-c", Flow.receive, "\(port)", "\(seconds)"], in: to)
+        sender = try Command(
+            ["python3", "-c", Flow.send, address, "\(port)", "\(seconds)"], in: from)
+    }
+
+    /// Waits for the end: what arrived, in Mbit/s, but for the first tenth of the time.
+    func rate() throws -> Double {
+        let sent = sender.wait()
+        let received = receiver.wait()
+        guard let rate = Double(received.output.filter { $0 != "\n" }) else {
+            throw Failure("no flow: \(received.errors) \(sent.errors)")
+        }
+        return rate
+    }
+
+    private static let receive = """
+        import socket, sys, time
+        port, seconds = int(sys.argv[1]), float(sys.argv[2])
+        s = socket.create_server(('', port)); s.settimeout(10)
+        c, _ = s.accept(); c.settimeout(5)
+        start = time.monotonic(); warm = start + seconds / 10; count = 0; first = None
+        while time.monotonic() < start + seconds:
+            data = c.recv(65536)
+            if not data: break
+            now = time.monotonic()
+            if now > warm:
+                if first is None: first = now
+                else: count += len(data)
+                last = now
+        print(count * 8 / (last - first) / 1e6)
+        """
+
+    private static let send = """
+        import socket, sys, time
+        address, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+        for _ in range(50):
+            try:
+                c = socket.create_connection((address, port), 5); break
+            except ConnectionRefusedError: time.sleep(0.05)
+        c.settimeout(1); data = bytes(65536); end = time.monotonic() + seconds + 0.2
+        try:
+            while time.monotonic() < end: c.send(data)
+        except OSError: pass
+        """
+}
