@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @Suite("bridge: ipMasq", .enabled(if: isRoot))
@@ -147,6 +148,45 @@ struct MasqueradeTests {
         try network.del(old)
         #expect(try network.check(new) == nil)
         #expect(try new.reaches(Outside.address))
+    }
+
+    @Test("GC removes thousands of elements in one transaction")
+    func thousands() throws {
+        let web = network()
+        let current = Network(
+            JSON(["name": "web", "cniVersion": "1.1.0", "plugins": web.plugins.map(\.value)]),
+            in: world)
+        let container = try world.container()
+        try web.add(container)
+        let numbers = 0..<6000
+        let target = "goto net-10.71.0.0/16"
+        let address = { (number: Int) in "10.71.\(100 + number / 250).\(number % 250 + 1)" }
+        let holders = numbers.map {
+            "\"v\($0)\" . \(address($0)) comment \"web c\($0) eth0\" : \(target)"
+        }
+        let sources = numbers.map { "\(address($0)) : \(target)" }
+        let text =
+            "add element inet cni_masquerade holders4 { \(holders.joined(separator: ",")) }\n"
+            + "add element inet cni_masquerade sources4 { \(sources.joined(separator: ",")) }\n"
+        let file = world.directory + "/elements"
+        try text.write(toFile: file, atomically: true, encoding: .utf8)
+        try world.onHost("nft -f \(file)")
+        try current.gc(keeping: [(container, "eth0")])
+        #expect(try !ruleset().contains("web c5999 eth0"))
+        #expect(try web.check(container) == nil)
+        #expect(try container.reaches(Outside.address))
+    }
+
+    @Test("the longest owner that fits is found again")
+    func longestOwner() throws {
+        let network = network()
+        let fits = try world.container(String(repeating: "x", count: 242))
+        try network.add(fits)
+        #expect(try network.check(fits) == nil)
+        try network.del(fits)
+        #expect(try ruleset() == "")
+        let tooLong = try world.container(String(repeating: "x", count: 243))
+        #expect(try network.tryAdd(tooLong).json["code"].number == 4)
     }
 
     @Test("GC removes the rules of what is not in the list, and leaves other networks'")

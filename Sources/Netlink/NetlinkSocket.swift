@@ -25,6 +25,9 @@ public struct Reply: Sendable {
     /// The kernel builds dumps in datagrams of at most this size.
     private static let largestDatagram = 32 << 10
 
+    /// What a socket can send at once without being told to.
+    private static let ordinaryTransaction = 64 << 10
+
     /// How often a dump that the kernel found inconsistent is asked for again.
     private static let dumpAttempts = 10
 
@@ -129,10 +132,18 @@ public struct Reply: Sendable {
                 sequence: base &+ UInt32(index), isSilent: index < batch.count - 1)
         }
         bytes += end.encoded(sequence: base &+ UInt32(batch.count), isSilent: true)
+        makeRoom(for: bytes.count)
         try send(bytes, for: begin.operation)
         var pending = Pending(batch, base: base, isTransaction: true)
         while !pending.isDone { try pending.take(receive(for: begin.operation)) }
         for result in pending.results { _ = try result.get() }
+    }
+
+    /// Lets the socket send a transaction of a size, which cannot be cut in pieces.
+    private func makeRoom(for count: Int) {
+        guard count > Self.ordinaryTransaction else { return }
+        var size = Int32(clamping: count)
+        unsafe _ = setsockopt(descriptor.rawValue, SOL_SOCKET, SO_SNDBUFFORCE, &size, 4)
     }
 
     private mutating func exchangeOnce(

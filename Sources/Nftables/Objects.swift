@@ -228,8 +228,11 @@ public struct Element: Sendable, Equatable {
     /// The comment, which says whose it is.
     public let comment: String?
 
-    /// The longest comment, in bytes: the kernel keeps 256 for it, its type, length and NUL.
-    public static let longestComment = 253
+    /// The longest comment, in bytes, that the kernel keeps.
+    ///
+    /// Its type, length and NUL come to it, and from 255 bytes on the kernel takes the whole
+    /// without an error but loses it.
+    public static let longestComment = 251
 
     /// An element.
     public init(_ key: [UInt8], _ value: Value? = nil, comment: String? = nil) {

@@ -21,17 +21,19 @@ public struct Ruleset: ~Copyable {
             batch.messages, to: Int32(NFNL_SUBSYS_NFTABLES), generation: generation)
     }
 
-    /// The ruleset's generation, which every change raises.
-    public mutating func generation() throws(KernelError) -> UInt32 {
+    /// The ruleset's generation, which every change raises; nil on a kernel without nftables.
+    public mutating func generation() throws(KernelError) -> UInt32? {
         let message = Message(
             "read the ruleset's generation", type: number(NFT_MSG_GETGEN), answer: .object,
             nfgenmsg(nil))
-        let reply = try socket.request(message).first
-        let attributes = reply?.attributes(after: CLinux.nfgenmsg.self)
-        guard let value = attributes?[Int(NFTA_GEN_ID.rawValue)]?.uint32 else {
-            throw KernelError(message.operation, .invalidArgument)
+        do throws(KernelError) {
+            let attributes = try socket.request(message).first?
+                .attributes(after: CLinux.nfgenmsg.self)
+            return attributes?[Int(NFTA_GEN_ID.rawValue)]?.uint32?.bigEndian
+        } catch  where error.errno == .invalidArgument {
+            // What a netfilter without this subsystem answers.
+            return nil
         }
-        return value.bigEndian
     }
 
     /// Whether there is such a table.

@@ -48,12 +48,7 @@ extension InterfacePlugin {
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
         let options = try options(call)
         let delegate = try Delegate(ipamOf: call)
-        guard call.owner.tag.utf8.count <= Owner.longestTag else {
-            throw CNIError(
-                .environment,
-                "CNI_CONTAINERID: too long: it may have \(Owner.longestTag) bytes together with "
-                    + "the network's name and the interface's")
-        }
+        try call.owner.checkTag()
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
         var journal = Journal(kernel)

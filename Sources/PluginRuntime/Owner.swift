@@ -27,11 +27,23 @@ public struct Owner: Sendable, Hashable {
             interface: String(words[2]))
     }
 
-    /// The longest tag that an object can carry, in bytes: an interface's alias, IFALIASZ.
-    static let longestTag = 255
+    /// The longest tag that every object can carry, in bytes.
+    ///
+    /// An interface's alias has 255, a comment of nftables 251.
+    static let longestTag = 251
 
     /// The tag that objects carry: network, container and interface, with spaces between.
     public var tag: String { "\(network) \(containerID) \(interface)" }
+
+    /// Makes sure that objects can carry the tag.
+    public func checkTag() throws(CNIError) {
+        guard tag.utf8.count <= Self.longestTag else {
+            throw CNIError(
+                .environment,
+                "CNI_CONTAINERID: too long: it may have \(Self.longestTag) bytes together with "
+                    + "the network's name and the interface's")
+        }
+    }
 
     /// The name of the host's end of the attachment's veth pair: `veth` and 44 bits of a hash.
     public var hostEnd: String { vethName(for: tag) }

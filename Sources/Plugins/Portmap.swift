@@ -19,6 +19,7 @@ public enum Portmap: Plugin {
         let options = try Options(call)
         let previous = try call.previousResult()
         guard !options.mappings.isEmpty else { return previous }
+        try call.owner.checkTag()
         let kernel = try call.hostKernel()
         var journal = Journal(kernel)
         do throws(StepError<KernelError>) {

@@ -35,7 +35,7 @@ extension Kernel {
         do throws(KernelError) {
             try withRules { (rules) throws(KernelError) in
                 for attempt in 1...ruleAttempts {
-                    let generation = try rules.generation()
+                    guard let generation = try rules.generation() else { return }
                     var batch = Batch()
                     try plan(&rules, &batch)
                     guard !batch.isEmpty else { return }
