@@ -28,6 +28,21 @@ struct BridgeTests {
         #expect(try network.check(second) == nil)
     }
 
+    @Test("DEL with the host's namespace as the container's frees all there is, and says so")
+    func hostNamespace() throws {
+        let network = Network(in: world)
+        try network.add(try world.container())
+        let container = try world.container()
+        try world.unchanged {
+            try network.add(container)
+            let ended = try world.start(
+                "bridge", "DEL", network.configuration().description, container: container.id,
+                namespace: world.host
+            ).wait()
+            #expect(ended.json["code"].number == 8)
+        }
+    }
+
     @Test("an ADD works where /proc/sys cannot be written and has what must be set")
     func readOnlySettings() throws {
         let network = Network(in: world)

@@ -130,11 +130,20 @@ extension InterfacePlugin {
     /// DEL: everything of the owner that is left, then its lease.
     public static func del(_ call: Call) throws(CNIError) {
         let options = try options(call)
-        let kernel = try call.kernelForRemoval()
+        var failures: [CNIError] = []
+        let kernel: Kernel
+        do throws(CNIError) {
+            kernel = try call.kernelForRemoval()
+        } catch {
+            // The path leads to the host, as that of a process whose number was given out anew
+            // may: what is on the host, and the lease, is the container's all the same.
+            failures.append(error)
+            kernel = try call.hostKernel()
+        }
         defer { try? kernel.returnHome() }
         let attachment = Attachment(call)
         let plan = interfaces(attachment, options) + network(attachment, options)
-        var failures = plan.remove(from: kernel)
+        failures += plan.remove(from: kernel)
             .map { CNIError($0.cause) }
         do throws(KernelError) {
             // With a host's end of ours the container's has gone.
