@@ -11,7 +11,7 @@ DESTDIR ?=
 BUILD := $(CURDIR)/.build
 CNI := $(BUILD)/cni
 LINK := $(BUILD)/link
-PLUGINS := bandwidth bridge host-local loopback static
+PLUGINS := bandwidth bridge host-local loopback portmap static
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev pkg-config
 TEST_PACKAGES := iproute2 iputils-ping nftables jq procps python3 util-linux

@@ -94,17 +94,6 @@ struct BridgePortTests {
                 """) == "02:00:00:00:00:03")
     }
 
-    @Test("what cannot be done yet is refused by name", arguments: ["ipMasq", "macspoofchk"])
-    func notYet(key: String) throws {
-        let network = Network(bridge: JSON([key: true]), in: world)
-        let container = try world.container()
-        try world.unchanged {
-            let ended = try network.tryAdd(container)
-            #expect(ended.json["code"].number == 2)
-            #expect(ended.json["msg"].string == "\(key): not supported yet")
-        }
-    }
-
     /// What is broken behind the plugin's back, where, and what CHECK then names.
     static let damage: [(String, inContainer: Bool, String)] = [
         ("ip addr del 10.71.0.2/16 dev eth0", true, "address 10.71.0.2/16"),

@@ -106,9 +106,8 @@ public struct Reply: Sendable {
 
     /// Sends messages as one transaction of a netfilter subsystem: all take effect, or none.
     ///
-    /// - Parameter generation: What the subsystem's generation must still be.
-    /// - Throws: The error of the first message that the kernel refuses; ERESTART if the
-    ///   generation is another.
+    /// - Throws: The error of the first message that the kernel refuses; ERESTART if a generation
+    ///   is given and the subsystem's is another.
     public mutating func commit(
         _ messages: [Message], to subsystem: Int32, generation: UInt32? = nil
     ) throws(KernelError) {

@@ -140,7 +140,7 @@ func number(_ type: nf_tables_msg_types) -> Int {
 }
 
 /// The fixed part of a message about a table of a family.
-func nfgenmsg(_ family: Family?) -> nfgenmsg {
+func nfgenmsg(_ family: TableFamily?) -> nfgenmsg {
     CLinux.nfgenmsg(
         nfgen_family: family?.number ?? 0, version: UInt8(NFNETLINK_V0), res_id: 0)
 }

@@ -98,6 +98,12 @@ public enum Expression: Sendable, Equatable {
         case status
         /// The mark, four bytes of the host's order.
         case mark
+        /// The IPv4 address that it was first sent to.
+        case originalDestination
+        /// The IPv6 address that it was first sent to.
+        case originalDestination6
+        /// The port that it was first sent to.
+        case originalPort
     }
 
     /// Loads what is known of the packet.
@@ -121,7 +127,7 @@ public enum Expression: Sendable, Equatable {
     /// Gives the packet's connection the address of the link it goes out by.
     case masquerade
     /// Gives the packet's connection another destination: address and port.
-    case destinationNAT(Family, address: Register, port: Register)
+    case destinationNAT(TableFamily, address: Register, port: Register)
     /// Loads what is known of the packet's connection.
     case conntrack(Conntrack, to: Register)
     /// Loads the type of the destination address: RTN_LOCAL, ….
@@ -195,10 +201,10 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_NAT_FAMILY, UInt32(family.number))
             object.set(NFTNL_EXPR_NAT_REG_ADDR_MIN, address.number)
             object.set(NFTNL_EXPR_NAT_REG_PROTO_MIN, port.number)
-            object.set(NFTNL_EXPR_NAT_FLAGS, UInt32(NF_NAT_RANGE_PROTO_SPECIFIED))
         case .conntrack(let key, let register):
-            let number = key == .status ? NFT_CT_STATUS : NFT_CT_MARK
-            object.set(NFTNL_EXPR_CT_KEY, number.rawValue)
+            object.set(NFTNL_EXPR_CT_KEY, key.number)
+            // IP_CT_DIR_ORIGINAL: the first packet's direction.
+            if key.hasDirection { object.set(NFTNL_EXPR_CT_DIR, [0]) }
             object.set(NFTNL_EXPR_CT_DREG, register.number)
         case .destinationType(let register):
             object.set(NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE.rawValue)
@@ -221,6 +227,20 @@ extension Expression.Meta {
         case .outputName: NFT_META_OIFNAME.rawValue
         }
     }
+}
+
+extension Expression.Conntrack {
+    fileprivate var number: UInt32 {
+        switch self {
+        case .status: NFT_CT_STATUS.rawValue
+        case .mark: NFT_CT_MARK.rawValue
+        case .originalDestination: NFT_CT_DST_IP.rawValue
+        case .originalDestination6: NFT_CT_DST_IP6.rawValue
+        case .originalPort: NFT_CT_PROTO_DST.rawValue
+        }
+    }
+
+    fileprivate var hasDirection: Bool { self != .status && self != .mark }
 }
 
 extension Expression.Header {

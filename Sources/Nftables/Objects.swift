@@ -1,7 +1,7 @@
 internal import CLinux
 
 /// Which packets a table sees.
-public enum Family: Sendable, Equatable {
+public enum TableFamily: Sendable, Equatable {
     /// IPv4 and IPv6.
     case inet
     /// IPv4.
@@ -39,12 +39,12 @@ public enum Family: Sendable, Equatable {
 /// A table: the name space of chains and sets.
 public struct Table: Sendable, Equatable, CustomStringConvertible {
     /// Which packets it sees.
-    public let family: Family
+    public let family: TableFamily
     /// Its name.
     public let name: String
 
     /// A table.
-    public init(_ family: Family, _ name: String) {
+    public init(_ family: TableFamily, _ name: String) {
         self.family = family
         self.name = name
     }

@@ -12,9 +12,8 @@ public struct Ruleset: ~Copyable {
 
     /// Makes all changes, or none.
     ///
-    /// - Parameter generation: What the ruleset's generation must still be.
-    /// - Throws: The error of the first change that the kernel refuses; ERESTART if somebody else
-    ///   has changed the ruleset since that generation.
+    /// - Throws: The error of the first change that the kernel refuses; ERESTART if a generation is
+    ///   given and somebody has changed the ruleset since.
     public mutating func commit(
         _ batch: Batch, generation: UInt32? = nil
     ) throws(KernelError) {
@@ -77,15 +76,19 @@ public struct Ruleset: ~Copyable {
         return found
     }
 
-    /// The names of the expressions of each rule of a chain, or nil if there is no such chain.
-    public mutating func rules(of chain: Chain) throws(KernelError) -> [[String]]? {
-        var look = Message(
+    /// Whether there is a chain of a name.
+    public mutating func has(_ chain: Chain) throws(KernelError) -> Bool {
+        var message = Message(
             "find " + chain.description, type: number(NFT_MSG_GETCHAIN), answer: .object,
             nfgenmsg(chain.table.family))
-        look.put(Int(NFTA_CHAIN_TABLE.rawValue), chain.table.name)
-        look.put(Int(NFTA_CHAIN_NAME.rawValue), chain.name)
-        let found = try optional { () throws(KernelError) in try socket.request(look) }
-        guard found != nil else { return nil }
+        message.put(Int(NFTA_CHAIN_TABLE.rawValue), chain.table.name)
+        message.put(Int(NFTA_CHAIN_NAME.rawValue), chain.name)
+        return try optional { () throws(KernelError) in try socket.request(message) } != nil
+    }
+
+    /// The names of the expressions of each rule of a chain, or nil if there is no such chain.
+    public mutating func rules(of chain: Chain) throws(KernelError) -> [[String]]? {
+        guard try has(chain) else { return nil }
         return try expressions(of: chain).map { rule in
             rule.map { $0.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text ?? "" }
         }

@@ -21,12 +21,14 @@ public struct Plan<Target: System> {
         return all
     }
 
-    /// DEL: erases what the attachment owns, newest first, all of it that will go.
+    /// DEL: erases what the attachment owns, newest first but for what goes before all others, all
+    /// of it that will go.
     ///
     /// - Returns: The failures, each with the object it is about.
     public func remove(from system: Target) -> [StepError<Target.Failure>] {
         var failures: [StepError<Target.Failure>] = []
-        for step in steps.reversed() where step.sharing == .owned {
+        let owned = steps.reversed().filter { $0.sharing == .owned }
+        for step in owned.filter(\.goesFirst) + owned.filter({ !$0.goesFirst }) {
             do throws(Target.Failure) {
                 try step.erase(system)
             } catch {

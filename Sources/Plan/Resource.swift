@@ -78,6 +78,10 @@ public protocol Resource<Target>: Sendable, CustomStringConvertible {
     /// Whether creating the object fails where one of its identity exists, which is then an error.
     var isExclusive: Bool { get }
 
+    /// Whether DEL erases the object before the others: where the kernel goes on tidying up after it,
+    /// it does so while the others go.
+    var goesFirst: Bool { get }
+
     /// The message that creates the object where it does not exist, so that neighbours in a plan
     /// travel in one system call; nil if it takes a look first, or more than a message.
     func creation(_ system: Target) throws(Target.Failure) -> Target.Request?
@@ -101,6 +105,9 @@ public protocol Resource<Target>: Sendable, CustomStringConvertible {
 extension Resource {
     /// Most objects may exist already.
     public var isExclusive: Bool { false }
+
+    /// Most objects go in their turn.
+    public var goesFirst: Bool { false }
 
     /// Most resources take a look first.
     public func creation(_ system: Target) throws(Target.Failure) -> Target.Request? { nil }

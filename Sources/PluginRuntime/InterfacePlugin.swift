@@ -27,9 +27,15 @@ public protocol InterfacePlugin: Plugin {
     static func finish(
         _ attachment: inout Attachment, _ options: Options, _ kernel: Kernel
     ) throws(CNIError)
+
+    /// GC: removes what is not a link and belongs to owners that are no more.
+    static func sweep(_ kernel: Kernel, _ isStale: (Owner) -> Bool) throws(KernelError)
 }
 
 extension InterfacePlugin {
+    /// Most plugins make nothing but links.
+    public static func sweep(_ kernel: Kernel, _ isStale: (Owner) -> Bool) throws(KernelError) {}
+
     /// ADD: the interface, the lease, the addresses; or nothing at all.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
         let options = try options(call)
@@ -113,7 +119,9 @@ extension InterfacePlugin {
         let options = try options(call)
         let kernel = try call.kernelForRemoval()
         defer { try? kernel.returnHome() }
-        var failures = interfaces(Attachment(call), options).remove(from: kernel)
+        let attachment = Attachment(call)
+        let plan = interfaces(attachment, options) + network(attachment, options)
+        var failures = plan.remove(from: kernel)
             .map { CNIError($0.cause) }
         do throws(KernelError) {
             // With a host's end of ours the container's has gone.
@@ -138,13 +146,15 @@ extension InterfacePlugin {
         var failures: [CNIError] = []
         do throws(CNIError) {
             let kernel = try call.hostKernel()
+            let isStale = { (owner: Owner) in
+                owner.network == call.configuration.name && !valid.contains(owner.attachment)
+            }
             try wrapping { () throws(KernelError) in
                 let stale = try kernel.links(kind: "veth", in: .host).filter { link in
-                    guard let owner = link.alias.flatMap({ Owner(tag: $0) }) else { return false }
-                    return owner.network == call.configuration.name
-                        && !valid.contains(owner.attachment)
+                    link.alias.flatMap { Owner(tag: $0) }.map(isStale) ?? false
                 }
                 try kernel.removeLinks(stale.map(\.index), in: .host)
+                try sweep(kernel, isStale)
             }
         } catch {
             failures.append(error)

@@ -1,6 +1,6 @@
 import Addressing
 public import CNI
-import Netlink
+public import Netlink
 public import Plan
 public import PluginRuntime
 public import Rtnetlink
@@ -42,6 +42,11 @@ public enum Bridge: InterfacePlugin {
 
         return Plan {
             bridge
+            // In force before there is a port.
+            if options.checksSpoofing, !attachment.isForeign {
+                SpoofCheck(
+                    owner: attachment.owner, port: attachment.hostEnd, mac: containerEnd.mac)
+            }
             hostEnd
             if let vlans = options.vlans(of: attachment.hostEnd, .part) { vlans }
         }
@@ -78,6 +83,9 @@ public enum Bridge: InterfacePlugin {
         let hasV6 = addresses.contains { $0.address.family == .v6 }
         return Plan {
             options.gateways(for: addresses)
+            if options.masquerades, !attachment.isForeign {
+                Masquerade(owner: attachment.owner, addresses: addresses.map(\.address))
+            }
             if !options.leavesInterfaceDown {
                 Sysctl("net/ipv4/conf/\(interface)/arp_notify", "1", in: .container)
                 Sysctl.forIPv6(
@@ -128,6 +136,15 @@ public enum Bridge: InterfacePlugin {
             name: interface, mac: mac.map { "\($0)" } ?? "", sandbox: attachment.netns)
         interfaces.insert(own, at: min(2, interfaces.count))
         attachment.result.interfaces = interfaces
+    }
+
+    /// Removes rules of owners that are no more.
+    public static func sweep(
+        _ kernel: Kernel, _ isStale: (Owner) -> Bool
+    ) throws(KernelError) {
+        let isStale = { (tag: String) in Owner(tag: tag).map(isStale) ?? false }
+        try Masquerade.remove(from: kernel, isStale)
+        try SpoofCheck.remove(from: kernel, isStale)
     }
 
     /// The settings that let the host forward for the families in use.

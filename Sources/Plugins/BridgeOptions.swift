@@ -18,6 +18,9 @@ extension Bridge {
         let detectsDuplicates: Bool
         let leavesInterfaceDown: Bool
         let isIsolated: Bool
+        let masquerades: Bool
+        let checksSpoofing: Bool
+        private let masqueradeBackend: String
         let dns: AddResult.DNS?
         let hasIPAM: Bool
         private(set) var mac: MACAddress?
@@ -34,10 +37,11 @@ extension Bridge {
             forceAddress = try keys(
                 "forceAddress", default: false,
                 "Replaces another address of the bridge instead of refusing.")
-            let masquerades = try keys(
+            masquerades = try keys(
                 "ipMasq", default: false, "Masquerades traffic that leaves the network.")
-            let _: String? = try keys(
-                "ipMasqBackend", "How to masquerade: iptables or nftables.")
+            masqueradeBackend = try keys(
+                "ipMasqBackend", default: "nftables",
+                "How to masquerade: nftables; iptables is not supported yet.")
             let mtu = try keys(
                 "mtu", default: 0, "MTU of the interface in bytes; 0 is the kernel's choice.")
             hairpin = try keys(
@@ -50,7 +54,7 @@ extension Bridge {
                 "vlanTrunk", "VLANs that the container tags itself.", TrunkEntry.init)
             keepsDefaultVLAN = try keys(
                 "preserveDefaultVlan", default: false, "Leaves the port in VLAN 1 as well.")
-            let checksSpoofing = try keys(
+            checksSpoofing = try keys(
                 "macspoofchk", default: false, "Drops packets from other hardware addresses.")
             detectsDuplicates = try keys(
                 "enabledad", default: false, "Asks the network whether an IPv6 address is taken.")
@@ -92,9 +96,9 @@ extension Bridge {
                     "disableContainerInterface",
                     "cannot use IPAM when DisableContainerInterface flag is set")
             }
-            for (key, isSet) in [("ipMasq", masquerades), ("macspoofchk", checksSpoofing)]
-            where isSet {
-                throw CNIError(.unsupportedField, "\(key): not supported yet")
+            guard ["", "nftables", "iptables"].contains(masqueradeBackend) else {
+                throw keys.invalid(
+                    "ipMasqBackend", "unknown ipmasq backend \"\(masqueradeBackend)\"")
             }
         }
 
@@ -103,6 +107,10 @@ extension Bridge {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
             let argument = try call.arguments()["MAC"] ?? ""
+            // What another implementation has made can be removed nevertheless.
+            if masquerades, masqueradeBackend == "iptables", call.invocation.verb != .del {
+                throw CNIError(.unsupportedField, "ipMasqBackend: iptables is not supported yet")
+            }
             if mac == nil { mac = try Self.mac(argument, "CNI_ARGS: MAC", .environment) }
         }
 

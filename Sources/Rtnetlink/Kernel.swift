@@ -44,6 +44,8 @@ public final class Kernel: System {
     private var position = Side.host
     var listed: (side: Side, index: UInt32, addresses: [Address])?
     var sysctlRoot: FileDescriptor?
+    /// What another subsystem of the kernel keeps open as long as this is.
+    public var companion: AnyObject?
     /// Whether a link was there to be removed.
     public internal(set) var hasRemovedLinks = false
 

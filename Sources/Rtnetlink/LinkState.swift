@@ -119,6 +119,22 @@ extension Kernel {
             .contains { $0.master == index && !names.contains($0.name) }
     }
 
+    /// Makes a bridge take nothing from a port any more that has this alias, or none.
+    ///
+    /// Where the bridge runs the spanning tree protocol the port goes on until it is removed.
+    public func stopPort(_ name: String, alias: String, in side: Side) throws(KernelError) {
+        guard let link = try link(name, in: side), link.port != nil,
+            link.alias == nil || link.alias == alias
+        else { return }
+        var message = Message(
+            "stop port \(name)", type: RTM_SETLINK,
+            ifinfomsg(index: link.index, family: UInt8(AF_BRIDGE)))
+        message.nest(IFLA_PROTINFO | Int(NLA_F_NESTED)) {
+            $0.put(IFLA_BRPORT_STATE, UInt8(BR_STATE_DISABLED))
+        }
+        try tolerating(.resourceBusy) { () throws(KernelError) in try request(side, message) }
+    }
+
     /// Gives a link its own hardware address again.
     ///
     /// The address then counts as chosen, so a bridge does not take over its ports', and a link

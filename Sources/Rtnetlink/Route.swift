@@ -143,3 +143,23 @@ public struct Route: Resource {
         priority = (attributes[Int(RTA_PRIORITY.rawValue)]?.uint32).map { Int($0) }
     }
 }
+
+extension Kernel {
+    /// The link by which packets to an address leave, or nil if there is no way.
+    public func outputLink(to address: IPAddress, in side: Side) throws(KernelError) -> String? {
+        var header = rtmsg()
+        header.rtm_family = address.family.addressFamily
+        header.rtm_dst_len = UInt8(address.family.bitWidth)
+        var message = Message("find route to \(address)", type: RTM_GETROUTE, header)
+        message.put(Int(RTA_DST.rawValue), bytes: address.networkOrder)
+        do throws(KernelError) {
+            let reply = try request(side, message).first
+            guard
+                let index = reply?.attributes(after: rtmsg.self)[Int(RTA_OIF.rawValue)]?.uint32
+            else { return nil }
+            return try link(index: index, in: side)?.name
+        } catch  where error.errno == .networkUnreachable || error.errno == .hostIsDown {
+            return nil
+        }
+    }
+}

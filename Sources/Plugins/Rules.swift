@@ -1,0 +1,58 @@
+import Netlink
+import Nftables
+import Rtnetlink
+import SystemPackage
+
+/// How often a change of the ruleset is tried again because somebody else's came first.
+let ruleAttempts = 20
+
+/// The host's nftables, open for as long as the kernel is.
+///
+/// Closing them right after something was removed waits for the kernel to be done with it, 15 ms
+/// and more; by the end of the program it is.
+private final class OpenRules {
+    var rules: Ruleset
+    init() throws(KernelError) { rules = try Ruleset() }
+}
+
+extension Kernel {
+    /// Runs `body` with the host's nftables.
+    func withRules<Result>(
+        _ body: (inout Ruleset) throws(KernelError) -> Result
+    ) throws(KernelError) -> Result {
+        if let open = companion as? OpenRules { return try body(&open.rules) }
+        try returnHome()
+        let open = try OpenRules()
+        companion = open
+        return try body(&open.rules)
+    }
+
+    /// Makes the changes that `plan` draws up from what it reads, again if the ruleset is no longer
+    /// what it read; none on a kernel without nftables.
+    func changeRules(
+        _ plan: (inout Ruleset, inout Batch) throws(KernelError) -> Void
+    ) throws(KernelError) {
+        do throws(KernelError) {
+            try withRules { (rules) throws(KernelError) in
+                for attempt in 1...ruleAttempts {
+                    let generation = try rules.generation()
+                    var batch = Batch()
+                    try plan(&rules, &batch)
+                    guard !batch.isEmpty else { return }
+                    do throws(KernelError) {
+                        return try rules.commit(batch, generation: generation)
+                    } catch  where error.errno.isRestart && attempt < ruleAttempts {
+                        continue
+                    }
+                }
+            }
+        } catch  where error.errno == .protocolNotSupported {
+            return
+        }
+    }
+}
+
+extension Errno {
+    /// ERESTART: the ruleset has changed meanwhile.
+    fileprivate var isRestart: Bool { rawValue == 85 }
+}

@@ -1,0 +1,228 @@
+import Testing
+
+@Suite("portmap", .enabled(if: isRoot))
+struct PortmapTests {
+    let world: World
+    let outside: Outside
+
+    init() throws {
+        world = try World()
+        outside = try Outside(world)
+        try outside.machine.output(of: "ip route add default via 192.0.2.1")
+        try outside.machine.output(of: "ip -6 route add default via 2001:db8::1")
+    }
+
+    /// A bridge network with portmap after it.
+    private func network(_ keys: JSON = "{}", name: String = "web") -> Network {
+        let bridge = Network(
+            bridge: #"{"isDefaultGateway": true, "hairpinMode": true}"#,
+            ipam: #"{"ranges": [[{"subnet": "10.71.0.0/16"}], [{"subnet": "fd00:71::/64"}]]}"#,
+            name: name, version: "1.1.0", in: world)
+        let portmap: JSON = #"{"type": "portmap"}"#
+        return Network(
+            JSON([
+                "name": name, "cniVersion": "1.1.0",
+                "plugins": [bridge.plugins[0].value, portmap.merging(keys).value],
+            ]), in: world)
+    }
+
+    private func mapping(_ entries: String) -> JSON {
+        JSON(text: #"{"runtimeConfig": {"portMappings": [\#(entries)]}}"#)
+    }
+
+    /// Lets the host hear of the container's IPv6 address: a new bridge asks for none until its
+    /// link-local address has passed duplicate address detection.
+    private func heard(_ container: World.Container) throws {
+        #expect(try container.reaches("fd00:71::1"))
+    }
+
+    private let web = #"{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}"#
+    private func ruleset() throws -> String { try world.onHost("nft list ruleset") }
+
+    /// Whom the container's server sees when somebody connects to a port; nil when nobody comes.
+    private func peer(
+        of server: Socket, from namespace: String, to address: String, port: Int = 8080,
+        _ kind: Socket.Kind = .tcp
+    ) throws -> String? {
+        let client = try Socket.client(kind, to: address, port: port, in: namespace)
+        return client == nil ? nil : server.peer()
+    }
+
+    @Test("a port of the host leads to the container from outside, in both families")
+    func fromOutside() throws {
+        let network = network()
+        let container = try world.container()
+        try network.add(container, with: mapping(web))
+        let server = try Socket.server(.tcp, port: 80, in: container.path)
+        let from = outside.machine.path
+        #expect(try peer(of: server, from: from, to: "192.0.2.1") == Outside.address)
+        try heard(container)
+        #expect(try peer(of: server, from: from, to: "2001:db8::1") == Outside.address6)
+        try network.del(container)
+        #expect(try ruleset() == "")
+    }
+
+    @Test("the host reaches it by its own addresses and by 127.0.0.1")
+    func fromHost() throws {
+        let network = network()
+        let container = try world.container()
+        try network.add(container, with: mapping(web))
+        let server = try Socket.server(.tcp, port: 80, in: container.path)
+        #expect(try peer(of: server, from: world.host, to: "192.0.2.1") != nil)
+        #expect(try peer(of: server, from: world.host, to: "127.0.0.1") == "10.71.0.1")
+        try heard(container)
+        #expect(try peer(of: server, from: world.host, to: "2001:db8::1") != nil)
+    }
+
+    @Test("the container itself and its neighbours reach it by the host's address")
+    func hairpin() throws {
+        let network = network()
+        let (container, neighbour) = (try world.container(), try world.container())
+        try network.add(container, with: mapping(web))
+        try network.add(neighbour)
+        let server = try Socket.server(.tcp, port: 80, in: container.path)
+        #expect(try peer(of: server, from: container.path, to: "192.0.2.1") == "10.71.0.1")
+        #expect(try peer(of: server, from: neighbour.path, to: "192.0.2.1") == "10.71.0.1")
+    }
+
+    @Test("snat false leaves sources alone, masqAll hides every one")
+    func sources() throws {
+        for (keys, seen) in [
+            (#"{"snat": false}"#, Outside.address), (#"{"masqAll": true}"#, "10.71.0.1"),
+        ] {
+            let network = network(JSON(text: keys))
+            let container = try world.container()
+            let address = try network.add(container, with: mapping(web))["ips"][0]["gateway"].string
+            #expect(address == "10.71.0.1")
+            let server = try Socket.server(.tcp, port: 80, in: container.path)
+            #expect(try peer(of: server, from: outside.machine.path, to: "192.0.2.1") == seen)
+            try network.del(container)
+        }
+        #expect(try ruleset() == "")
+    }
+
+    @Test("hostIP restricts a mapping to one address, and two may share a port that way")
+    func hostAddress() throws {
+        try world.onHost("ip addr add 192.0.2.9/24 dev up0")
+        let network = network()
+        let (one, two) = (try world.container(), try world.container())
+        let at = { (address: String) in
+            mapping(
+                #"{"HostPort": 8080, "ContainerPort": 80, "Protocol": "TCP", "HostIP": "\#(address)"}"#
+            )
+        }
+        try network.add(one, with: at("192.0.2.1"))
+        try network.add(two, with: at("192.0.2.9"))
+        let (first, second) = (
+            try Socket.server(.tcp, port: 80, in: one.path),
+            try Socket.server(.tcp, port: 80, in: two.path)
+        )
+        let from = outside.machine.path
+        #expect(try peer(of: first, from: from, to: "192.0.2.1") != nil)
+        #expect(try peer(of: second, from: from, to: "192.0.2.9") != nil)
+        #expect(try Socket.client(.tcp, to: "2001:db8::1", port: 8080, in: from) == nil)
+        try network.del(one)
+        #expect(try peer(of: second, from: from, to: "192.0.2.9") != nil)
+    }
+
+    @Test("UDP that flows goes to the next container once the first has gone")
+    func udp() throws {
+        let network = network()
+        let dns = mapping(#"{"hostPort": 5353, "containerPort": 53, "protocol": "udp"}"#)
+        let (one, two) = (try world.container(), try world.container())
+        try network.add(one, with: dns)
+        let first = try Socket.server(.udp, port: 53, in: one.path)
+        let client = try #require(
+            try Socket.client(.udp, to: "192.0.2.1", port: 5353, in: outside.machine.path))
+        #expect(first.peer() == Outside.address)
+        let keys = dns
+        for plugin in network.plugins.reversed() {
+            let ended = try world.call(
+                plugin["type"].string ?? "", "DEL", network.configuration(plugin, with: keys), one)
+            #expect(ended.succeeded)
+        }
+        try network.add(two, with: dns)
+        let second = try Socket.server(.udp, port: 53, in: two.path)
+        client.say()
+        #expect(second.peer() == Outside.address)
+    }
+
+    @Test("a port that another container has is refused by name, and that one keeps it")
+    func taken() throws {
+        let network = network()
+        let (holder, late) = (try world.container(), try world.container())
+        try network.add(holder, with: mapping(web))
+        let before = try ruleset()
+        let ended = try network.tryAdd(late, with: mapping(web))
+        #expect(ended.status == 1)
+        let message = ended.json["msg"].string ?? ""
+        #expect(message.contains("map port 8080/tcp to 80"))
+        #expect(message.contains("it is mapped for \"web \(holder.id) eth0\""))
+        #expect(try ruleset() == before)
+        try network.del(late)
+        #expect(try ruleset() == before)
+    }
+
+    @Test("the rules are as many for twenty mappings as for one, and DEL takes only its own")
+    func constantRules() throws {
+        let network = network()
+        let containers = try (0..<4).map { _ in try world.container() }
+        let count = {
+            JSON(text: try world.onHost("nft -j list ruleset"))["nftables"].array
+                .filter { !$0["rule"].isNull }.count
+        }
+        try network.add(containers[0], with: mapping(web))
+        let few = try count()
+        for (index, container) in containers.enumerated().dropFirst() {
+            let entries = (0..<5).map {
+                #"{"hostPort": \#(9000 + index * 10 + $0), "containerPort": 80, "protocol": "sctp"}"#
+            }
+            try network.add(container, with: mapping(entries.joined(separator: ",")))
+        }
+        #expect(try count() == few)
+        for container in containers.dropFirst() { try network.del(container) }
+        let rules = try ruleset()
+        #expect(rules.contains("web \(containers[0].id) eth0"))
+        #expect(!rules.contains(containers[1].id))
+        try network.del(containers[0], withResult: false)
+        #expect(try ruleset() == "")
+    }
+
+    @Test("CHECK names a mapping that is gone; GC removes what is not in the list")
+    func checkAndCollect() throws {
+        let network = network(mapping(web))
+        let container = try world.container()
+        try network.add(container)
+        #expect(try network.check(container) == nil)
+        try world.onHost("nft flush map inet cni_portmap any4")
+        #expect(try network.check(container)?.contains("port mapping 8080/tcp to 80") == true)
+        try network.gc(keeping: [])
+        #expect(try ruleset() == "")
+    }
+
+    @Test("without mappings nothing is made and the result goes through")
+    func nothingToDo() throws {
+        let network = network()
+        let container = try world.container()
+        let result = try network.add(container)
+        #expect(result["ips"].array.count == 2)
+        #expect(try ruleset() == "")
+        try network.del(container)
+    }
+
+    @Test(
+        "what makes no sense is refused by name",
+        arguments: [
+            (#"{"hostPort": 0, "containerPort": 80}"#, "Invalid host port number: 0"),
+            (#"{"hostPort": 80, "containerPort": -1}"#, "Invalid container port number: -1"),
+            (#"{"hostPort": 80, "containerPort": 80, "protocol": "x"}"#, "unknown protocol \"x\""),
+            (#"{"hostPort": 80, "containerPort": 80, "hostIP": "x"}"#, "not an IP address: \"x\""),
+        ])
+    func refused(entry: String, message: String) throws {
+        let network = network()
+        let container = try world.container()
+        let ended = try network.tryAdd(container, with: mapping(entry))
+        #expect(ended.json["code"].number == 7)
+        #expect(ended.json["msg"].string?.contains(message) == true)
+    }
+}

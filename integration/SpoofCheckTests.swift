@@ -1,0 +1,109 @@
+import Testing
+
+@Suite("bridge: macspoofchk", .enabled(if: isRoot))
+struct SpoofCheckTests {
+    let world: World
+
+    init() throws { world = try World() }
+
+    private func network(_ keys: JSON = "{}", name: String = "web") -> Network {
+        let checking: JSON = #"{"macspoofchk": true}"#
+        return Network(bridge: checking.merging(keys), name: name, in: world)
+    }
+
+    private func ruleset() throws -> String { try world.onHost("nft list ruleset") }
+
+    @Test("a container is heard with its own hardware address and with no other")
+    func dropped() throws {
+        let network = network()
+        let container = try world.container()
+        let result = try network.add(container)
+        #expect(try container.reaches("10.71.0.1"))
+        #expect(try network.check(container) == nil)
+        try container.output(of: "ip link set eth0 address 02:00:00:00:00:66")
+        #expect(try !container.run("ping -c 1 -W 1 10.71.0.1").succeeded)
+        let own = result["interfaces"][2]["mac"].string ?? ""
+        try container.output(of: "ip link set eth0 address \(own)")
+        #expect(try container.reaches("10.71.0.1"))
+        try network.del(container)
+        #expect(try ruleset() == "")
+    }
+
+    @Test("a container without the key may send from any address beside one with it")
+    func others() throws {
+        let (watched, free) = (try world.container(), try world.container())
+        try network().add(watched)
+        try Network(name: "db", in: world).add(free, arguments: "IP=10.71.0.77")
+        try free.output(of: "ip link set eth0 address 02:00:00:00:00:66")
+        #expect(try free.reaches("10.71.0.1"))
+    }
+
+    @Test("one rule serves ten containers, and DEL leaves the others'")
+    func constantRule() throws {
+        let network = network()
+        let containers = try (0..<10).map { _ in try world.container() }
+        for container in containers { try network.add(container) }
+        let listed = JSON(text: try world.onHost("nft -j list ruleset"))["nftables"].array
+        #expect(listed.filter { !$0["rule"].isNull }.count == 1)
+        for container in containers.dropLast() { try network.del(container) }
+        #expect(try network.check(containers[9]) == nil)
+        #expect(try containers[9].reaches("10.71.0.1"))
+        try network.del(containers[9])
+        #expect(try ruleset() == "")
+    }
+
+    @Test("DEL removes the check when namespace and link are gone")
+    func nothingLeft() throws {
+        let network = network()
+        let container = try world.container()
+        let result = try network.add(container)
+        try world.onHost("ip link del \(result["interfaces"][1]["name"].string ?? "")")
+        let gone = World.Container(id: container.id, path: "/run/netns/none")
+        try network.del(gone, withResult: false)
+        #expect(try ruleset() == "")
+    }
+
+    @Test("a second ADD of the same interface leaves the first one's check as it was")
+    func again() throws {
+        let network = network()
+        let container = try world.container()
+        try network.add(container)
+        try world.unchanged {
+            let fixed: JSON =
+                #"{"ipam": {"type": "static", "addresses": [{"address": "10.71.0.9/16"}]}}"#
+            let ended = try network.tryAdd(container, with: fixed)
+            #expect(ended.status == 1)
+        }
+        #expect(try network.check(container) == nil)
+    }
+
+    @Test(
+        "CHECK names a check that is gone or is of another address",
+        arguments: [
+            "nft delete table bridge cni_macspoofchk",
+            "nft flush set bridge cni_macspoofchk senders",
+            "nft flush chain bridge cni_macspoofchk prerouting",
+        ])
+    func damage(command: String) throws {
+        let network = network()
+        let container = try world.container()
+        try network.add(container)
+        try world.onHost(command)
+        #expect(try network.check(container)?.contains("hardware address check of port") == true)
+        try network.del(container)
+    }
+
+    @Test("GC removes the checks of what is not in the list")
+    func collected() throws {
+        let web = network()
+        let current = Network(
+            JSON(["name": "web", "cniVersion": "1.1.0", "plugins": web.plugins.map(\.value)]),
+            in: world)
+        let (kept, stale) = (try world.container(), try world.container())
+        try web.add(kept)
+        try web.add(stale)
+        try current.gc(keeping: [(kept, "eth0")])
+        #expect(try !ruleset().contains(stale.id))
+        #expect(try web.check(kept) == nil)
+    }
+}
