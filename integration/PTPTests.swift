@@ -21,7 +21,8 @@ struct PTPTests {
     @Test("with ipMasq what leaves has the host's address, and DEL needs nothing to end that")
     func masquerade() throws {
         let outside = try Outside(world)
-        let network = Network(plugin: "ptp", #"{"ipMasq": true}"#, ipam: BridgeTests.dualStack, in: world)
+        let network = Network(
+            plugin: "ptp", #"{"ipMasq": true}"#, ipam: BridgeTests.dualStack, in: world)
         let container = try world.container()
         try network.add(container)
         #expect(try container.reaches(Outside.address))

@@ -2,7 +2,8 @@ public import PluginRuntime
 
 /// The names of the plugins of this program.
 public let pluginNames = [
-    "bandwidth", "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan", "portmap", "ptp", "sbr", "static", "tap", "tuning", "vlan", "vrf",
+    "bandwidth", "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan",
+    "portmap", "ptp", "sbr", "static", "tap", "tuning", "vlan", "vrf",
 ]
 
 /// The plugin of a name, or nil if this program has none: one line each.

@@ -42,7 +42,10 @@ import Testing
         }
         let documented = try rows(name)
         #expect(documented.map { $0[0] }.sorted() == declared.map { $0[0] }.sorted())
-        for key in declared { #expect(documented.contains(key), "\(key)") }
+        for key in declared {
+            let isThere = documented.contains(key)
+            #expect(isThere, "\(key)")
+        }
     }
 
     @Test("the README and the Makefile list every plugin", arguments: pluginNames)

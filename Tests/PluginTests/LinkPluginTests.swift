@@ -37,10 +37,12 @@ import Testing
                 == "ipam.type: dummy interface requires an IPAM configuration")
     }
 
-    @Test("masquerading is refused by name")
+    @Test("masquerading by iptables is refused by name, and not by nftables")
     func masquerade() throws {
-        let call = try call(#""ipMasq": true, "ipam": {"type": "static"}"#)
-        #expect(failure { try PTP.options(call) }?.code == 2)
+        let ipam = #""ipMasq": true, "ipam": {"type": "static"}"#
+        let iptables = try call(ipam + #", "ipMasqBackend": "iptables""#)
+        #expect(failure { try PTP.options(iptables) }?.code == 2)
+        #expect(try PTP.options(call(ipam)).masquerade.isOn)
     }
 
     @Test("an interface in the container comes up after its addresses, and before its routes")
