@@ -216,7 +216,7 @@ struct BridgeTests {
         let network = Network(ipam: Self.dualStack, in: world)
         let container = try world.container()
         try network.add(container)
-        #expect(try container.output(of: "ip -6 addr show dev eth0 tentative") == "")
+        #expect(try container.output(of: "ip -6 addr show dev eth0 scope global tentative") == "")
         #expect(try container.output(of: "ip -6 addr show dev eth0").contains("fd00:71::2/64"))
         #expect(try world.onHost("sysctl -n net.ipv6.conf.cni0.accept_ra") == "0\n")
         #expect(try container.output(of: "sysctl -n net.ipv6.conf.eth0.accept_dad") == "0\n")
@@ -227,7 +227,7 @@ struct BridgeTests {
         let network = Network(bridge: #"{"enabledad": true}"#, ipam: Self.dualStack, in: world)
         let container = try world.container()
         try network.add(container)
-        #expect(try container.output(of: "ip -6 addr show dev eth0 tentative") == "")
+        #expect(try container.output(of: "ip -6 addr show dev eth0 scope global tentative") == "")
         #expect(try container.output(of: "sysctl -n net.ipv6.conf.eth0.accept_dad") == "1\n")
     }
 

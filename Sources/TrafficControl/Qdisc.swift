@@ -123,7 +123,12 @@ public struct Qdisc: Resource {
             messages.append(removal(index))
         }
         messages.append(creation(index))
-        try kernel.perform(side, messages)
+        do throws(KernelError) {
+            try kernel.perform(side, messages)
+        } catch  where sharing == .shared && found == nil {
+            // Another ADD may have made it between the look and the message.
+            guard let now = try read(kernel), differences(from: now).isEmpty else { throw error }
+        }
     }
 
     /// Takes the qdisc away.
