@@ -6,10 +6,14 @@ extension Program {
     private static let inputLimit = 16 << 20
 
     /// Runs the plugin whose name the program was started under, and ends the process.
-    public static func main(_ plugins: @escaping PluginLookup, names: [String]) -> Never {
-        let name = CommandLine.arguments.first?.split(separator: "/").last.map { String($0) } ?? ""
+    public static func main(_ plugins: @escaping PluginLookup, names: @autoclosure () -> [String])
+        -> Never
+    {
+        let path = CommandLine.arguments.first ?? ""
+        let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+        let name = String(path[(slash.map { path.utf8.index(after: $0) } ?? path.startIndex)...])
         guard let plugin = plugins(name) else {
-            let names = names.joined(separator: ", ")
+            let names = names().joined(separator: ", ")
             write(
                 "\(name): run this program by the name of a plugin, as a link to it: \(names)\n",
                 to: STDERR_FILENO)
