@@ -9,7 +9,8 @@ extension Program {
     public static func main(_ plugins: @escaping PluginLookup, names: @autoclosure () -> [String])
         -> Never
     {
-        let path = CommandLine.arguments.first ?? ""
+        // One word of the arguments is all that is needed of them.
+        let path = unsafe CommandLine.unsafeArgv[0].map { unsafe String(cString: $0) } ?? ""
         let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
         let name = String(path[(slash.map { path.utf8.index(after: $0) } ?? path.startIndex)...])
         guard let plugin = plugins(name) else {
