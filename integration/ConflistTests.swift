@@ -6,13 +6,13 @@ struct ConflistTests {
     static let directory = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
         .deletingLastPathComponent().appendingPathComponent("conf").path
 
-    /// Those for which this machine's kernel has what they need; `make guest-test` has a kernel
-    /// for the others.
+    /// All but those that need a bridge with VLANs, which `make guest-test` has a kernel for.
     static let conflists =
         ((try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? [])
-        .filter { $0.hasSuffix(".conflist") && !$0.hasPrefix("vlan-") && !isLacking($0) }.sorted()
+        .filter { $0.hasSuffix(".conflist") && !$0.hasPrefix("vlan-") }.sorted()
 
-    /// Whether a conflist needs a kind of link that this machine's kernel lacks.
+    /// Whether a conflist needs a kind of link that this machine's kernel lacks, which then only
+    /// `make guest-test` tries.
     private static func isLacking(_ file: String) -> Bool {
         let kind = String(file.prefix { $0 != "." })
         guard ["dummy", "ipvlan", "vlan", "vrf"].contains(kind), let world = try? World(),
@@ -40,6 +40,7 @@ struct ConflistTests {
 
     @Test("each works from ADD to DEL and leaves nothing", arguments: conflists)
     func works(file: String) throws {
+        if Self.isLacking(file) { try Test.cancel("this kernel lacks what \(file) needs") }
         let world = try World()
         let network = try network(file, in: world)
         let plugin = network.plugins[0]

@@ -1,5 +1,6 @@
 public import CNI
 public import Netlink
+public import Plan
 public import Rtnetlink
 internal import SystemPackage
 
@@ -87,12 +88,23 @@ public struct Call: Sendable {
     }
 }
 
+extension Plan<Kernel> {
+    /// Throws code 999 with every difference between the plan and the kernel, after `prefix`.
+    public func check(_ kernel: Kernel, prefix: String = "") throws(CNIError) {
+        let differences = try wrapping { () throws(KernelError) -> [Difference] in
+            try self.differences(in: kernel)
+        }
+        guard !differences.isEmpty else { return }
+        throw CNIError(
+            .internalError, prefix + differences.map { "\($0)" }.joined(separator: "; "))
+    }
+}
+
 extension CNIError {
-    /// A kernel's error, and what could not be undone after it.
-    public init(_ error: KernelError, leftBehind: [String]) {
-        self.init(error)
-        guard !leftBehind.isEmpty else { return }
-        self.init(
+    /// This error, with what could not be undone after it, if anything.
+    public func leaving(_ leftBehind: [String]) -> CNIError {
+        guard !leftBehind.isEmpty else { return self }
+        return CNIError(
             code: code, message, details: "left behind: " + leftBehind.joined(separator: "; "))
     }
 

@@ -72,11 +72,7 @@ extension ChainedPlugin {
             for failure in Plan(surplus).remove(from: kernel) { throw CNIError(failure.cause) }
             return previous
         } catch {
-            let leftBehind = journal.rollBack().map { "\($0)" }
-            guard !leftBehind.isEmpty else { throw error }
-            throw CNIError(
-                code: error.code, error.message,
-                details: "left behind: " + leftBehind.joined(separator: "; "))
+            throw error.leaving(journal.rollBack().map { "\($0)" })
         }
     }
 
@@ -108,14 +104,7 @@ extension ChainedPlugin {
         guard !isIdle(options) else { return }
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
-        let plan = try plan(attachment, options, kernel, attempt: 0)
-        let differences = try wrapping { () throws(KernelError) in
-            try plan.differences(in: kernel)
-        }
-        guard differences.isEmpty else {
-            throw CNIError(
-                .internalError, differences.map { "\($0)" }.joined(separator: "; "))
-        }
+        try plan(attachment, options, kernel, attempt: 0).check(kernel)
     }
 
     /// DEL: everything of the owner that is left.

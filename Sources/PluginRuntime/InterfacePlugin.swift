@@ -95,10 +95,7 @@ extension InterfacePlugin {
                     leftBehind.append("release the address: \(error)")
                 }
             }
-            guard !leftBehind.isEmpty else { throw error }
-            throw CNIError(
-                code: error.code, error.message,
-                details: "left behind: " + leftBehind.joined(separator: "; "))
+            throw error.leaving(leftBehind)
         }
     }
 
@@ -117,14 +114,7 @@ extension InterfacePlugin {
                 return link?.alias.flatMap { Owner(tag: $0) } == nil
             }
         }
-        let plan = interfaces(attachment, options) + network(attachment, options)
-        let differences = try wrapping { () throws(KernelError) in
-            try plan.differences(in: kernel)
-        }
-        guard differences.isEmpty else {
-            throw CNIError(
-                .internalError, differences.map { "\($0)" }.joined(separator: "; "))
-        }
+        try (interfaces(attachment, options) + network(attachment, options)).check(kernel)
     }
 
     /// DEL: everything of the owner that is left, then its lease.

@@ -37,8 +37,7 @@ extension Bridge {
                 "forceAddress", default: false,
                 "Replaces another address of the bridge instead of refusing.")
             masquerade = try keys.masquerade()
-            let mtu = try keys(
-                "mtu", default: 0, "MTU of the interface in bytes; 0 is the kernel's choice.")
+            mtu = try keys.mtu()
             hairpin = try keys(
                 "hairpinMode", default: false, "Lets containers reach themselves by the bridge.")
             promiscuous = try keys(
@@ -59,28 +58,18 @@ extension Bridge {
             isIsolated = try keys(
                 "portIsolation", default: false,
                 "Keeps the container from reaching other isolated ones.")
-            hasIPAM =
-                try keys("ipam.type", default: "", "The plugin that gives out addresses.") != ""
-            dns = try keys.object("dns", "Name resolution; overrides IPAM's.", AddResult.DNS.init)
-            let argumentMAC: String = try keys(
-                "args.cni.mac", default: "", "The hardware address of the interface.")
-            let runtimeMAC: String = try keys(
-                "runtimeConfig.mac", default: "", "The same; comes before args.cni.mac.")
+            hasIPAM = try !keys.ipamType().isEmpty
+            dns = try keys.dns()
+            let argument = try keys.mac("args.cni.mac", "The hardware address of the interface.")
+            let dynamic = try keys.mac(
+                "runtimeConfig.mac", "The same; comes before args.cni.mac.")
+            mac = dynamic ?? argument
 
-            guard (0...Int(Int32.max)).contains(mtu) else {
-                throw keys.invalid("mtu", "invalid MTU \(mtu)")
-            }
-            self.mtu = mtu == 0 ? nil : mtu
             guard (0...4094).contains(vlan) else {
                 throw keys.invalid(
                     "vlan", "invalid VLAN ID \(vlan) (must be between 0 and 4094)")
             }
             self.trunk = trunk.map { entries in entries.reduce(into: []) { $0.formUnion($1.ids) } }
-            mac =
-                runtimeMAC.isEmpty
-                ? try Self.mac(argumentMAC, "args.cni.mac")
-                : try Self.mac(runtimeMAC, "runtimeConfig.mac")
-
             if hairpin, promiscuous {
                 throw keys.invalid(
                     "hairpinMode",
@@ -97,19 +86,9 @@ extension Bridge {
         init(_ call: Call) throws(CNIError) {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
-            let argument = try call.arguments()["MAC"] ?? ""
             try masquerade.require(for: call)
-            if mac == nil { mac = try Self.mac(argument, "CNI_ARGS: MAC", .environment) }
-        }
-
-        private static func mac(
-            _ text: String, _ place: String, _ code: CNIError.Code = .invalidConfiguration
-        ) throws(CNIError) -> MACAddress? {
-            guard !text.isEmpty else { return nil }
-            guard let mac = MACAddress(text) else {
-                throw CNIError(code, "\(place): not a hardware address: \"\(text)\"")
-            }
-            return mac
+            let argument = try call.argumentMAC()
+            mac = mac ?? argument
         }
     }
 

@@ -48,13 +48,7 @@ public enum Loopback: Plugin {
     public static func check(_ call: Call) throws(CNIError) {
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
-        let differences = try wrapping { () throws(KernelError) in
-            try Plan([up]).differences(in: kernel)
-        }
-        guard differences.isEmpty else {
-            throw CNIError(
-                .internalError, differences.map { "\($0)" }.joined(separator: "; "))
-        }
+        try Plan([up]).check(kernel)
     }
 
     /// Takes `lo` down, if the namespace is still there.

@@ -53,18 +53,12 @@ struct Masquerade: Resource {
 
     func write(_ kernel: Kernel, over found: Masquerade?) throws(KernelError) {
         guard !addresses.isEmpty else { return }
-        try kernel.withRules { (rules) throws(KernelError) in
+        try kernel.addRules { (rules) throws(KernelError) in
             // A look costs less than a transaction that fails, which waits 10 ms.
-            for attempt in 1...ruleAttempts {
-                var batch = try structure(&rules)
-                try displace(&rules, &batch)
-                add(to: &batch)
-                do throws(KernelError) {
-                    return try rules.commit(batch)
-                } catch  where attempt < ruleAttempts && isObstacle(error) {
-                    continue
-                }
-            }
+            var batch = try structure(&rules)
+            try displace(&rules, &batch)
+            add(to: &batch)
+            return batch
         }
     }
 
@@ -174,15 +168,6 @@ struct Masquerade: Resource {
 
     private func source(_ address: IPPrefix) -> Element {
         Element(address.address.networkOrder, .verdict(.goto(Self.chain(for: address).name)))
-    }
-
-    /// Whether another ADD or DEL has made or removed a chain meanwhile, or moved an address.
-    private func isObstacle(_ error: KernelError) -> Bool {
-        switch error.errno {
-        case .noSuchFileOrDirectory, .resourceBusy: true
-        case .fileExists: error.operation.hasPrefix("add chain")
-        default: false
-        }
     }
 
     private static func isWhole(

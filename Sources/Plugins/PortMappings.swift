@@ -51,22 +51,21 @@ struct PortMappings: Resource {
     }
 
     func write(_ kernel: Kernel, over found: PortMappings?) throws(KernelError) {
-        try kernel.withRules { (rules) throws(KernelError) in
-            for attempt in 1...ruleAttempts {
+        do throws(KernelError) {
+            try kernel.addRules { (rules) throws(KernelError) in
                 var batch = try structure(&rules)
                 for mapping in mappings {
                     for (set, element) in elements(of: mapping) {
                         batch.add([element], to: set, exclusively: true)
                     }
                 }
-                do throws(KernelError) {
-                    return try rules.commit(batch)
-                } catch  where attempt < ruleAttempts && isObstacle(error) {
-                    continue
-                } catch  where error.errno == .fileExists {
-                    throw try conflict(&rules) ?? error
-                }
+                return batch
             }
+        } catch  where error.errno == .fileExists {
+            let conflict = try kernel.withRules { (rules) throws(KernelError) -> KernelError? in
+                try self.conflict(&rules)
+            }
+            throw conflict ?? error
         }
     }
 
@@ -152,15 +151,6 @@ struct PortMappings: Resource {
     private func verdict(for address: IPPrefix) -> Verdict {
         if masqueradesAll { return .goto(PortRules.everything.name) }
         return masquerades ? .goto(PortRules.chain(for: address).name) : .accept
-    }
-
-    /// Whether another ADD or DEL has made or removed a chain meanwhile.
-    private func isObstacle(_ error: KernelError) -> Bool {
-        switch error.errno {
-        case .noSuchFileOrDirectory: true
-        case .fileExists: error.operation.hasPrefix("add chain")
-        default: false
-        }
     }
 
     /// Who has a port already.

@@ -27,10 +27,7 @@ public enum Portmap: Plugin {
             try forget(options.mappings, kernel)
             return previous
         } catch {
-            let leftBehind = journal.rollBack().map { "\($0)" }
-            let cause = CNIError(error.cause)
-            throw CNIError(
-                code: cause.code, cause.message, details: leftBehind.joined(separator: "; "))
+            throw CNIError(error.cause).leaving(journal.rollBack().map { "\($0)" })
         }
     }
 
@@ -40,19 +37,13 @@ public enum Portmap: Plugin {
         let previous = try call.previousResult()
         guard !options.mappings.isEmpty else { return }
         let kernel = try call.hostKernel()
-        let differences: [Difference]
+        let plan: Plan<Kernel>
         do throws(StepError<KernelError>) {
-            let plan = try plan(call, options, previous, kernel)
-            differences = try wrapped { () throws(KernelError) in
-                try plan.differences(in: kernel)
-            }
+            plan = try Self.plan(call, options, previous, kernel)
         } catch {
             throw CNIError(error.cause)
         }
-        guard differences.isEmpty else {
-            throw CNIError(
-                .internalError, differences.map { "\($0)" }.joined(separator: "; "))
-        }
+        try plan.check(kernel)
     }
 
     /// Removes the mappings of the owner, whatever the configuration says of them now.

@@ -12,7 +12,7 @@ extension Element {
 extension Addressing.Family {
     /// Lets only packets of the family pass.
     var isThePackets: [Expression] {
-        let number = UInt8(self == .v4 ? 2 : 10)
+        let number = addressFamily
         return [
             .meta(.family, to: Register(word: 0)), .compare(Register(word: 0), .equal, [number]),
         ]

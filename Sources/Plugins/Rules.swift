@@ -1,10 +1,11 @@
+import Glibc
 import Netlink
 import Nftables
 import Rtnetlink
 import SystemPackage
 
 /// How often a change of the ruleset is tried again because somebody else's came first.
-let ruleAttempts = 20
+private let ruleAttempts = 20
 
 /// The host's nftables, open for as long as the kernel is.
 ///
@@ -25,6 +26,22 @@ extension Kernel {
         let open = try OpenRules()
         companion = open
         return try body(&open.rules)
+    }
+
+    /// Adds what `draft` draws up from what it reads, again if another ADD or DEL has made or removed
+    /// a chain meanwhile, or moved an element.
+    func addRules(
+        _ draft: (inout Ruleset) throws(KernelError) -> Batch
+    ) throws(KernelError) {
+        try withRules { (rules) throws(KernelError) in
+            for attempt in 1...ruleAttempts {
+                do throws(KernelError) {
+                    return try rules.commit(draft(&rules))
+                } catch  where attempt < ruleAttempts && error.isObstacle {
+                    continue
+                }
+            }
+        }
     }
 
     /// Makes the changes that `plan` draws up from what it reads, again if the ruleset is no longer
@@ -52,7 +69,18 @@ extension Kernel {
     }
 }
 
+extension KernelError {
+    /// Whether another look at the ruleset may help.
+    fileprivate var isObstacle: Bool {
+        switch errno {
+        case .noSuchFileOrDirectory, .resourceBusy: true
+        case .fileExists: operation.hasPrefix("add chain")
+        default: false
+        }
+    }
+}
+
 extension Errno {
-    /// ERESTART: the ruleset has changed meanwhile.
-    fileprivate var isRestart: Bool { rawValue == 85 }
+    /// The ruleset has changed meanwhile.
+    fileprivate var isRestart: Bool { rawValue == ERESTART }
 }

@@ -46,8 +46,6 @@ public enum SourceRouting: Plugin {
 
     /// The first table that is taken.
     private static let firstTable = 100
-    /// The main table's number, RT_TABLE_MAIN.
-    private static let mainTable = 254
 
     /// Makes a rule and a table for each address, and moves the interface's routes there.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
@@ -74,12 +72,7 @@ public enum SourceRouting: Plugin {
                 try route(addresses, options, by: interface, kernel, &journal)
             }
         } catch {
-            let leftBehind = journal.rollBack().map { "\($0)" }
-            let cause = CNIError(error)
-            guard !leftBehind.isEmpty else { throw cause }
-            throw CNIError(
-                code: cause.code, cause.message,
-                details: "left behind: " + leftBehind.joined(separator: "; "))
+            throw CNIError(error).leaving(journal.rollBack().map { "\($0)" })
         }
         return result
     }
@@ -95,7 +88,7 @@ public enum SourceRouting: Plugin {
             for rule in try kernel.rules(of: family, in: .container) { used.insert(rule.table) }
             for route in try kernel.routes(of: family, in: .container) {
                 used.insert(route.table)
-                if route.link == index, route.table == mainTable { own.append(route) }
+                if route.link == index, route.table == Route.mainTable { own.append(route) }
             }
         }
         // A gateway is taken only where its network is there already.

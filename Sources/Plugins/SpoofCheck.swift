@@ -61,14 +61,8 @@ struct SpoofCheck: Resource {
 
     func write(_ kernel: Kernel, over found: SpoofCheck?) throws(KernelError) {
         guard let mac else { return }
-        try kernel.withRules { (rules) throws(KernelError) in
-            for attempt in 1...ruleAttempts {
-                do throws(KernelError) {
-                    return try rules.commit(changes(mac, hasRule: rules.has(Self.start)))
-                } catch  where attempt < ruleAttempts && isObstacle(error) {
-                    continue
-                }
-            }
+        try kernel.addRules { (rules) throws(KernelError) in
+            try changes(mac, hasRule: rules.has(Self.start))
         }
     }
 
@@ -103,15 +97,6 @@ struct SpoofCheck: Resource {
             guard !batch.isEmpty, !stays else { return }
             batch = Batch()
             batch.remove(table)
-        }
-    }
-
-    /// Whether another ADD or DEL has made or removed the chain meanwhile.
-    private func isObstacle(_ error: KernelError) -> Bool {
-        switch error.errno {
-        case .noSuchFileOrDirectory: true
-        case .fileExists: error.operation.hasPrefix("add chain")
-        default: false
         }
     }
 

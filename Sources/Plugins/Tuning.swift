@@ -61,10 +61,7 @@ public enum Tuning: Plugin {
             } catch {
                 leftBehind.append("\(error)")
             }
-            guard !leftBehind.isEmpty else { throw error }
-            throw CNIError(
-                code: error.code, error.message,
-                details: "left behind: " + leftBehind.joined(separator: "; "))
+            throw error.leaving(leftBehind)
         }
     }
 
@@ -95,13 +92,7 @@ public enum Tuning: Plugin {
         steps.append(link)
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
-        let differences = try wrapping { () throws(KernelError) in
-            try Plan(steps).differences(in: kernel)
-        }
-        guard differences.isEmpty else {
-            throw CNIError(
-                .internalError, differences.map { "\($0)" }.joined(separator: "; "))
-        }
+        try Plan(steps).check(kernel)
     }
 
     /// Gives the interface its settings back, if both are still there, and forgets them.

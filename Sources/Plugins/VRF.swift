@@ -28,8 +28,7 @@ public enum VRFPlugin: Plugin {
         do throws(StepError<KernelError>) {
             try journal.apply(options.plan(for: call))
         } catch {
-            let leftBehind = journal.rollBack().map { "\($0)" }
-            throw CNIError(error.cause, leftBehind: leftBehind)
+            throw CNIError(error.cause).leaving(journal.rollBack().map { "\($0)" })
         }
         return previous
     }
@@ -40,15 +39,10 @@ public enum VRFPlugin: Plugin {
         _ = try call.previousResult()
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
-        let differences = try wrapping { () throws(KernelError) in
-            try options.plan(for: call).differences(in: kernel)
-        }
-        guard differences.isEmpty else {
-            throw CNIError(
-                .internalError,
-                "Failed to find \(call.invocation.interface) associated to vrf \(options.vrf): "
-                    + differences.map { "\($0)" }.joined(separator: "; "))
-        }
+        try options.plan(for: call).check(
+            kernel,
+            prefix: "Failed to find \(call.invocation.interface) associated to vrf "
+                + options.vrf + ": ")
     }
 
     /// Takes the interface out of the VRF, and the VRF away with its last member.

@@ -9,6 +9,9 @@ public struct Route: Resource {
     /// The scope of destinations on the link itself, RT_SCOPE_LINK; narrower ones are higher.
     public static let linkScope = Int(RT_SCOPE_LINK.rawValue)
 
+    /// The number of the main table, RT_TABLE_MAIN.
+    public static let mainTable = Int(RT_TABLE_MAIN.rawValue)
+
     /// The destination network.
     public let destination: IPPrefix
     /// The next hop; nil for a network on the link itself.

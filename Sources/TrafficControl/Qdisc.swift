@@ -225,6 +225,4 @@ public enum Tree {
     public static let standard = ClassID(1, 0xfffe)
     /// The minor numbers of containers' classes.
     public static let containers: ClosedRange<UInt16> = 0x10...0xefff
-    /// The minor numbers of tenants' classes.
-    public static let tenants: ClosedRange<UInt16> = 0xf000...0xfffd
 }
