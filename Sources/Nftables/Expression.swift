@@ -62,6 +62,8 @@ public enum Expression: Sendable, Equatable {
     public enum Meta: Sendable {
         /// NFPROTO_IPV4 or NFPROTO_IPV6, one byte.
         case family
+        /// The protocol above Ethernet, ETH_P_*, two bytes.
+        case `protocol`
         /// The protocol above IP, one byte.
         case ipProtocol
         /// The mark, four bytes of the host's order.
@@ -220,6 +222,7 @@ extension Expression.Meta {
     fileprivate var number: UInt32 {
         switch self {
         case .family: NFT_META_NFPROTO.rawValue
+        case .protocol: NFT_META_PROTOCOL.rawValue
         case .ipProtocol: NFT_META_L4PROTO.rawValue
         case .mark: NFT_META_MARK.rawValue
         case .priority: NFT_META_PRIORITY.rawValue

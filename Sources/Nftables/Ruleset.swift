@@ -36,13 +36,46 @@ public struct Ruleset: ~Copyable {
         }
     }
 
+    /// What `find(_:)` looks for.
+    public enum Question: Sendable {
+        /// A table.
+        case table(Table)
+        /// A chain.
+        case chain(Chain)
+        /// The element of a set that has a key.
+        case element(NamedSet, [UInt8])
+    }
+
+    /// What `find(_:)` has found.
+    public struct Finding: Sendable, Equatable {
+        /// How much there is in a table, chains and sets, or what a chain consists of and what
+        /// leads to it: rules, and verdicts of rules and elements.
+        public var uses = 0
+        /// The element.
+        public var element: Element?
+    }
+
+    /// How many questions are sent at once, so that the answers fit into a socket's buffer.
+    private static let questionsAtOnce = 64
+
+    /// Looks for objects by their names and keys; nil for each that is not there.
+    public mutating func find(_ questions: [Question]) throws(KernelError) -> [Finding?] {
+        var findings: [Finding?] = []
+        var rest = questions.map(\.message)[...]
+        while !rest.isEmpty {
+            let part = Array(rest.prefix(Self.questionsAtOnce))
+            rest = rest.dropFirst(part.count)
+            for result in try socket.exchange(part) {
+                let replies = try optional { () throws(KernelError) in try result.get() }
+                findings.append(replies.map(Finding.init))
+            }
+        }
+        return findings
+    }
+
     /// Whether there is such a table.
     public mutating func contains(_ table: Table) throws(KernelError) -> Bool {
-        var message = Message(
-            "find " + table.description, type: number(NFT_MSG_GETTABLE), answer: .object,
-            nfgenmsg(table.family))
-        message.put(Int(NFTA_TABLE_NAME.rawValue), table.name)
-        return try optional { () throws(KernelError) in try socket.request(message) } != nil
+        try find([.table(table)])[0] != nil
     }
 
     /// The elements of a set, or nil if there is no such set.
@@ -59,33 +92,12 @@ public struct Ruleset: ~Copyable {
     public mutating func elements(
         _ keys: [[UInt8]], of set: NamedSet
     ) throws(KernelError) -> [Element?] {
-        var messages: [Message] = []
-        for key in keys {
-            var message = Message(
-                "find element of " + set.description, type: number(NFT_MSG_GETSETELEM),
-                answer: .object, nfgenmsg(set.table.family))
-            let object = SetObject(set, [Element(key)])
-            unsafe message.build(atMost: 1024) { unsafe object.buildElements($0) }
-            messages.append(message)
-        }
-        var found: [Element?] = []
-        for message in messages {
-            let element = try optional { () throws(KernelError) in
-                try Self.elements(socket.request(message)).first
-            }
-            found.append(element ?? nil)
-        }
-        return found
+        try find(keys.map { .element(set, $0) }).map { $0?.element }
     }
 
     /// Whether there is a chain of a name.
     public mutating func has(_ chain: Chain) throws(KernelError) -> Bool {
-        var message = Message(
-            "find " + chain.description, type: number(NFT_MSG_GETCHAIN), answer: .object,
-            nfgenmsg(chain.table.family))
-        message.put(Int(NFTA_CHAIN_TABLE.rawValue), chain.table.name)
-        message.put(Int(NFTA_CHAIN_NAME.rawValue), chain.name)
-        return try optional { () throws(KernelError) in try socket.request(message) } != nil
+        try find([.chain(chain)])[0] != nil
     }
 
     /// The names of the expressions of each rule of a chain, or nil if there is no such chain.
@@ -128,7 +140,7 @@ public struct Ruleset: ~Copyable {
         return rules
     }
 
-    private static func elements(_ replies: [Reply]) -> [Element] {
+    fileprivate static func elements(_ replies: [Reply]) -> [Element] {
         var elements: [Element] = []
         for reply in replies {
             let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
@@ -138,6 +150,48 @@ public struct Ruleset: ~Copyable {
             }
         }
         return elements
+    }
+}
+
+extension Ruleset.Question {
+    fileprivate var message: Message {
+        switch self {
+        case .table(let table):
+            var message = Message(
+                "find " + table.description, type: number(NFT_MSG_GETTABLE), answer: .object,
+                nfgenmsg(table.family))
+            message.put(Int(NFTA_TABLE_NAME.rawValue), table.name)
+            return message
+        case .chain(let chain):
+            var message = Message(
+                "find " + chain.description, type: number(NFT_MSG_GETCHAIN), answer: .object,
+                nfgenmsg(chain.table.family))
+            message.put(Int(NFTA_CHAIN_TABLE.rawValue), chain.table.name)
+            message.put(Int(NFTA_CHAIN_NAME.rawValue), chain.name)
+            return message
+        case .element(let set, let key):
+            var message = Message(
+                "find element of " + set.description, type: number(NFT_MSG_GETSETELEM),
+                answer: .object, nfgenmsg(set.table.family))
+            let object = SetObject(set, [Element(key)])
+            unsafe message.build(atMost: 1024) { unsafe object.buildElements($0) }
+            return message
+        }
+    }
+}
+
+extension Ruleset.Finding {
+    fileprivate init(_ replies: [Reply]) {
+        element = Ruleset.elements(replies).first
+        guard let reply = replies.first else { return }
+        let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
+        let uses =
+            switch reply.type {
+            case number(NFT_MSG_NEWTABLE): attributes[Int(NFTA_TABLE_USE.rawValue)]
+            case number(NFT_MSG_NEWCHAIN): attributes[Int(NFTA_CHAIN_USE.rawValue)]
+            default: Attribute?.none
+            }
+        self.uses = Int(uses?.uint32?.bigEndian ?? 0)
     }
 }
 
