@@ -21,6 +21,9 @@ public struct Reply: Sendable {
     private let socket: OpaquePointer
     private var sequence: UInt32 = 0
     private let buffer: UnsafeMutableRawBufferPointer
+    /// Whether closing it may wait: nftables first finishes what anybody has removed, which takes a
+    /// grace period of RCU, 15 ms.
+    private let closesSlowly: Bool
 
     /// The kernel builds dumps in datagrams of at most this size.
     private static let largestDatagram = 32 << 10
@@ -38,9 +41,11 @@ public struct Reply: Sendable {
     public init(protocol number: Int32) throws(KernelError) {
         unsafe socket = try Self.open(protocol: Int32(number))
         unsafe buffer = .allocate(byteCount: Self.largestDatagram, alignment: 8)
+        closesSlowly = number == NETLINK_NETFILTER
     }
 
     deinit {
+        if closesSlowly { _ = linux_close_later(descriptor.rawValue) }
         unsafe _ = mnl_socket_close(socket)
         unsafe buffer.deallocate()
     }
