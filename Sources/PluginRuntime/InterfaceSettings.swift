@@ -23,20 +23,21 @@ extension Sysctl {
         let set = { (path: String, value: String) in
             Sysctl(path, value, in: .container, ifPresent: true)
         }
-        var settings: [Sysctl] = []
+        var settings: [any Resource<Kernel>] = []
         if let detectsDuplicates {
             settings.append(set("\(own)/accept_dad", detectsDuplicates ? "1" : "0"))
         }
         if detectsDuplicates == true { settings.append(set("\(own)/enhanced_dad", "1")) }
         guard hasAddress else { return settings }
-        settings += [
-            Sysctl("net/ipv6/conf/lo/disable_ipv6", "0", in: .container),
-            Sysctl("\(own)/disable_ipv6", "0", in: .container),
-        ]
+        settings +=
+            [
+                Sysctl("net/ipv6/conf/lo/disable_ipv6", "0", in: .container),
+                Sysctl("\(own)/disable_ipv6", "0", in: .container),
+            ] as [any Resource<Kernel>]
         guard !attachment.isForeign else { return settings }
-        return settings + [
-            set("\(own)/keep_addr_on_down", "1"), set("\(own)/ndisc_notify", "1"),
-        ]
+        settings.append(set("\(own)/keep_addr_on_down", "1"))
+        settings.append(set("\(own)/ndisc_notify", "1"))
+        return settings
     }
 }
 
