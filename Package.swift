@@ -78,7 +78,10 @@ let package = Package(
             ]),
         .testTarget(
             name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
-            exclude: ["bench", "guest", "demo.sh", "fetch-peer.sh", "install-packages.sh"]),
+            exclude: [
+                "bench", "guest", "package", "runtime", "demo.sh", "fetch-peer.sh",
+                "install-packages.sh",
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )
