@@ -46,6 +46,8 @@ extension Kernel {
     private static let linkPatience: Int64 = 2550
     /// How long duplicate address detection may take, in milliseconds.
     private static let detectionPatience: Int64 = 5000
+    /// How long to wait before an address that somebody has is asked for again, in milliseconds.
+    private static let pauseBeforeAsking: Int64 = 500
 
     /// Waits until the host's end carries packets; of a bridge's port, until the bridge forwards.
     public func waitForHostEnd(_ name: String) throws(KernelError) {
@@ -66,23 +68,36 @@ extension Kernel {
     }
 
     /// Waits until duplicate address detection has passed all addresses of a container's link.
+    ///
+    /// What somebody has is asked for once more, a little later: a link in a namespace that the kernel
+    /// has not finished removing answers until then, and nobody can tell it from one that stays.
     public func waitForAddresses(of link: String) throws(KernelError) {
+        guard let duplicate = try firstDuplicate(on: link) else { return }
+        _ = try wait(for: .addressV6, in: .container, atMost: Self.pauseBeforeAsking) { false }
+        try duplicate.erase(self)
+        try duplicate.write(self, over: nil)
+        guard let duplicate = try firstDuplicate(on: link) else { return }
+        throw KernelError("wait for \(duplicate)", .addressInUse, detail: "somebody else has it")
+    }
+
+    /// Waits until duplicate address detection has passed all addresses of a container's link, or
+    /// found one that somebody else has.
+    private func firstDuplicate(on link: String) throws(KernelError) -> Address? {
         let index = try index(of: link, in: .container)
         var duplicate: Address?
-        let usable = try wait(for: .addressV6, in: .container, atMost: Self.detectionPatience) {
-            () throws(KernelError) in
+        let isSettled = try wait(
+            for: .addressV6, in: .container, atMost: Self.detectionPatience
+        ) { () throws(KernelError) in
             let addresses = try addresses(of: index, link, in: .container)
             duplicate = addresses.first { $0.isDuplicate }
+            duplicate?.detectsDuplicates = true
             return duplicate != nil || addresses.allSatisfy { !$0.isTentative }
         }
-        if let duplicate {
-            throw KernelError(
-                "wait for \(duplicate)", .addressInUse, detail: "somebody else has it")
-        }
-        guard usable else {
+        guard isSettled else {
             throw KernelError(
                 "wait for addresses of \(link)", .timedOut, detail: "still tentative")
         }
+        return duplicate
     }
 }
 
