@@ -38,6 +38,13 @@ public struct Allocator: Sendable {
                 start = next
             }
         }
+        for range in set.ranges {
+            let run = range.start...range.end
+            if let left = try store.reclaim(in: run, except: range.gateway, for: holder) {
+                store.setLastReserved(left, in: number)
+                return lease(of: left, in: range)
+            }
+        }
         throw CNIError(
             .internalError, "no IP addresses available in range set: \(set)")
     }
@@ -51,6 +58,10 @@ public struct Allocator: Sendable {
                 guard let next = free.advanced(by: 1) else { break }
                 start = next
             }
+        }
+        for range in set.ranges
+        where store.canReclaim(in: range.start...range.end, except: range.gateway) {
+            return true
         }
         return false
     }
