@@ -17,8 +17,13 @@ PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev pkg-config
 TEST_PACKAGES := iproute2 iputils-ping nftables jq procps python3 strace util-linux
 BENCH_PACKAGES := gcc jq
+PACKAGE_PACKAGES := dpkg-dev xz-utils
+# The version of the package and of the archive.
+VERSION ?= 0.1.0
+DIST := $(BUILD)/dist
 
-.PHONY: build demo test unit-test root-test guest-test bench lint format install clean setup setup-test
+.PHONY: build demo test unit-test root-test guest-test runtime-test bench lint format install deb dist clean setup \
+    setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
@@ -36,6 +41,9 @@ root-test: build setup-test ## The tests in network namespaces
 
 guest-test: build ## What this kernel may lack, on a guest kernel: VLANs of bridges, dummy, vlan, ipvlan
 	bash integration/guest/run.sh $(CNI)
+
+runtime-test: build deb dist ## containerd, podman and libcni with the package and the archive, on a host of their own
+	bash integration/runtime/run.sh $(DIST) $(VERSION)
 
 bench: build ## Times beside Debian's Go plugins and a C floor, in one run
 	bash integration/install-packages.sh $(BENCH_PACKAGES)
@@ -60,6 +68,13 @@ install: build ## Puts the program and its links into $(DESTDIR)$(BINDIR), each 
 	install -m 755 $(BUILD)/cnictl $(DESTDIR)$(SBINDIR)/.cnictl.new
 	mv -f $(DESTDIR)$(SBINDIR)/.cnictl.new $(DESTDIR)$(SBINDIR)/cnictl
 
+deb: build ## A Debian package, .build/dist/swift-cni_*.deb
+	@bash integration/install-packages.sh $(PACKAGE_PACKAGES)
+	bash integration/package/deb.sh $(VERSION) $(DIST)
+
+dist: build ## An archive for /opt/cni/bin and its checksums, the same bytes for the same commit
+	bash integration/package/dist.sh $(VERSION) $(DIST)
+
 clean:
 	rm -rf $(BUILD)
 
@@ -76,7 +91,7 @@ LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -p
 REPLACED := swift_copyAuxiliaryExecutablePath \
     _swift_stdlib_getUnsafeArgvArgc _swift_stdlib_overrideUnsafeArgvArgc
 RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
-    -Xlinker --gc-sections -Xlinker -s --disable-local-rpath \
+    -Xlinker --gc-sections -Xlinker --no-export-dynamic -Xlinker -s --disable-local-rpath \
     -Xlinker $(LINK)/start.o $(addprefix -Xlinker --wrap=,$(REPLACED)) \
     -Xswiftc -Xclang-linker -Xswiftc $(if $(LIBMNL_A),-static,-no-pie) \
     -Xswiftc -cross-module-optimization \

@@ -100,7 +100,10 @@ let package = Package(
             dependencies: ["Addressing", "CNI", "Operator", "PluginRuntime", "Plugins"]),
         .testTarget(
             name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
-            exclude: ["bench", "guest", "demo.sh", "fetch-peer.sh", "install-packages.sh"]),
+            exclude: [
+                "bench", "guest", "package", "runtime", "demo.sh", "fetch-peer.sh",
+                "install-packages.sh",
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

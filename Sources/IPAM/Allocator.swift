@@ -27,14 +27,12 @@ public struct Allocator: Sendable {
                 "\(address) has been allocated to \(holder.containerID), "
                     + "duplicate allocation is not allowed")
         }
-        for (run, range) in set.runs(after: store.lastReserved(in: number)) {
-            var start = run.lowerBound
-            while start <= run.upperBound,
-                let free = store.firstFree(in: start...run.upperBound)
-            {
-                if free != range.gateway, try store.reserve(free, for: holder) {
+        for run in set.runs(after: store.lastReserved(in: number)) {
+            var start = run.first
+            while start <= run.last, let free = store.firstFree(in: start...run.last) {
+                if free != run.range.gateway, try store.reserve(free, for: holder) {
                     store.setLastReserved(free, in: number)
-                    return lease(of: free, in: range)
+                    return lease(of: free, in: run.range)
                 }
                 guard let next = free.advanced(by: 1) else { break }
                 start = next

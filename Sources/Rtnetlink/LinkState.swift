@@ -202,7 +202,7 @@ extension Kernel {
             return message
         }
         for result in try exchange(side, moves) {
-            if case .failure(let error) = result, error.errno != .noSuchDevice { throw error }
+            if case .refused(let error) = result, error.errno != .noSuchDevice { throw error }
         }
         var together = Message("remove links", type: RTM_DELLINK, ifinfomsg())
         together.put(IFLA_GROUP, group)
