@@ -6,6 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 BINDIR ?= /opt/cni/bin
+SBINDIR ?= /usr/local/sbin
 DESTDIR ?=
 
 BUILD := $(CURDIR)/.build
@@ -24,7 +25,7 @@ DIST := $(BUILD)/dist
 .PHONY: build demo test unit-test root-test guest-test runtime-test bench lint format install deb dist clean setup \
     setup-test
 
-build: setup release-build ## A release build and a ready CNI bin directory, .build/cni
+build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
 demo: build setup-test ## Two containers on a bridge, from nothing and back
 	bash integration/demo.sh $(CNI)
@@ -63,6 +64,9 @@ install: build ## Puts the program and its links into $(DESTDIR)$(BINDIR), each 
 	    mv -f $(DESTDIR)$(BINDIR)/.$$plugin.new $(DESTDIR)$(BINDIR)/$$plugin; \
 	    rm -f $(DESTDIR)$(BINDIR)/.$$plugin.new; \
 	done
+	mkdir -p $(DESTDIR)$(SBINDIR)
+	install -m 755 $(BUILD)/cnictl $(DESTDIR)$(SBINDIR)/.cnictl.new
+	mv -f $(DESTDIR)$(SBINDIR)/.cnictl.new $(DESTDIR)$(SBINDIR)/cnictl
 
 deb: build ## A Debian package, .build/dist/swift-cni_*.deb
 	@bash integration/install-packages.sh $(PACKAGE_PACKAGES)
@@ -95,9 +99,17 @@ RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
     $(addprefix -Xswiftc -Xfrontend -Xswiftc -disable-implicit-,concurrency-module-import string-processing-module-import) \
     --explicit-target-dependency-import-check error --product swift-cni
 
+# The operator's command has a build of its own: it has tasks and regular expressions in its reach.
+CNICTL_RELEASE := -c release --scratch-path $(BUILD)/operator --static-swift-stdlib \
+    -Xlinker -L$(LINK) -Xlinker --gc-sections -Xlinker -s --disable-local-rpath \
+    -Xswiftc -Xclang-linker -Xswiftc -no-pie \
+    --explicit-target-dependency-import-check error --product cnictl
+
 .PHONY: release-build
 release-build: $(LINK)/.ready
 	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(RELEASE)
+	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(CNICTL_RELEASE)
+	cp -f --remove-destination "$$(swift build -c release --scratch-path $(BUILD)/operator --show-bin-path)/cnictl" $(BUILD)/cnictl
 	mkdir -p $(CNI)
 	cp -f --remove-destination "$$(swift build -c release --show-bin-path)/swift-cni" $(CNI)/swift-cni
 	for plugin in $(PLUGINS); do ln -sf swift-cni $(CNI)/$$plugin; done
