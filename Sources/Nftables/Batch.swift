@@ -47,11 +47,12 @@ public struct Batch: Sendable {
         messages.append(message)
     }
 
-    /// Adds a rule at the end of its chain.
-    public mutating func add(_ rule: Rule) {
+    /// Adds a rule at the end of its chain, or before all others.
+    public mutating func add(_ rule: Rule, first: Bool = false) {
         let table = rule.chain.table
         var message = message(
-            "add rule to " + rule.chain.description, NFT_MSG_NEWRULE, [.create, .append], table)
+            "add rule to " + rule.chain.description, NFT_MSG_NEWRULE,
+            first ? .create : [.create, .append], table)
         let object = RuleObject(rule)
         unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
         messages.append(message)
@@ -85,6 +86,16 @@ public struct Batch: Sendable {
             message.put(name, chain.name)
             messages.append(message)
         }
+    }
+
+    /// Removes a rule that the kernel has shown.
+    public mutating func remove(_ rule: ListedRule, of chain: Chain) {
+        var message = message(
+            "remove rule of " + chain.description, NFT_MSG_DELRULE, [], chain.table)
+        message.put(Int(NFTA_RULE_TABLE.rawValue), chain.table.name)
+        message.put(Int(NFTA_RULE_CHAIN.rawValue), chain.name)
+        message.put(Int(NFTA_RULE_HANDLE.rawValue), rule.handle.bigEndian)
+        messages.append(message)
     }
 
     /// Removes a table with all that is in it.

@@ -122,22 +122,26 @@ public struct Ruleset: ~Copyable {
         return data
     }
 
+    /// The rules of a chain, or nil if there is no such chain.
+    public mutating func listedRules(of chain: Chain) throws(KernelError) -> [ListedRule]? {
+        guard try has(chain) else { return nil }
+        return try listed(chain).compactMap(ListedRule.init)
+    }
+
     /// The expressions of each rule of a chain, which must be there.
     private mutating func expressions(of chain: Chain) throws(KernelError) -> [[Attribute]] {
+        try listed(chain).compactMap { attributes in
+            attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)].map { Array($0.nested) }
+        }
+    }
+
+    private mutating func listed(_ chain: Chain) throws(KernelError) -> [Attributes] {
         var list = Message(
             "list rules of " + chain.description, type: number(NFT_MSG_GETRULE), answer: .dump,
             nfgenmsg(chain.table.family))
         list.put(Int(NFTA_RULE_TABLE.rawValue), chain.table.name)
         list.put(Int(NFTA_RULE_CHAIN.rawValue), chain.name)
-        var rules: [[Attribute]] = []
-        for reply in try socket.request(list) {
-            let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
-            guard let expressions = attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)] else {
-                continue
-            }
-            rules.append(Array(expressions.nested))
-        }
-        return rules
+        return try socket.request(list).map { $0.attributes(after: CLinux.nfgenmsg.self) }
     }
 
     fileprivate static func elements(_ replies: [Reply]) -> [Element] {
@@ -195,6 +199,46 @@ extension Ruleset.Finding {
     }
 }
 
+/// A rule as the kernel shows it, as far as one looks at it.
+public struct ListedRule: Sendable, Equatable {
+    /// The kernel's number of the rule in its table.
+    public let handle: UInt64
+    /// Whose it is.
+    public let owner: String?
+    /// The names of its expressions, in order.
+    public let names: [String]
+    /// The data that it compares with, in order.
+    public let compared: [[UInt8]]
+    /// Where its verdict leads.
+    public let verdict: Verdict?
+
+    init?(_ attributes: Attributes) {
+        guard let handle = attributes[Int(NFTA_RULE_HANDLE.rawValue)]?.uint64,
+            let expressions = attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)]?.nested
+        else { return nil }
+        self.handle = handle.bigEndian
+        owner = attributes[Int(NFTA_RULE_USERDATA.rawValue)].flatMap {
+            Element.userData(UInt8(Rule.ownerType), in: $0.payload)
+        }
+        var (names, compared, verdict): ([String], [[UInt8]], Verdict?) = ([], [], nil)
+        for expression in expressions {
+            let name = expression.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text ?? ""
+            let parameters = expression.nested[Int(NFTA_EXPR_DATA.rawValue)]?.nested
+            names.append(name)
+            switch name {
+            case "cmp":
+                let data = parameters?[Int(NFTA_CMP_DATA.rawValue)]?.nested
+                compared.append(Array(data?[Int(NFTA_DATA_VALUE.rawValue)]?.payload ?? []))
+            case "immediate":
+                let data = parameters?[Int(NFTA_IMMEDIATE_DATA.rawValue)]?.nested
+                if case .verdict(let found) = data.flatMap(Element.Value.init) { verdict = found }
+            default: break
+            }
+        }
+        (self.names, self.compared, self.verdict) = (names, compared, verdict)
+    }
+}
+
 extension Rule {
     /// The names of its expressions, as `Ruleset.rules(of:)` gives them.
     public var names: [String] { expressions.map(\.name) }
@@ -219,11 +263,16 @@ extension Element {
 
     /// The comment in an element's user data: entries of type, length and content.
     static func comment(in bytes: ArraySlice<UInt8>) -> String? {
+        userData(UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue), in: bytes)
+    }
+
+    /// A text of user data.
+    static func userData(_ wanted: UInt8, in bytes: ArraySlice<UInt8>) -> String? {
         var rest = bytes
         while let type = rest.uint8(at: 0), let length = rest.uint8(at: 1) {
             guard Int(length) + 2 <= rest.count else { return nil }
             let content = rest.dropFirst(2).prefix(Int(length))
-            if type == UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue) {
+            if type == wanted {
                 return String(decoding: content.prefix { $0 != 0 }, as: UTF8.self)
             }
             rest = rest.dropFirst(2 + Int(length))

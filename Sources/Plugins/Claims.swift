@@ -105,6 +105,7 @@ struct Departure {
     private var leaving: [Leaving] = []
 
     /// - Parameters:
+    ///   - table: The table that is left.
     ///   - fixed: How many chains and sets the table has for all.
     ///   - chains: Those of the chains that elements lead to, which shows that there are elements.
     init(from table: Table, fixed: Int, _ chains: [(chain: Chain, rules: [Rule])] = []) {

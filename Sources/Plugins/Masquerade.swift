@@ -80,6 +80,17 @@ struct Masquerade: Resource {
         }
     }
 
+    /// Who has which address of a family.
+    static func holders(
+        _ family: Family, _ rules: inout Ruleset
+    ) throws(KernelError) -> [(tag: String, address: IPAddress)] {
+        let sets = Sets(family)
+        return try (rules.elements(of: sets.claims.map) ?? []).compactMap { claim in
+            guard let prefix = sets.prefix(claim), let tag = claim.comment else { return nil }
+            return (tag, prefix.address)
+        }
+    }
+
     /// Removes claims, of each family, and what they stand for.
     private static func remove(
         from kernel: Kernel,

@@ -129,8 +129,9 @@ enum SpoofRules {
         ]
     }
 
-    /// Routers and their advice are none of a container's; a neighbour's advertisement may be of its
-    /// own addresses only. A node that has no address yet asks from `::`.
+    /// A container is no router, and advertises only addresses of its own as a neighbour.
+    ///
+    /// A node that has no address yet asks from `::`.
     private static var ipv6: [[Expression]] {
         let isIPv6 = isProtocol(0x86dd)
         let (routerAdvertisement, redirect): (UInt8, UInt8) = (134, 137)
