@@ -6,7 +6,13 @@ public struct Register: Sendable, Equatable {
     let number: UInt32
 
     /// The register that begins at a word, 0 to 15.
-    public init(word: Int) { number = NFT_REG32_00.rawValue + UInt32(word) }
+    public init(word: Int) {
+        // Every fourth has a name from the time when registers were larger, and the kernel shows it
+        // by that one.
+        number =
+            word % 4 == 0
+            ? NFT_REG_1.rawValue + UInt32(word / 4) : NFT_REG32_00.rawValue + UInt32(word)
+    }
 
     private init(number: UInt32) { self.number = number }
 
@@ -118,6 +124,8 @@ public enum Expression: Sendable, Equatable {
     case bitwise(Register, mask: [UInt8], flip: [UInt8], to: Register)
     /// Ends the rule unless a set has a register's content, or has it not.
     case lookup(Register, in: String, inverted: Bool = false)
+    /// Ends the rule unless a register's content is within some ranges, or is not.
+    case range(Register, in: Ranges, inverted: Bool = false)
     /// Ends the rule unless a map has a register's content; loads the value.
     case map(Register, by: String, to: Register)
     /// Loads these bytes.
@@ -144,7 +152,7 @@ public enum Expression: Sendable, Equatable {
         case .payload: "payload"
         case .compare: "cmp"
         case .bitwise: "bitwise"
-        case .lookup, .map: "lookup"
+        case .lookup, .map, .range: "lookup"
         case .immediate, .verdict: "immediate"
         case .masquerade: "masq"
         case .destinationNAT: "nat"
@@ -155,8 +163,9 @@ public enum Expression: Sendable, Equatable {
         }
     }
 
-    /// Writes the parameters into libnftnl's expression.
-    func write(to object: borrowing ExpressionObject) {
+    /// Writes the parameters into libnftnl's expression; `set` is the number of the set that the
+    /// same batch has made for its ranges.
+    func write(to object: borrowing ExpressionObject, set id: UInt32?) {
         switch self {
         case .meta(let key, let register):
             object.set(NFTNL_EXPR_META_KEY, key.number)
@@ -183,6 +192,11 @@ public enum Expression: Sendable, Equatable {
         case .lookup(let register, let set, let inverted):
             object.set(NFTNL_EXPR_LOOKUP_SREG, register.number)
             object.set(NFTNL_EXPR_LOOKUP_SET, set)
+            if inverted { object.set(NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV.rawValue) }
+        case .range(let register, _, let inverted):
+            object.set(NFTNL_EXPR_LOOKUP_SREG, register.number)
+            object.set(NFTNL_EXPR_LOOKUP_SET, Ranges.setName)
+            if let id { object.set(NFTNL_EXPR_LOOKUP_SET_ID, id) }
             if inverted { object.set(NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV.rawValue) }
         case .map(let source, let map, let destination):
             object.set(NFTNL_EXPR_LOOKUP_SREG, source.number)

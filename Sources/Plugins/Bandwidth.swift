@@ -26,17 +26,19 @@ public enum Bandwidth: ChainedPlugin {
         _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
     ) throws(CNIError) -> Plan<Kernel> {
         let hostEnd = try attachment.hostEnd(kernel).name
-        let known = try wrapping { () throws(KernelError) in
-            try kernel.steering(of: attachment.owner, on: hostEnd, options.group)
+        let longest =
+            ([Numbers.restName] + options.parts.map(\.keys.name))
+            .map { attachment.owner.tag($0).utf8.count }.max() ?? 0
+        guard options.parts.isEmpty || longest <= Owner.longestTag else {
+            throw CNIError(
+                .environment, "CNI_CONTAINERID: too long for the names in shaping.classes")
         }
-        var site = Site(
-            owner: attachment.owner, hostEnd: hostEnd, options: options,
-            minor: attachment.owner.number(in: Tree.containers, attempt: attempt))
-        if let fixed = options.group.fixedClass { site.minor = fixed }
-        if let first = known.first, options.group.fixedClass ?? first.id.minor == first.id.minor {
-            site.minor = first.id.minor
+        let numbers = try wrapping { () throws(KernelError) in
+            try Numbers(
+                attachment.owner, on: hostEnd, options, kernel, attempt: attempt)
         }
-        site.known = known.filter { $0.id.minor == site.minor }.map(\.direction)
+        let site = Site(
+            owner: attachment.owner, hostEnd: hostEnd, options: options, numbers: numbers)
         try site.requireRoom(kernel)
         return Plan(site.steps)
     }
@@ -48,58 +50,61 @@ public enum Bandwidth: ChainedPlugin {
     ) throws(KernelError) -> Plan<Kernel> {
         let group = options.group
         let hostEnd = try kernel.hostEnd(of: owner)
-        var found: [Steering] = []
-        if let hostEnd { found = try kernel.steering(of: owner, on: hostEnd, group) }
-        if found.isEmpty, !isAdding {
+        var steering: [Steering] = []
+        if let hostEnd { steering = try kernel.steeringElements(of: owner, on: hostEnd, group) }
+        let isUnknown = steering.isEmpty && !isAdding
+        if isUnknown {
             for direction in [Direction.egress, .ingress] {
-                found += try kernel.steering(
+                steering += try kernel.steering(
                     of: owner.tag, direction, on: group.link(direction), table: group.table)
             }
         }
+        let names = try kernel.names(of: owner, on: hostEnd, group, isThorough: isUnknown)
         var steps: [any Resource<Kernel>] = []
-        for steering in found {
-            steps.append(TrafficClass.remains(steering.id, on: steering.link))
-            steps.append(steering)
+        if let own = names.first(where: { $0.text == owner.tag }) {
+            steps += try kernel.tenant(of: own.id, group)
         }
+        steps += names
+        for name in names.filter({ $0.text == owner.tag }) + names.filter({ $0.text != owner.tag })
+        {
+            for direction in [Direction.egress, .ingress] {
+                var own = TrafficClass.remains(name.id, on: group.link(direction))
+                own.takesChildren = name.text == owner.tag
+                steps.append(own)
+            }
+        }
+        steps += steering
         if let hostEnd {
             let tree = Qdisc(.htb(standard: 0), on: hostEnd, .owned)
             if try kernel.known(hostEnd, in: .host)?.qdisc == "htb" { steps.append(tree) }
             let last = LastFilter(of: hostEnd, .owned)
-            if found.contains(where: { $0.direction == .ingress }) { steps.append(last) }
+            if steering.contains(where: { $0.direction == .ingress }) { steps.append(last) }
         }
         return Plan(steps)
     }
 
-    /// The owners that the maps name.
+    /// The owners that the maps and the classes name.
     public static func owners(
         _ options: Options, _ kernel: Kernel
     ) throws(KernelError) -> [Owner] {
         let group = options.group
-        var owners: [Owner] = []
+        var tags = try kernel.classNames(.container, table: group.table).map(\.text)
         for direction in [Direction.egress, .ingress] {
-            for steering in try kernel.steering(
-                of: nil, direction, on: group.link(direction), table: group.table)
-            {
-                guard let owner = Owner(tag: steering.owner), !owners.contains(owner) else {
-                    continue
-                }
-                owners.append(owner)
-            }
+            tags += try kernel.steering(
+                of: nil, direction, on: group.link(direction), table: group.table
+            ).map(\.owner)
+        }
+        var owners: [Owner] = []
+        for owner in tags.compactMap({ Owner(className: $0) }) where !owners.contains(owner) {
+            owners.append(owner)
         }
         return owners
     }
 
-    /// The classes that no map names: what an ADD that was killed has left.
+    /// Tenants that no container is in: what an ADD that was killed has left.
     public static func sweep(_ options: Options, _ kernel: Kernel) throws(KernelError) {
-        let group = options.group
-        for direction in [Direction.egress, .ingress] {
-            let link = group.link(direction)
-            let named = Set(
-                try kernel.steering(of: nil, direction, on: link, table: group.table).map(\.id))
-            for found in try kernel.trafficClasses(of: link, in: .host)
-            where Tree.containers.contains(found.id.minor) && !named.contains(found.id) {
-                try found.erase(kernel)
-            }
+        for name in try kernel.classNames(.tenant, table: options.group.table) {
+            try Tenant.remains(name, options.group).erase(kernel)
         }
     }
 }
@@ -112,21 +117,33 @@ extension TrafficClass {
     }
 }
 
-extension Kernel {
-    /// What steers the packets of a port, as far as it is the owner's.
-    fileprivate func steering(
-        of owner: Owner, on hostEnd: String, _ group: Bandwidth.Group
-    ) throws(KernelError) -> [Steering] {
-        var found: [Steering] = []
-        for direction in [Direction.egress, .ingress] {
-            let sample = Steering(
-                direction, of: hostEnd, to: Tree.root, on: group.link(direction),
-                table: group.table, owner: owner.tag, .owned)
-            if let steering = try sample.read(self), steering.owner == owner.tag {
-                found.append(steering)
-            }
+extension Tenant {
+    /// A tenant of which only the identity matters, to be erased.
+    fileprivate static func remains(_ name: ClassName, _ group: Bandwidth.Group) -> Tenant {
+        let classes = [Direction.egress, .ingress].map {
+            TrafficClass.remains(name.id, on: group.link($0))
         }
-        return found
+        return Tenant(name, classes, .owned)
+    }
+}
+
+extension Kernel {
+    /// The tenant that a container's class is in, if it is in one.
+    fileprivate func tenant(
+        of id: ClassID, _ group: Bandwidth.Group
+    ) throws(KernelError) -> [Tenant] {
+        for direction in [Direction.egress, .ingress] {
+            let own = try TrafficClass.remains(id, on: group.link(direction)).read(self)
+            guard let parent = own?.parent, Tree.tenants.contains(parent.minor) else { continue }
+            guard let text = try className(of: parent, .tenant, table: group.table) else {
+                return []
+            }
+            return [
+                Tenant.remains(
+                    ClassName(text, of: parent, .tenant, table: group.table, .owned), group)
+            ]
+        }
+        return []
     }
 
     /// The host's end of an owner's veth pair, if it is there.

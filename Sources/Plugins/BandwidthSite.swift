@@ -1,4 +1,3 @@
-import Addressing
 import CNI
 import Netlink
 import Plan
@@ -7,53 +6,51 @@ import Rtnetlink
 import TrafficControl
 
 extension Bandwidth {
-    /// An attachment, where it is on the host, and which class it has.
+    /// An attachment, where it is on the host, and which classes it has.
     struct Site {
         let owner: Owner
         let hostEnd: String
         let options: Options
-        /// The class's number in every tree.
-        var minor: UInt16
-        /// The directions whose class is there already and ours.
-        var known: [Direction] = []
+        let numbers: Numbers
 
-        private var id: ClassID { ClassID(Tree.root.major, minor) }
         private var group: Group { options.group }
 
         /// Everything there should be, in the order of making.
         ///
-        /// Classes come before what sends packets to them.
+        /// Names come before classes, and classes before what sends packets to them.
         var steps: [any Resource<Kernel>] {
-            var steps: [any Resource<Kernel>] = []
+            var names: [any Resource<Kernel>] = []
+            var trees: [any Resource<Kernel>] = []
+            var classes: [any Resource<Kernel>] = []
             var steering: [any Resource<Kernel>] = []
-            for (direction, limit) in [
-                (Direction.egress, options.egress), (.ingress, options.ingress),
-            ] {
-                guard let limit else { continue }
+            for direction in [Direction.egress, .ingress] {
+                guard let limit = options[direction] else { continue }
                 guard options.usesTree(direction, limit) else {
-                    steps += ownTree(limit)
+                    trees += ownTree(limit)
                     continue
                 }
-                steps += sharedTree(direction) + classes(limit, direction)
+                trees += sharedTree(direction)
+                classes += self.classes(limit, direction)
                 steering.append(self.steering(direction))
                 if direction == .ingress {
-                    steps.append(Qdisc(.clsact, on: hostEnd, .shared))
-                    steps.append(LastFilter(of: hostEnd, .owned))
+                    classes.append(Qdisc(.clsact, on: hostEnd, .shared))
+                    classes.append(LastFilter(of: hostEnd, .owned))
                 }
             }
-            if !steering.isEmpty { steps.append(SteeringTable(group.table)) }
-            return steps + steering
+            if !steering.isEmpty { names = [SteeringTable(group.table)] + self.names }
+            return trees + names + tenant + classes + steering
         }
 
         /// A container that shares nothing with others is held back at its host's end: no
         /// classifying, no second queue.
         private func ownTree(_ limit: Options.Limit) -> [any Resource<Kernel>] {
+            let id = numbers.own.id
             var own = TrafficClass(
                 id, of: Tree.root, on: hostEnd, rate: limit.ceil, ceil: limit.ceil, .owned)
             own.burst = limit.burst
             return [
-                Qdisc(.htb(standard: minor), on: hostEnd, .owned), own,
-                leaf(limit, on: hostEnd, .owned),
+                Qdisc(.htb(standard: id.minor), on: hostEnd, .owned), own,
+                leaf(id, limit, on: hostEnd, .owned),
             ]
         }
 
@@ -78,57 +75,136 @@ extension Bandwidth {
             ]
         }
 
-        /// The container's class in a shared tree, and its leaf.
+        /// The names of the container's class and of those inside it.
+        private var names: [ClassName] {
+            var all = [(numbers.own, owner.tag)]
+            if let rest = numbers.rest { all.append((rest, owner.tag(Numbers.restName))) }
+            for (number, part) in zip(numbers.parts, options.parts) {
+                all.append((number, owner.tag(part.keys.name)))
+            }
+            return all.map { number, text in
+                var name = ClassName(text, of: number.id, .container, table: group.table, .owned)
+                name.isExclusive = number.isNew
+                return name
+            }
+        }
+
+        /// The classes that the container's are in, where it has a tenant.
+        private var tenant: [Tenant] {
+            guard let keys = group.tenant, let number = numbers.tenant else { return [] }
+            var name = ClassName(keys.name, of: number.id, .tenant, table: group.table, .shared)
+            name.isExclusive = number.isNew
+            let classes = [Direction.egress, .ingress].compactMap { direction in
+                keys[direction].map { part in
+                    var own = TrafficClass(
+                        number.id, of: Tree.link, on: group.link(direction), rate: part.rate,
+                        ceil: part.ceil, .shared)
+                    own.isExclusive = number.isNew
+                    return own
+                }
+            }
+            return [Tenant(name, classes, .shared)]
+        }
+
+        /// The container's class in a shared tree and those inside it, with their leaves.
         private func classes(
             _ limit: Options.Limit, _ direction: Direction
         ) -> [any Resource<Kernel>] {
             let link = group.link(direction)
-            let isNew = !known.contains(direction)
-            var own = TrafficClass(
-                id, of: Tree.link, on: link, rate: limit.rate, ceil: limit.ceil, .owned)
-            own.isExclusive = isNew
-            own.burst = limit.burst
-            own.priority = limit.priority
-            return [own, leaf(limit, on: link, isNew ? .part : .owned)]
+            let isShared = group.tenant?[direction] != nil
+            let parent = isShared ? numbers.tenant?.id ?? Tree.link : Tree.link
+            guard let rest = numbers.rest, let most = options.rest(direction) else {
+                return leafClass(numbers.own, of: parent, on: link, limit)
+            }
+            var own = trafficClass(numbers.own, of: parent, on: link, limit)
+            own.isLeaf = false
+            var steps: [any Resource<Kernel>] = [own]
+            steps += leafClass(rest, of: own.id, on: link, most)
+            for (number, part) in zip(numbers.parts, options.parts) {
+                guard let limit = part[direction] else { continue }
+                steps += leafClass(number, of: own.id, on: link, limit)
+            }
+            return steps
         }
 
-        private func leaf(_ limit: Options.Limit, on link: String, _ sharing: Sharing) -> Qdisc {
+        private func leafClass(
+            _ number: Number, of parent: ClassID, on link: String, _ limit: Options.Limit
+        ) -> [any Resource<Kernel>] {
+            [
+                trafficClass(number, of: parent, on: link, limit),
+                leaf(number.id, limit, on: link, number.isNew ? .part : .owned),
+            ]
+        }
+
+        private func trafficClass(
+            _ number: Number, of parent: ClassID, on link: String, _ limit: Options.Limit
+        ) -> TrafficClass {
+            var own = TrafficClass(
+                number.id, of: parent, on: link, rate: limit.rate, ceil: limit.ceil, .owned)
+            own.isExclusive = number.isNew
+            own.burst = limit.burst
+            own.priority = limit.priority
+            return own
+        }
+
+        private func leaf(
+            _ id: ClassID, _ limit: Options.Limit, on link: String, _ sharing: Sharing
+        ) -> Qdisc {
             .leaf(
                 of: id, ceil: limit.ceil, milliseconds: limit.queueMilliseconds, on: link, sharing)
         }
 
         private func steering(_ direction: Direction) -> Steering {
             var steering = Steering(
-                direction, of: hostEnd, to: id, on: group.link(direction), table: group.table,
-                owner: owner.tag, .owned)
+                direction, of: hostEnd, to: (numbers.rest ?? numbers.own).id,
+                on: group.link(direction), table: group.table, owner: owner.tag, .owned)
             steering.onlyTo = options.shapedSubnets
             steering.exceptTo = options.unshapedSubnets
             steering.markMask = group.markMask
+            for (number, part) in zip(numbers.parts, options.parts) where part[direction] != nil {
+                steering.selections.append(part.keys.selection(number.id))
+            }
             return steering
         }
 
-        /// Refuses a guarantee that the group's rate cannot keep together with the others'.
+        /// Refuses a guarantee that the one above it cannot keep together with the others'.
         func requireRoom(_ kernel: Kernel) throws(CNIError) {
-            guard let linkRate = group.linkRate else { return }
-            for (direction, limit) in [
-                (Direction.egress, options.egress), (.ingress, options.ingress),
-            ] {
-                guard let limit else { continue }
+            for direction in [Direction.egress, .ingress] {
+                guard let limit = options[direction] else { continue }
+                let tenant = group.tenant?[direction]
+                guard tenant != nil || group.linkRate != nil else { continue }
                 let link = group.link(direction)
                 let classes = try wrapping { () throws(KernelError) in
                     try kernel.trafficClasses(of: link, in: .host)
                 }
-                var others: UInt64 = 0
-                for other in classes
-                where Tree.containers.contains(other.id.minor) && other.id.minor != minor {
-                    others += other.rate.bitsPerSecond
-                }
-                guard others + limit.rate.bitsPerSecond <= linkRate.bitsPerSecond else {
+                func require(
+                    _ wanted: Rate, of key: String, _ id: ClassID, within parent: ClassID,
+                    _ most: Rate, _ whole: String
+                ) throws(CNIError) {
+                    let others = Rate(
+                        bitsPerSecond: classes.filter {
+                            $0.parent == parent && $0.id != id && $0.id != Tree.standard
+                        }.reduce(0) { $0 + $1.rate.bitsPerSecond })
+                    guard others.bitsPerSecond + wanted.bitsPerSecond > most.bitsPerSecond else {
+                        return
+                    }
                     throw CNIError(
                         .invalidConfiguration,
-                        "shaping.\(direction).rate: \(limit.rate) and the "
-                            + "\(Rate(bitsPerSecond: others)) that others are guaranteed on \(link)"
-                            + " are more than linkRate, \(linkRate)")
+                        "shaping.\(key).rate: \(wanted) and the \(others) that others are "
+                            + "guaranteed on \(link) are more than \(whole), \(most)")
+                }
+                if let tenant, let id = numbers.tenant?.id {
+                    try require(
+                        limit.rate, of: "\(direction)", numbers.own.id, within: id, tenant.rate,
+                        "the tenant's guarantee")
+                    guard let linkRate = group.linkRate else { continue }
+                    try require(
+                        tenant.rate, of: "tenant.\(direction)", id, within: Tree.link, linkRate,
+                        "linkRate")
+                } else if let linkRate = group.linkRate {
+                    try require(
+                        limit.rate, of: "\(direction)", numbers.own.id, within: Tree.link,
+                        linkRate, "linkRate")
                 }
             }
         }
@@ -142,6 +218,7 @@ extension Bandwidth.Options {
     /// Whether a direction needs the tree that the group shares.
     fileprivate func usesTree(_ direction: Direction, _ limit: Limit) -> Bool {
         direction == .egress || limit.borrows || group.linkRate != nil || group.markMask != nil
+            || group.tenant?[direction] != nil || parts.contains { $0[direction] != nil }
             || !shapedSubnets.isEmpty || !unshapedSubnets.isEmpty
     }
 }

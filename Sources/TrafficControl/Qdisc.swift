@@ -142,12 +142,12 @@ public struct Qdisc: Resource {
         }
     }
 
-    /// Whether no container has a class in the tree, or no filter hangs in the place for them.
+    /// Whether no one has a class in the tree, or no filter hangs in the place for them.
     public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
         switch kind {
         case .htb:
             return try kernel.trafficClasses(of: link, in: side).allSatisfy {
-                !Tree.containers.contains($0.id.minor)
+                $0.id == Tree.link || $0.id == Tree.standard
             }
         case .clsact:
             for place in [Place.ingress, Place.egress] {
@@ -225,4 +225,6 @@ public enum Tree {
     public static let standard = ClassID(1, 0xfffe)
     /// The minor numbers of containers' classes.
     public static let containers: ClosedRange<UInt16> = 0x10...0xefff
+    /// The minor numbers of tenants' classes.
+    public static let tenants: ClosedRange<UInt16> = 0xf000...0xfffd
 }
