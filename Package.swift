@@ -78,7 +78,9 @@ let package = Package(
             ]),
         .testTarget(
             name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
-            exclude: ["bench", "guest", "demo.sh", "fetch-peer.sh", "install-packages.sh"]),
+            exclude: [
+                "bench", "guest", "lacking", "demo.sh", "fetch-peer.sh", "install-packages.sh",
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

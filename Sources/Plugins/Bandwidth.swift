@@ -3,6 +3,7 @@ public import Netlink
 public import Plan
 public import PluginRuntime
 public import Rtnetlink
+import SystemPackage
 import TrafficControl
 
 /// Limits what a container may send and receive, and shares out what there is.
@@ -25,7 +26,7 @@ public enum Bandwidth: ChainedPlugin {
     public static func plan(
         _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
     ) throws(CNIError) -> Plan<Kernel> {
-        let hostEnd = try attachment.hostEnd(kernel).name
+        let place = try Place(attachment, kernel)
         let longest =
             ([Numbers.restName] + options.parts.map(\.keys.name))
             .map { attachment.owner.tag($0).utf8.count }.max() ?? 0
@@ -33,14 +34,53 @@ public enum Bandwidth: ChainedPlugin {
             throw CNIError(
                 .environment, "CNI_CONTAINERID: too long for the names in shaping.classes")
         }
+        let ways = try Ways(options, hasHostEnd: place.hostEnd != nil)
         let numbers = try wrapping { () throws(KernelError) in
-            try Numbers(
-                attachment.owner, on: hostEnd, options, kernel, attempt: attempt)
+            try Numbers(attachment.owner, on: place, ways, options, kernel, attempt: attempt)
         }
         let site = Site(
-            owner: attachment.owner, hostEnd: hostEnd, options: options, numbers: numbers)
+            owner: attachment.owner, place: place, ways: ways, options: options,
+            numbers: numbers)
         try site.requireRoom(kernel)
         return Plan(site.steps)
+    }
+
+    /// After an error that may mean that the kernel lacks something, finds out what that is.
+    public static func lesser(
+        _ options: Options, after error: KernelError, _ kernel: Kernel
+    ) throws(CNIError) -> Options? {
+        guard options.known == nil, error.isLack else { return nil }
+        let lacking = try wrapping { () throws(KernelError) in try kernel.lackingMeans() }
+        guard !lacking.isEmpty else { return nil }
+        var other = options
+        other.known = lacking
+        return other
+    }
+
+    /// Finds out what the kernel lacks, unless the best way is what the container has.
+    public static func asAdded(
+        _ attachment: Attachment, _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) -> Options {
+        let place = try Place(attachment, kernel)
+        let ways = try Ways(options, hasHostEnd: place.hostEnd != nil)
+        return try wrapping { () throws(KernelError) in
+            for direction in [Direction.egress, .ingress] {
+                guard let way = ways[direction] else { continue }
+                guard try !kernel.has(way, direction, attachment.owner, place, options.group)
+                else { continue }
+                var other = options
+                other.known = try kernel.lackingMeans()
+                return other
+            }
+            return options
+        }
+    }
+
+    /// What is not as the configuration asks for, and why.
+    public static func remark(
+        _ attachment: Attachment, _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) -> String {
+        try Ways(options, hasHostEnd: Place(attachment, kernel).hostEnd != nil).remark
     }
 
     /// The classes of an owner and what sends packets there, found by its host's end or, when that
@@ -75,11 +115,14 @@ public enum Bandwidth: ChainedPlugin {
         }
         steps += steering
         if let hostEnd {
-            let tree = Qdisc(.htb(standard: 0), on: hostEnd, .owned)
-            if try kernel.known(hostEnd, in: .host)?.qdisc == "htb" { steps.append(tree) }
+            let kind = try kernel.known(hostEnd, in: .host)?.qdisc ?? ""
+            if ["htb", "tbf"].contains(kind) {
+                steps.append(Qdisc(.htb(standard: 0), on: hostEnd, .owned))
+            }
             let last = LastFilter(of: hostEnd, .owned)
             if steering.contains(where: { $0.direction == .ingress }) { steps.append(last) }
         }
+        if !isAdding { steps += try kernel.inside(owner, group) }
         return Plan(steps)
     }
 
@@ -111,9 +154,12 @@ public enum Bandwidth: ChainedPlugin {
 
 extension TrafficClass {
     /// A class of which only the identity matters, to be erased.
-    fileprivate static func remains(_ id: ClassID, on link: String) -> TrafficClass {
+    fileprivate static func remains(
+        _ id: ClassID, on link: String, in side: Side = .host
+    ) -> TrafficClass {
         let none = Rate(bitsPerSecond: 0)
-        return TrafficClass(id, of: Tree.link, on: link, rate: none, ceil: none, .owned)
+        return TrafficClass(
+            id, of: Tree.link, on: link, in: side, rate: none, ceil: none, .owned)
     }
 }
 
@@ -127,7 +173,66 @@ extension Tenant {
     }
 }
 
+extension KernelError {
+    /// Whether the kernel may have said that there is no such thing, here or at all.
+    fileprivate var isLack: Bool {
+        let lacks: [Errno] = [
+            .notSupported, .noSuchFileOrDirectory, .invalidArgument, .protocolNotSupported,
+            .addressFamilyNotSupported, .noFunction,
+        ]
+        return lacks.contains(errno)
+    }
+}
+
 extension Kernel {
+    /// Whether a direction looks as if this were its way.
+    fileprivate func has(
+        _ way: Bandwidth.Way, _ direction: Direction, _ owner: Owner, _ place: Bandwidth.Place,
+        _ group: Bandwidth.Group
+    ) throws(KernelError) -> Bool {
+        switch (way, place.hostEnd) {
+        case (.shared, let port?):
+            try steeringElements(of: owner, on: port, group).contains { $0.direction == direction }
+        case (.hostEnd, let port?): try link(port, in: .host)?.qdisc == "htb"
+        case (.inside, _) where direction == .egress:
+            try link(place.interface, in: .container)?.qdisc == "htb"
+        default: true
+        }
+    }
+
+    /// What there may be in the container of an owner without an end on the host, or of one on a
+    /// kernel that cannot do better.
+    fileprivate func inside(
+        _ owner: Owner, _ group: Bandwidth.Group
+    ) throws(KernelError) -> [any Resource<Kernel>] {
+        guard hasContainer, let own = try link(owner.interface, in: .container) else { return [] }
+        let waiting = group.link(.ingress)
+        var steps: [any Resource<Kernel>] = [ContainerTree(waiting, table: group.table)]
+        for direction in [Direction.egress, .ingress] {
+            let isSent = direction == .egress
+            let sample = Steering(
+                direction, of: own.name, in: .container, to: Tree.root,
+                on: isSent ? own.name : waiting, table: group.table, owner: owner.tag, .owned)
+            guard let steering = try sample.readElement(self), steering.owner == owner.tag else {
+                continue
+            }
+            if !isSent {
+                let classes = try trafficClasses(of: waiting, in: .container)
+                let parent = classes.first { $0.id == steering.id }?.parent ?? Tree.link
+                let isPart = Tree.containers.contains(parent.minor)
+                var whole = TrafficClass.remains(
+                    isPart ? parent : steering.id, on: waiting, in: .container)
+                whole.takesChildren = true
+                steps.append(whole)
+            }
+            steps.append(steering)
+        }
+        if ["htb", "tbf"].contains(own.qdisc) {
+            steps.append(Qdisc(.htb(standard: 0), on: own.name, in: .container, .owned))
+        }
+        return steps
+    }
+
     /// The tenant that a container's class is in, if it is in one.
     fileprivate func tenant(
         of id: ClassID, _ group: Bandwidth.Group

@@ -12,6 +12,8 @@ extension Bandwidth {
         let classes: [ClassKeys]
         let fixedClass: UInt16?
         let markMask: UInt32?
+        /// Whether what cannot be kept is left out, instead of being an error.
+        let degrades: Bool
 
         /// What a configuration without `shaping` has.
         static let standard = Group()
@@ -28,6 +30,7 @@ extension Bandwidth {
             classes = []
             fixedClass = nil
             markMask = nil
+            degrades = false
         }
 
         init(_ keys: inout Keys) throws(CNIError) {
@@ -49,6 +52,14 @@ extension Bandwidth {
                 "classId", "The class to have, as tc prints it: 1:10 to 1:efff.")
             let mask: Int? = try keys(
                 "markMask", "The bits of a packet's mark that get the class's number as well.")
+            let missing = try keys(
+                "onMissing", default: "fail",
+                "What to do if the kernel or the interface cannot keep all of it: fail, or degrade "
+                    + "to the ceilings.")
+            guard ["fail", "degrade"].contains(missing) else {
+                throw keys.invalid("onMissing", "\"\(missing)\" is neither fail nor degrade")
+            }
+            degrades = missing == "degrade"
             let isPlain = name.utf8.allSatisfy {
                 (0x30...0x39).contains($0) || (0x61...0x7a).contains($0)
             }

@@ -32,12 +32,17 @@ extension Bandwidth {
         static let restName = "*"
 
         init(
-            _ owner: Owner, on hostEnd: String, _ options: Options, _ kernel: Kernel, attempt: Int
+            _ owner: Owner, on place: Place, _ ways: Ways, _ options: Options, _ kernel: Kernel,
+            attempt: Int
         ) throws(KernelError) {
             let group = options.group
-            let known = try kernel.names(
-                of: owner, on: hostEnd, group,
-                isThorough: !options.parts.isEmpty, attempt: attempt)
+            // A tree that nobody else is in needs no names, and every number in it is free.
+            let isShared = ways.egress == .shared || ways.ingress == .shared
+            let known =
+                isShared
+                ? try kernel.names(
+                    of: owner, on: place.hostEnd, group,
+                    isThorough: !options.parts.isEmpty, attempt: attempt) : []
             var used = Set(known.map(\.id.minor))
             func number(_ text: String, fixed: UInt16? = nil) -> Number {
                 let have = known.first { $0.text == text }?.id.minor
@@ -49,12 +54,16 @@ extension Bandwidth {
                     minor = owner.number(of: text, attempt: attempt)
                 }
                 used.insert(minor)
-                return Number(minor, isNew: true)
+                return Number(minor, isNew: isShared)
             }
             own = number(owner.tag, fixed: group.fixedClass)
             rest = options.parts.isEmpty ? nil : number(owner.tag(Self.restName))
             parts = options.parts.map { number(owner.tag($0.keys.name)) }
-            tenant = try group.tenant.map { (tenant) throws(KernelError) in
+            guard let tenant = isShared ? group.tenant : nil else {
+                self.tenant = nil
+                return
+            }
+            let number = { () throws(KernelError) -> Number in
                 let names = try kernel.classNames(.tenant, table: group.table)
                 if let there = names.first(where: { $0.text == tenant.name }) {
                     return Number(there.id.minor, isNew: false)
@@ -68,6 +77,7 @@ extension Bandwidth {
                 } while names.contains { $0.id.minor == minor } && attempt < Tree.tenants.count
                 return Number(minor, isNew: true)
             }
+            self.tenant = try number()
         }
     }
 }

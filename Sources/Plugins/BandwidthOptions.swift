@@ -1,5 +1,6 @@
 import Addressing
 import CNI
+import Netlink
 import PluginRuntime
 import TrafficControl
 
@@ -49,6 +50,11 @@ extension Bandwidth {
         let group: Group
         /// The classes inside the container.
         let parts: [Part]
+        /// What the kernel has been found to lack; nil where nobody has looked.
+        var known: [Means: KernelError]?
+
+        /// What the kernel lacks, as far as is known.
+        var lacking: [Means: KernelError] { known ?? [:] }
 
         init(_ keys: inout Keys) throws(CNIError) {
             let own = try Standard(&keys, in: "")

@@ -6,10 +6,11 @@ import Rtnetlink
 import TrafficControl
 
 extension Bandwidth {
-    /// An attachment, where it is on the host, and which classes it has.
+    /// An attachment, where and in which way it is held back, and which classes it has.
     struct Site {
         let owner: Owner
-        let hostEnd: String
+        let place: Place
+        let ways: Ways
         let options: Options
         let numbers: Numbers
 
@@ -24,55 +25,92 @@ extension Bandwidth {
             var classes: [any Resource<Kernel>] = []
             var steering: [any Resource<Kernel>] = []
             for direction in [Direction.egress, .ingress] {
-                guard let limit = options[direction] else { continue }
-                guard options.usesTree(direction, limit) else {
-                    trees += ownTree(limit)
-                    continue
-                }
-                trees += sharedTree(direction)
-                classes += self.classes(limit, direction)
-                steering.append(self.steering(direction))
-                if direction == .ingress {
+                guard let limit = options[direction], let way = ways[direction] else { continue }
+                let hostEnd = place.hostEnd ?? ""
+                switch way {
+                case .shared:
+                    let link = Port(group.link(direction), .host)
+                    trees += sharedTree(on: link)
+                    classes += self.classes(limit, direction, on: link)
+                    steering.append(self.steering(direction, of: Port(hostEnd, .host), to: link))
+                    guard direction == .ingress else { continue }
                     classes.append(Qdisc(.clsact, on: hostEnd, .shared))
                     classes.append(LastFilter(of: hostEnd, .owned))
+                case .hostEnd: trees += ownTree(limit, on: Port(hostEnd, .host))
+                case .hostBucket: trees.append(bucket(limit, on: Port(hostEnd, .host)))
+                case .inside(let hasRules):
+                    let own = Port(place.interface, .container)
+                    guard hasRules else {
+                        trees += ownTree(limit, on: own)
+                        continue
+                    }
+                    let isSent = direction == .egress
+                    let link = isSent ? own : Port(group.link(direction), .container)
+                    trees += isSent ? [rootQdisc(0, on: own)] : sharedTree(on: link)
+                    trees.append(SteeringTable(group.table, in: .container))
+                    classes += self.classes(limit, direction, on: link)
+                    steering.append(self.steering(direction, of: own, to: link))
+                case .insideBucket:
+                    trees.append(bucket(limit, on: Port(place.interface, .container)))
                 }
             }
-            if !steering.isEmpty { names = [SteeringTable(group.table)] + self.names }
+            if ways.egress == .shared || ways.ingress == .shared {
+                names = [SteeringTable(group.table)] + self.names
+            }
             return trees + names + tenant + classes + steering
         }
 
-        /// A container that shares nothing with others is held back at its host's end: no
-        /// classifying, no second queue.
-        private func ownTree(_ limit: Options.Limit) -> [any Resource<Kernel>] {
-            let id = numbers.own.id
-            var own = TrafficClass(
-                id, of: Tree.root, on: hostEnd, rate: limit.ceil, ceil: limit.ceil, .owned)
-            own.burst = limit.burst
-            return [
-                Qdisc(.htb(standard: id.minor), on: hostEnd, .owned), own,
-                leaf(id, limit, on: hostEnd, .owned),
-            ]
+        /// A link and where it is.
+        private struct Port {
+            let name: String
+            let side: Side
+
+            init(_ name: String, _ side: Side) {
+                self.name = name
+                self.side = side
+            }
         }
 
-        /// What a group's containers share.
-        private func sharedTree(_ direction: Direction) -> [any Resource<Kernel>] {
-            let link = group.link(direction)
-            var ifb = Link(link, .ifb, in: .host, .shared)
+        /// A container that shares nothing with others is held back at an end of its own: no
+        /// classifying, no second queue.
+        private func ownTree(_ limit: Options.Limit, on link: Port) -> [any Resource<Kernel>] {
+            let id = numbers.own.id
+            var own = TrafficClass(
+                id, of: Tree.root, on: link.name, in: link.side, rate: limit.ceil,
+                ceil: limit.ceil, .owned)
+            own.burst = limit.burst
+            return [rootQdisc(id.minor, on: link), own, leaf(id, limit, on: link, .owned)]
+        }
+
+        private func rootQdisc(_ standard: UInt16, on link: Port) -> Qdisc {
+            Qdisc(.htb(standard: standard), on: link.name, in: link.side, .owned)
+        }
+
+        private func bucket(_ limit: Options.Limit, on link: Port) -> Qdisc {
+            .bucket(
+                limit.ceil, limit.burst, milliseconds: limit.queueMilliseconds, on: link.name,
+                in: link.side, .owned)
+        }
+
+        /// What a group's containers share, or a container's interfaces.
+        private func sharedTree(on port: Port) -> [any Resource<Kernel>] {
+            let link = port.name
+            var ifb = Link(link, .ifb, in: port.side, .shared)
             ifb.queueLength = 1000
             ifb.isUp = true
-            let rate = group.linkRate ?? Self.unlimited
+            let linkRate = port.side == .host ? group.linkRate : nil
+            let rate = linkRate ?? Self.unlimited
             var whole = TrafficClass(
-                Tree.link, of: Tree.root, on: link, rate: rate, ceil: rate, .shared)
-            whole.isAsFound = group.linkRate == nil
+                Tree.link, of: Tree.root, on: link, in: port.side, rate: rate, ceil: rate, .shared)
+            whole.isAsFound = linkRate == nil
             var standard = TrafficClass(
-                Tree.standard, of: Tree.link, on: link, rate: Rate(bitsPerSecond: 8_000_000),
-                ceil: Self.unlimited, .shared)
+                Tree.standard, of: Tree.link, on: link, in: port.side,
+                rate: Rate(bitsPerSecond: 8_000_000), ceil: Self.unlimited, .shared)
             standard.priority = 7
             standard.isAsFound = true
-            return [
-                ifb, Qdisc(.htb(standard: Tree.standard.minor), on: link, .shared), whole,
-                standard,
-            ]
+            let root = Qdisc(
+                .htb(standard: Tree.standard.minor), on: link, in: port.side, .shared)
+            return [ifb, root, whole, standard]
         }
 
         /// The names of the container's class and of those inside it.
@@ -106,13 +144,14 @@ extension Bandwidth {
             return [Tenant(name, classes, .shared)]
         }
 
-        /// The container's class in a shared tree and those inside it, with their leaves.
+        /// The container's class in a tree and those inside it, with their leaves.
         private func classes(
-            _ limit: Options.Limit, _ direction: Direction
+            _ limit: Options.Limit, _ direction: Direction, on link: Port
         ) -> [any Resource<Kernel>] {
-            let link = group.link(direction)
-            let isShared = group.tenant?[direction] != nil
-            let parent = isShared ? numbers.tenant?.id ?? Tree.link : Tree.link
+            var parent = link.name == place.interface ? Tree.root : Tree.link
+            if ways[direction] == .shared, group.tenant?[direction] != nil {
+                parent = numbers.tenant?.id ?? parent
+            }
             guard let rest = numbers.rest, let most = options.rest(direction) else {
                 return leafClass(numbers.own, of: parent, on: link, limit)
             }
@@ -128,7 +167,7 @@ extension Bandwidth {
         }
 
         private func leafClass(
-            _ number: Number, of parent: ClassID, on link: String, _ limit: Options.Limit
+            _ number: Number, of parent: ClassID, on link: Port, _ limit: Options.Limit
         ) -> [any Resource<Kernel>] {
             [
                 trafficClass(number, of: parent, on: link, limit),
@@ -137,10 +176,11 @@ extension Bandwidth {
         }
 
         private func trafficClass(
-            _ number: Number, of parent: ClassID, on link: String, _ limit: Options.Limit
+            _ number: Number, of parent: ClassID, on link: Port, _ limit: Options.Limit
         ) -> TrafficClass {
             var own = TrafficClass(
-                number.id, of: parent, on: link, rate: limit.rate, ceil: limit.ceil, .owned)
+                number.id, of: parent, on: link.name, in: link.side, rate: limit.rate,
+                ceil: limit.ceil, .owned)
             own.isExclusive = number.isNew
             own.burst = limit.burst
             own.priority = limit.priority
@@ -148,16 +188,19 @@ extension Bandwidth {
         }
 
         private func leaf(
-            _ id: ClassID, _ limit: Options.Limit, on link: String, _ sharing: Sharing
+            _ id: ClassID, _ limit: Options.Limit, on link: Port, _ sharing: Sharing
         ) -> Qdisc {
             .leaf(
-                of: id, ceil: limit.ceil, milliseconds: limit.queueMilliseconds, on: link, sharing)
+                of: id, ceil: limit.ceil, milliseconds: limit.queueMilliseconds, on: link.name,
+                in: link.side, sharing)
         }
 
-        private func steering(_ direction: Direction) -> Steering {
+        private func steering(
+            _ direction: Direction, of port: Port, to link: Port
+        ) -> Steering {
             var steering = Steering(
-                direction, of: hostEnd, to: (numbers.rest ?? numbers.own).id,
-                on: group.link(direction), table: group.table, owner: owner.tag, .owned)
+                direction, of: port.name, in: port.side, to: (numbers.rest ?? numbers.own).id,
+                on: link.name, table: group.table, owner: owner.tag, .owned)
             steering.onlyTo = options.shapedSubnets
             steering.exceptTo = options.unshapedSubnets
             steering.markMask = group.markMask
@@ -170,7 +213,7 @@ extension Bandwidth {
         /// Refuses a guarantee that the one above it cannot keep together with the others'.
         func requireRoom(_ kernel: Kernel) throws(CNIError) {
             for direction in [Direction.egress, .ingress] {
-                guard let limit = options[direction] else { continue }
+                guard let limit = options[direction], ways[direction] == .shared else { continue }
                 let tenant = group.tenant?[direction]
                 guard tenant != nil || group.linkRate != nil else { continue }
                 let link = group.link(direction)
@@ -211,14 +254,5 @@ extension Bandwidth {
 
         /// Beyond what any link has.
         private static let unlimited = Rate(bitsPerSecond: 100_000_000_000)
-    }
-}
-
-extension Bandwidth.Options {
-    /// Whether a direction needs the tree that the group shares.
-    fileprivate func usesTree(_ direction: Direction, _ limit: Limit) -> Bool {
-        direction == .egress || limit.borrows || group.linkRate != nil || group.markMask != nil
-            || group.tenant?[direction] != nil || parts.contains { $0[direction] != nil }
-            || !shapedSubnets.isEmpty || !unshapedSubnets.isEmpty
     }
 }

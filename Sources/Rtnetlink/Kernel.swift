@@ -110,6 +110,22 @@ public final class Kernel: System {
         try body()
     }
 
+    /// Runs `body` with the kernel of a new network namespace, which goes when `body` ends.
+    public func inNewNamespace(
+        _ body: (Kernel) throws(KernelError) -> Void
+    ) throws(KernelError) {
+        try returnHome()
+        try NetworkNamespace.enterNew()
+        var failure: KernelError?
+        do throws(KernelError) {
+            try body(Kernel(container: nil))
+        } catch {
+            failure = error
+        }
+        try home.enter()
+        if let failure { throw failure }
+    }
+
     /// Moves the thread to a side; `returnHome()` ends that.
     public func enter(_ side: Side) throws(KernelError) {
         guard side != position else { return }

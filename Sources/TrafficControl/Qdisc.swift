@@ -14,6 +14,8 @@ public struct Qdisc: Resource {
         case splitting(limit: UInt32)
         /// Holds at most so many bytes.
         case fifo(limit: UInt32)
+        /// Lets so much pass, and holds at most so many bytes.
+        case bucket(Rate, Burst, limit: UInt32)
         /// Only a place for filters.
         case clsact
 
@@ -21,7 +23,7 @@ public struct Qdisc: Resource {
         var name: String {
             switch self {
             case .htb: "htb"
-            case .splitting: "tbf"
+            case .splitting, .bucket: "tbf"
             case .fifo: "bfifo"
             case .clsact: "clsact"
             }
@@ -33,6 +35,8 @@ public struct Qdisc: Resource {
             case .htb(let standard): "htb default " + String(standard, radix: 16)
             case .splitting(let limit): "tbf limit " + limit.description
             case .fifo(let limit): "bfifo limit " + limit.description
+            case .bucket(let rate, let burst, let limit):
+                "tbf rate \(rate) burst \(burst) limit \(limit)"
             case .clsact: "clsact"
             }
         }
@@ -74,10 +78,23 @@ public struct Qdisc: Resource {
         return Qdisc(kind, at: id, on: link, in: side, sharing)
     }
 
-    /// `qdisc 1: on shp-e`, `leaf of class 1:10 on shp-e`.
+    /// A ceiling without classes, at a link's root.
+    public static func bucket(
+        _ rate: Rate, _ burst: Burst? = nil, milliseconds: Int = 20, on link: String,
+        in side: Side = .host, _ sharing: Sharing
+    ) -> Qdisc {
+        // What is larger than the burst is lost: two jumbo frames must fit.
+        let least = Burst(bits: 2 * 9018 * 8)
+        let burst = max(least, burst?.raised(for: rate) ?? .fitting(rate))
+        let bytes = rate.bytes(inMicroseconds: UInt64(milliseconds) * 1000)
+        let limit = UInt32(min(max(bytes, 12 * 1514), UInt64(Int32.max)))
+        return Qdisc(.bucket(rate, burst, limit: limit), on: link, in: side, sharing)
+    }
+
+    /// `root qdisc of shp-e`, `leaf of class 1:10 on shp-e`, `clsact of veth0`.
     public var description: String {
         if let parent { return "leaf of class \(parent) on \(link)" }
-        return "\(kind.name) on \(link)"
+        return "\(kind == .clsact ? kind.name : "root qdisc") of \(link)"
     }
 
     /// The qdisc as it is; nil if there is none or, at a root, one that nobody has chosen.
@@ -103,7 +120,15 @@ public struct Qdisc: Resource {
             found.kind = .htb(standard: UInt16(truncatingIfNeeded: numbers?.uint32(at: 8) ?? 0))
         case "tbf":
             let numbers = options?.nested[Int(TCA_TBF_PARMS)]?.payload
-            found.kind = .splitting(limit: numbers?.uint32(at: 24) ?? 0)
+            let limit = numbers?.uint32(at: 24) ?? 0
+            if parent == nil {
+                let wide = options?.nested[Int(TCA_TBF_RATE64)]?.uint64
+                let rate = Rate(bytesPerSecond: wide ?? UInt64(numbers?.uint32(at: 8) ?? 0))
+                let burst = Burst(bytes: rate.bytes(inTicks: numbers?.uint32(at: 28) ?? 0))
+                found.kind = .bucket(rate, burst, limit: limit)
+            } else {
+                found.kind = .splitting(limit: limit)
+            }
         case "bfifo": found.kind = .fifo(limit: options?.uint32 ?? 0)
         case "clsact": found.kind = .clsact
         default:
@@ -156,13 +181,25 @@ public struct Qdisc: Resource {
                 }
             }
             return true
-        case .splitting, .fifo: return false
+        case .splitting, .fifo, .bucket: return false
         }
     }
 
     /// How `found` misses this qdisc.
     public func differences(from found: Qdisc) -> [Difference] {
-        [Difference(in: description, wanted: kind, found: found.kind)].compactMap { $0 }
+        if case .bucket(let rate, let burst, let limit) = kind,
+            case .bucket(let foundRate, let foundBurst, let foundLimit) = found.kind
+        {
+            return [
+                Difference(
+                    in: "\(description): rate", wanted: rate.rounded, found: foundRate.rounded),
+                Difference(
+                    in: "\(description): burst", wanted: burst,
+                    found: burst.isAbout(foundBurst) ? burst : foundBurst),
+                Difference(in: "\(description): limit", wanted: limit, found: foundLimit),
+            ].compactMap { $0 }
+        }
+        return [Difference(in: description, wanted: kind, found: found.kind)].compactMap { $0 }
     }
 
     private var place: UInt32 {
@@ -202,6 +239,16 @@ public struct Qdisc: Resource {
                 options.put(Int(TCA_TBF_PARMS), numbers)
                 options.put(Int(TCA_TBF_RATE64), rate.bytesPerSecond)
                 options.put(Int(TCA_TBF_BURST), burst)
+            }
+        case .bucket(let rate, let burst, let limit):
+            message.nest(Int(TCA_OPTIONS)) { options in
+                var numbers = tc_tbf_qopt()
+                numbers.rate = tc_ratespec(rate)
+                numbers.limit = limit
+                numbers.buffer = rate.ticks(forBytes: burst.bytes)
+                options.put(Int(TCA_TBF_PARMS), numbers)
+                if rate.isWide { options.put(Int(TCA_TBF_RATE64), rate.bytesPerSecond) }
+                options.put(Int(TCA_TBF_BURST), UInt32(clamping: burst.bytes))
             }
         case .fifo(let limit): message.put(Int(TCA_OPTIONS), tc_fifo_qopt(limit: limit))
         case .clsact: break

@@ -36,6 +36,8 @@ public struct Steering: Resource {
     public var selections: [Selection] = []
     /// The link whose tree has the classes: the port itself, or another that packets are sent to.
     public let link: String
+    /// Whether they have to be sent there.
+    public var isForwarding: Bool
     /// The table's name.
     public let table: String
     /// The mark's bits that get the class's number as well; nil for none.
@@ -74,6 +76,7 @@ public struct Steering: Resource {
         self.side = side
         self.id = id
         self.link = link
+        isForwarding = link != port
         self.table = table
         self.owner = owner
         self.sharing = sharing
@@ -90,7 +93,7 @@ public struct Steering: Resource {
                 var found = Steering(element, like: self)
             else { return nil }
             var target = index
-            if link != port, let bytes = try rules.target(of: chain) {
+            if isForwarding, let bytes = try rules.target(of: chain) {
                 target = bytes[...].uint32(at: 0) ?? 0
                 found.isAstray = target != index
             }

@@ -29,8 +29,8 @@ extension Steering {
     func rules(link index: UInt32) -> [Rule] {
         let word = Self.word
         let send: [Expression] =
-            link == port
-            ? [.verdict(.accept)] : [.immediate(index.bytes, to: word), .forward(word)]
+            isForwarding
+            ? [.immediate(index.bytes, to: word), .forward(word)] : [.verdict(.accept)]
         let isReceiving = hook.number == Int(NF_NETDEV_INGRESS.rawValue)
         let own: [Expression] =
             [

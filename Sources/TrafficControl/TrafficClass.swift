@@ -125,10 +125,6 @@ public struct TrafficClass: Resource {
         guard !isAsFound else { return [] }
         let wanted = effectiveBurst
         let got = found.burst ?? wanted
-        // The kernel keeps a burst as a time, so it comes back rounded.
-        let isClose =
-            got.bytes + got.bytes / 100 + 64 >= wanted.bytes
-            && wanted.bytes + wanted.bytes / 100 + 64 >= got.bytes
         return [
             Difference(in: "\(description): parent", wanted: parent, found: found.parent),
             isCrowded(found)
@@ -140,7 +136,8 @@ public struct TrafficClass: Resource {
             Difference(
                 in: "\(description): priority", wanted: priority, found: found.priority),
             Difference(
-                in: "\(description): burst", wanted: wanted, found: isClose ? wanted : got),
+                in: "\(description): burst", wanted: wanted,
+                found: wanted.isAbout(got) ? wanted : got),
         ].compactMap { $0 }
     }
 
@@ -189,7 +186,7 @@ public struct TrafficClass: Resource {
 
 extension Rate {
     /// The rate as the kernel holds it, in whole bytes.
-    fileprivate var rounded: Rate { Rate(bytesPerSecond: bytesPerSecond) }
+    var rounded: Rate { Rate(bytesPerSecond: bytesPerSecond) }
 }
 
 extension Kernel {
