@@ -6,6 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := build
 
 BINDIR ?= /opt/cni/bin
+SBINDIR ?= /usr/local/sbin
 DESTDIR ?=
 
 BUILD := $(CURDIR)/.build
@@ -16,10 +17,15 @@ PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev pkg-config
 TEST_PACKAGES := iproute2 iputils-ping nftables jq procps python3 strace util-linux
 BENCH_PACKAGES := gcc jq
+PACKAGE_PACKAGES := dpkg-dev xz-utils
+# The version of the package and of the archive.
+VERSION ?= 0.1.0
+DIST := $(BUILD)/dist
 
-.PHONY: build demo test unit-test root-test guest-test bench lint format install clean setup setup-test
+.PHONY: build demo test unit-test root-test guest-test runtime-test bench bench-shaping lint format install deb dist clean setup \
+    setup-test
 
-build: setup release-build ## A release build and a ready CNI bin directory, .build/cni
+build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
 demo: build setup-test ## Two containers on a bridge, from nothing and back
 	bash integration/demo.sh $(CNI)
@@ -36,9 +42,16 @@ root-test: build setup-test ## The tests in network namespaces
 guest-test: build ## What this kernel may lack, on a guest kernel: VLANs of bridges, dummy, vlan, ipvlan
 	bash integration/guest/run.sh $(CNI)
 
+runtime-test: build deb dist ## containerd, podman and libcni with the package and the archive, on a host of their own
+	bash integration/runtime/run.sh $(DIST) $(VERSION)
+
 bench: build ## Times beside Debian's Go plugins and a C floor, in one run
 	bash integration/install-packages.sh $(BENCH_PACKAGES)
 	bash integration/bench/bench.sh $(CNI)
+
+bench-shaping: build setup-test ## What bandwidth keeps, beside Debian's Go plugin, and the picture of it in docs/
+	python3 -B integration/bench/shaping/shaping.py $(CNI) \
+	    "$$(bash integration/fetch-peer.sh $(BUILD)/peer)" docs/borrowing.svg
 
 lint: ## The formatter's rules, strictly
 	swift format lint --strict --parallel -r Package.swift Sources Tests integration
@@ -55,6 +68,16 @@ install: build ## Puts the program and its links into $(DESTDIR)$(BINDIR), each 
 	    mv -f $(DESTDIR)$(BINDIR)/.$$plugin.new $(DESTDIR)$(BINDIR)/$$plugin; \
 	    rm -f $(DESTDIR)$(BINDIR)/.$$plugin.new; \
 	done
+	mkdir -p $(DESTDIR)$(SBINDIR)
+	install -m 755 $(BUILD)/cnictl $(DESTDIR)$(SBINDIR)/.cnictl.new
+	mv -f $(DESTDIR)$(SBINDIR)/.cnictl.new $(DESTDIR)$(SBINDIR)/cnictl
+
+deb: build ## A Debian package, .build/dist/swift-cni_*.deb
+	@bash integration/install-packages.sh $(PACKAGE_PACKAGES)
+	bash integration/package/deb.sh $(VERSION) $(DIST)
+
+dist: build ## An archive for /opt/cni/bin and its checksums, the same bytes for the same commit
+	bash integration/package/dist.sh $(VERSION) $(DIST)
 
 clean:
 	rm -rf $(BUILD)
@@ -72,7 +95,7 @@ LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -p
 REPLACED := swift_copyAuxiliaryExecutablePath \
     _swift_stdlib_getUnsafeArgvArgc _swift_stdlib_overrideUnsafeArgvArgc
 RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
-    -Xlinker --gc-sections -Xlinker -s --disable-local-rpath \
+    -Xlinker --gc-sections -Xlinker --no-export-dynamic -Xlinker -s --disable-local-rpath \
     -Xlinker $(LINK)/start.o $(addprefix -Xlinker --wrap=,$(REPLACED)) \
     -Xswiftc -Xclang-linker -Xswiftc $(if $(LIBMNL_A),-static,-no-pie) \
     -Xswiftc -cross-module-optimization \
@@ -80,9 +103,17 @@ RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
     $(addprefix -Xswiftc -Xfrontend -Xswiftc -disable-implicit-,concurrency-module-import string-processing-module-import) \
     --explicit-target-dependency-import-check error --product swift-cni
 
+# The operator's command has a build of its own: it has tasks and regular expressions in its reach.
+CNICTL_RELEASE := -c release --scratch-path $(BUILD)/operator --static-swift-stdlib \
+    -Xlinker -L$(LINK) -Xlinker --gc-sections -Xlinker -s --disable-local-rpath \
+    -Xswiftc -Xclang-linker -Xswiftc -no-pie \
+    --explicit-target-dependency-import-check error --product cnictl
+
 .PHONY: release-build
 release-build: $(LINK)/.ready
 	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(RELEASE)
+	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(CNICTL_RELEASE)
+	cp -f --remove-destination "$$(swift build -c release --scratch-path $(BUILD)/operator --show-bin-path)/cnictl" $(BUILD)/cnictl
 	mkdir -p $(CNI)
 	cp -f --remove-destination "$$(swift build -c release --show-bin-path)/swift-cni" $(CNI)/swift-cni
 	for plugin in $(PLUGINS); do ln -sf swift-cni $(CNI)/$$plugin; done

@@ -15,9 +15,13 @@ let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-
 
 let package = Package(
     name: "swift-cni",
-    products: [.executable(name: "swift-cni", targets: ["swift-cni"])],
+    products: [
+        .executable(name: "swift-cni", targets: ["swift-cni"]),
+        .executable(name: "cnictl", targets: ["cnictl"]),
+    ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-system", from: "1.6.0")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
     ],
     targets: [
         .systemLibrary(
@@ -62,6 +66,21 @@ let package = Package(
             swiftSettings: strict),
         .executableTarget(
             name: "swift-cni", dependencies: ["PluginRuntime", "Plugins"], swiftSettings: strict),
+        .target(
+            name: "Operator",
+            dependencies: [
+                "Addressing", "CLinux", "CNI", "IPAM", "Netlink", "Nftables", "Plan",
+                "PluginRuntime", "Plugins", "Rtnetlink", "TrafficControl", system,
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "cnictl",
+            dependencies: [
+                "Addressing", "CNI", "Operator", "Plan", "PluginRuntime", "Plugins", "Rtnetlink",
+                "TrafficControl",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"), system,
+            ],
+            swiftSettings: strict),
 
         .testTarget(name: "AddressingTests", dependencies: ["Addressing"]),
         .testTarget(name: "CNITests", dependencies: ["Addressing", "CNI"]),
@@ -77,9 +96,13 @@ let package = Package(
                 "TrafficControl",
             ]),
         .testTarget(
+            name: "OperatorTests",
+            dependencies: ["Addressing", "CNI", "Operator", "PluginRuntime", "Plugins"]),
+        .testTarget(
             name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
             exclude: [
-                "bench", "guest", "lacking", "demo.sh", "fetch-peer.sh", "install-packages.sh",
+                "bench", "guest", "lacking", "package", "runtime", "demo.sh", "fetch-peer.sh",
+                "install-packages.sh",
             ]),
     ],
     swiftLanguageModes: [.v6]

@@ -222,6 +222,16 @@ struct BridgeTests {
         #expect(try container.output(of: "sysctl -n net.ipv6.conf.eth0.accept_dad") == "0\n")
     }
 
+    @Test("the host forwards IPv6 to the first container of a new bridge at once")
+    func reachedAtOnce() throws {
+        let outside = try Outside(world)
+        try outside.machine.output(of: "ip -6 route add default via 2001:db8::1")
+        let network = Network(
+            bridge: #"{"isDefaultGateway": true}"#, ipam: Self.dualStack, in: world)
+        try network.add(try world.container())
+        #expect(try outside.machine.reaches("fd00:71::2"))
+    }
+
     @Test("enabledad asks the network first, and waits for the answer")
     func duplicateDetection() throws {
         let network = Network(bridge: #"{"enabledad": true}"#, ipam: Self.dualStack, in: world)

@@ -47,6 +47,37 @@ struct HostLocalTests {
         }
     }
 
+    @Test("a full range serves again after a restart of the machine that no DEL followed")
+    func restart() throws {
+        let network = configuration(#"{"subnet": "10.71.0.0/29", "rangeEnd": "10.71.0.3"}"#)
+        for id in ["one", "two"] { _ = try call("ADD", network, id: id) }
+        #expect(try !call("ADD", network, id: "three").succeeded)
+        // Another boot ID is all that a start of the machine changes for the plugin.
+        let boot = "\(world.directory)/boot_id"
+        try Data("00000000-0000-0000-0000-000000000001\n".utf8).write(
+            to: URL(fileURLWithPath: boot))
+        let start = """
+            mount --bind \(boot) /proc/sys/kernel/random/boot_id
+            exec \(world.plugins)/host-local
+            """
+        let again = { (id: String) in
+            try Command(
+                ["unshare", "--mount", "sh", "-ec", start],
+                environment: [
+                    "CNI_COMMAND": "ADD", "CNI_CONTAINERID": id, "CNI_IFNAME": "eth0",
+                    "CNI_NETNS": "/run/netns/unused", "CNI_PATH": world.plugins,
+                    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                ], input: Array(network.description.utf8), in: world.host
+            ).wait()
+        }
+        #expect(address(try again("three"))?.hasPrefix("10.71.0.") == true)
+        #expect(address(try again("four"))?.hasPrefix("10.71.0.") == true)
+        #expect(try again("five").output.contains("no IP addresses available"))
+        let files = world.files("web").filter { $0.hasPrefix("10.") }
+        let holders = Set(files.compactMap { world.file("web/\($0)") })
+        #expect(holders == ["four\r\neth0", "three\r\neth0"])
+    }
+
     @Test("addresses go round: one just freed is the last to be given again")
     func roundRobin() throws {
         let network = configuration(#"{"subnet": "10.71.0.0/29"}"#)

@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @Suite("macvlan", .enabled(if: isRoot))
@@ -178,5 +179,27 @@ struct MACVLANTests {
                 "\(ended.output)")
         }
         #expect(try container.link("eth0").isNull)
+    }
+
+    @Test("an address is asked for again when a link that is being removed still answered for it")
+    func formerHolder() throws {
+        try uplink.neighbour.output(of: "ip addr add fd00:71::2/64 dev up1 nodad")
+        let container = try world.container()
+        let adding = try world.start(
+            "macvlan", "ADD", network().configuration().description, container: container.id,
+            namespace: container.path)
+        var hasAnswered = false
+        for _ in 0..<300 where !hasAnswered {
+            usleep(10_000)
+            hasAnswered = try container.run("ip addr show dev eth0").output.contains("dadfailed")
+        }
+        #expect(hasAnswered)
+        try uplink.neighbour.output(of: "ip addr del fd00:71::2/64 dev up1")
+        let ended = adding.wait()
+        #expect(ended.succeeded, "\(ended.output)")
+        let address = try container.output(of: "ip -6 addr show dev eth0 to fd00:71::2")
+        #expect(address.contains("fd00:71::2"))
+        #expect(!address.contains("tentative") && !address.contains("dadfailed"))
+        #expect(try container.reaches("fd00:71::1"))
     }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @Suite("portmap", .enabled(if: isRoot))
@@ -46,6 +47,23 @@ struct PortmapTests {
     ) throws -> String? {
         let client = try Socket.client(kind, to: address, port: port, in: namespace)
         return client == nil ? nil : server.peer()
+    }
+
+    @Test("no netlink socket outlives the calls that opened it")
+    func leavesNoSocket() throws {
+        let sockets = {
+            try world.onHost("cat /proc/net/netlink").split(separator: "\n").count
+        }
+        let before = try sockets()
+        let network = network()
+        let container = try world.container()
+        for _ in 1...5 {
+            try network.add(container, with: mapping(web))
+            try network.del(container)
+        }
+        // The kernel closes them when it comes to it.
+        for _ in 1...100 where try sockets() > before { usleep(20_000) }
+        #expect(try sockets() == before)
     }
 
     @Test("a port of the host leads to the container from outside, in both families")

@@ -94,7 +94,12 @@ extension IPAddress: CustomStringConvertible {
             UInt16(truncatingIfNeeded: bits >> UInt128(shift))
         }
         let hex = { (words: ArraySlice<UInt16>) in
-            words.map { String($0, radix: 16) }.joined(separator: ":")
+            var text = ""
+            for word in words {
+                if !text.isEmpty { text += ":" }
+                text += String(word, radix: 16)
+            }
+            return text
         }
         guard let zeros = longestRunOfZeros(words) else { return hex(words[...]) }
         return hex(words[..<zeros.lowerBound]) + "::" + hex(words[zeros.upperBound...])

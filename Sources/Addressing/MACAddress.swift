@@ -46,7 +46,11 @@ public struct MACAddress: Sendable, Hashable {
 extension MACAddress: CustomStringConvertible {
     /// The text form in lower case with colons.
     public var description: String {
-        bytes.map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }
-            .joined(separator: ":")
+        var text = ""
+        for byte in bytes {
+            if !text.isEmpty { text += ":" }
+            text += (byte < 16 ? "0" : "") + String(byte, radix: 16)
+        }
+        return text
     }
 }

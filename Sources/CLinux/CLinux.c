@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -50,6 +51,25 @@ int linux_openat(int at, const char *name, int flags, mode_t mode) {
 }
 
 int linux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+int linux_close_later(int fd) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) < 0) return -1;
+    int held[] = {fd, ends[1]};
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof held)];
+    } rights = {.header = {
+        .cmsg_len = CMSG_LEN(sizeof held), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    memcpy(CMSG_DATA(&rights.header), held, sizeof held);
+    struct msghdr message = {.msg_control = &rights, .msg_controllen = sizeof rights.space};
+    ssize_t sent = sendmsg(ends[0], &message, 0);
+    int error = errno;
+    close(ends[0]);
+    close(ends[1]);
+    errno = error;
+    return sent < 0 ? -1 : 0;
+}
 
 int64_t linux_milliseconds(void) {
     struct timespec now;

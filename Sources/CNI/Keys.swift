@@ -12,6 +12,14 @@ public struct KeyDescription: Sendable, Equatable {
     public let defaultValue: String?
     /// Its meaning.
     public let summary: String
+
+    /// A key that is described elsewhere than where it is read.
+    package init(path: String, type: String, defaultValue: String?, summary: String) {
+        self.path = path
+        self.type = type
+        self.defaultValue = defaultValue
+        self.summary = summary
+    }
 }
 
 /// A value that a configuration key can have.

@@ -113,21 +113,28 @@ public struct RangeSet: Sendable, Equatable, CustomStringConvertible {
         ranges.contains { range in other.ranges.contains(where: range.overlaps) }
     }
 
+    /// Neighbouring addresses of a range.
+    struct Run {
+        let first: IPAddress
+        let last: IPAddress
+        let range: AddressRange
+    }
+
     /// The addresses in the order they are to be tried, as runs: from the one after the last that
     /// was given out, around to that one.
-    func runs(after last: IPAddress?) -> [(run: ClosedRange<IPAddress>, range: AddressRange)] {
+    func runs(after last: IPAddress?) -> [Run] {
         guard let last, let position = ranges.firstIndex(where: { $0.contains(last) }) else {
-            return ranges.map { ($0.start...$0.end, $0) }
+            return ranges.map { Run(first: $0.start, last: $0.end, range: $0) }
         }
         let current = ranges[position]
-        var runs: [(run: ClosedRange<IPAddress>, range: AddressRange)] = []
+        var runs: [Run] = []
         if last < current.end, let next = last.advanced(by: 1) {
-            runs.append((next...current.end, current))
+            runs.append(Run(first: next, last: current.end, range: current))
         }
         for range in ranges[(position + 1)...] + ranges[..<position] {
-            runs.append((range.start...range.end, range))
+            runs.append(Run(first: range.start, last: range.end, range: range))
         }
-        runs.append((current.start...last, current))
+        runs.append(Run(first: current.start, last: last, range: current))
         return runs
     }
 

@@ -27,17 +27,22 @@ public struct Allocator: Sendable {
                 "\(address) has been allocated to \(holder.containerID), "
                     + "duplicate allocation is not allowed")
         }
-        for (run, range) in set.runs(after: store.lastReserved(in: number)) {
-            var start = run.lowerBound
-            while start <= run.upperBound,
-                let free = store.firstFree(in: start...run.upperBound)
-            {
-                if free != range.gateway, try store.reserve(free, for: holder) {
+        for run in set.runs(after: store.lastReserved(in: number)) {
+            var start = run.first
+            while start <= run.last, let free = store.firstFree(in: start...run.last) {
+                if free != run.range.gateway, try store.reserve(free, for: holder) {
                     store.setLastReserved(free, in: number)
-                    return lease(of: free, in: range)
+                    return lease(of: free, in: run.range)
                 }
                 guard let next = free.advanced(by: 1) else { break }
                 start = next
+            }
+        }
+        for range in set.ranges {
+            let run = range.start...range.end
+            if let left = try store.reclaim(in: run, except: range.gateway, for: holder) {
+                store.setLastReserved(left, in: number)
+                return lease(of: left, in: range)
             }
         }
         throw CNIError(
@@ -53,6 +58,10 @@ public struct Allocator: Sendable {
                 guard let next = free.advanced(by: 1) else { break }
                 start = next
             }
+        }
+        for range in set.ranges
+        where store.canReclaim(in: range.start...range.end, except: range.gateway) {
+            return true
         }
         return false
     }

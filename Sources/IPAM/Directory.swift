@@ -216,10 +216,19 @@ package struct Directory: ~Copyable {
 
     /// The number of the machine's current run: what was written before a loss of power may have
     /// reached the disk in part.
-    private static let boot: UInt64 = {
-        let id = try? open("/proc/sys/kernel/random", creating: false)?.read("boot_id")
-        return (id ?? nil)?.utf8.reduce(0) { $0 &* 31 &+ UInt64($1) } ?? 0
-    }()
+    private static let boot = number(in: "/proc/sys/kernel/random", "boot_id") ?? 0
+
+    /// The number of this machine, whatever its run; nil where it has none.
+    ///
+    /// It tells this machine's earlier runs from another machine with the same directory.
+    static let machine: UInt64? = number(in: "/etc", "machine-id")
+
+    private static func number(in directory: String, _ name: String) -> UInt64? {
+        guard let id = try? open(directory, creating: false)?.read(name), !id.isEmpty else {
+            return nil
+        }
+        return id.utf8.reduce(0) { $0 &* 31 &+ UInt64($1) }
+    }
 
     /// Gives the directory a time of change that no other writer's clock tick gives it.
     ///

@@ -11,6 +11,9 @@ internal import SystemPackage
 /// else, a crash between a change and `seal`, a loss of power, or damage to the file make it void,
 /// and it is built anew.
 ///
+/// A holder's address is former if it was reserved in an earlier run of the machine, which its
+/// network namespace did not survive.
+///
 /// The table is open addressing with linear probing over slots of 32 bytes. A slot is either a
 /// holder's address, under the hash of the holder, or a leaf: 128 bits that say which of 128
 /// neighbouring addresses are held. Leaves of neighbouring addresses hash to neighbouring slots.
@@ -18,14 +21,18 @@ struct ReservationIndex: ~Copyable {
     private struct Slot {
         enum Kind: UInt64 { case empty, holderV4, holderV6, leaf }
         var kind = Kind.empty
+        var isFormer = false
         var key: UInt64 = 0
         var payload: UInt128 = 0
+        static let former: UInt64 = 4
         static let size = 32
     }
 
     private static let magic: UInt64 = 0x7377_6966_742d_6970  // "swift-ip"
     private static let headerSize = 4096
     private static let headerWords = 7
+    /// Where the machine's number follows the header, written once.
+    private static let machinePosition = headerWords * 8
     private static let blockSize = 4096
     private static let leastCapacity = 1024
 
@@ -49,14 +56,8 @@ struct ReservationIndex: ~Copyable {
 
     /// The table in a file, or nil if it does not belong to the directory's state or is damaged.
     init?(file: FileDescriptor, of signature: DirectorySignature?) {
-        let header = Self.read(file, at: 0, count: Self.headerWords * 8)
-        let words = (0..<Self.headerWords).map { (index: Int) -> UInt64? in
-            header[...].load(at: index * 8)
-        }
-        let known = words.compactMap { $0 }
-        guard known.count == Self.headerWords, known[0] == Self.magic, let signature,
-            known[3] == signature.device, known[4] == signature.inode,
-            known[5] == UInt64(bitPattern: signature.modified), known[6] == signature.boot,
+        let known = Self.words(of: file)
+        guard let signature, Self.isOfState(known, signature), known[6] == signature.boot,
             let capacity = Int(exactly: known[1]), capacity >= Self.leastCapacity,
             capacity & (capacity - 1) == 0, let count = Int(exactly: known[2]), count < capacity,
             Self.size(of: file) == Self.headerSize + capacity * Slot.size
@@ -71,6 +72,29 @@ struct ReservationIndex: ~Copyable {
     }
 
     deinit { try? file?.close() }
+
+    /// Whether the table in a file is of the directory's present state, but of an earlier run of this
+    /// machine: nobody has reserved anything since.
+    static func isOfEarlierRun(
+        _ file: FileDescriptor, of signature: DirectorySignature?
+    ) -> Bool {
+        let known = words(of: file)
+        guard let signature, isOfState(known, signature), known[6] != signature.boot, known[6] != 0,
+            let machine = Directory.machine
+        else { return false }
+        return read(file, at: machinePosition, count: 8)[...].load(at: 0) == machine
+    }
+
+    /// The words of a file's header, fewer if it has none.
+    private static func words(of file: FileDescriptor) -> [UInt64] {
+        let header = read(file, at: 0, count: headerWords * 8)
+        return (0..<header.count / 8).compactMap { header[...].load(at: $0 * 8) }
+    }
+
+    private static func isOfState(_ words: [UInt64], _ signature: DirectorySignature) -> Bool {
+        words.count == headerWords && words[0] == magic && words[3] == signature.device
+            && words[4] == signature.inode && words[5] == UInt64(bitPattern: signature.modified)
+    }
 
     /// Whether another entry fits without making the table slow.
     var hasRoom: Bool { (count + 2) * 4 < capacity * 3 }
@@ -87,8 +111,8 @@ struct ReservationIndex: ~Copyable {
 
     /// The table with its header, to be stored in a file.
     func image(_ signature: DirectorySignature?) -> [UInt8] {
-        header(signature) + [UInt8](repeating: 0, count: Self.headerSize - Self.headerWords * 8)
-            + memory
+        let head = header(signature) + littleEndian(Directory.machine ?? 0)
+        return head + [UInt8](repeating: 0, count: Self.headerSize - head.count) + memory
     }
 
     /// The addresses stored under the holder's text.
@@ -103,10 +127,21 @@ struct ReservationIndex: ~Copyable {
         return addresses
     }
 
-    /// Notes that a holder has an address.
-    mutating func insert(_ address: IPAddress, for holder: String) {
+    /// The former addresses, in no order.
+    mutating func former() -> [IPAddress] {
+        var addresses: [IPAddress] = []
+        for position in 0..<capacity {
+            let slot = load(position)
+            guard slot.isFormer, slot.kind == .holderV4 || slot.kind == .holderV6 else { continue }
+            addresses.append(IPAddress(slot.kind == .holderV4 ? .v4 : .v6, bits: slot.payload))
+        }
+        return addresses
+    }
+
+    /// Notes that a holder has an address, or that it had it in an earlier run of the machine.
+    mutating func insert(_ address: IPAddress, for holder: String, isFormer: Bool = false) {
         let kind = address.family == .v4 ? Slot.Kind.holderV4 : .holderV6
-        add(Slot(kind: kind, key: hash(holder), payload: address.bits))
+        add(Slot(kind: kind, isFormer: isFormer, key: hash(holder), payload: address.bits))
         mark(address)
     }
 
@@ -242,16 +277,17 @@ struct ReservationIndex: ~Copyable {
         } else {
             bytes = memory[offset..<offset + Slot.size]
         }
-        guard let kind: UInt64 = bytes.load(at: 0), let kind = Slot.Kind(rawValue: kind & 3),
+        guard let word: UInt64 = bytes.load(at: 0), let kind = Slot.Kind(rawValue: word & 3),
             let key: UInt64 = bytes.load(at: 8), let payload: UInt128 = bytes.load(at: 16)
         else { return Slot() }
-        return Slot(kind: kind, key: key, payload: payload)
+        return Slot(
+            kind: kind, isFormer: word & Slot.former != 0, key: key, payload: payload)
     }
 
     private mutating func store(_ slot: Slot, at position: Int) {
         let offset = position * Slot.size
-        let bytes =
-            littleEndian(slot.kind.rawValue) + littleEndian(slot.key) + littleEndian(slot.payload)
+        let word = slot.kind.rawValue | (slot.isFormer ? Slot.former : 0)
+        let bytes = littleEndian(word) + littleEndian(slot.key) + littleEndian(slot.payload)
         guard let file else {
             memory.replaceSubrange(offset..<offset + Slot.size, with: bytes)
             return

@@ -139,6 +139,27 @@ public struct ReservationStore: ~Copyable {
         index.firstFree(in: run)
     }
 
+    /// Reserves an address of a run that its holder has left behind: it was reserved before the machine
+    /// was started, and the holder's network namespace ended with that run.
+    ///
+    /// - Returns: The address, or nil if there is none.
+    public mutating func reclaim(
+        in run: ClosedRange<IPAddress>, except spared: IPAddress?, for holder: Holder
+    ) throws(CNIError) -> IPAddress? {
+        for address in index.former() where run.contains(address) && address != spared {
+            try release(address)
+            if try reserve(address, for: holder) { return address }
+        }
+        return nil
+    }
+
+    /// Whether `reclaim` would find an address.
+    public mutating func canReclaim(
+        in run: ClosedRange<IPAddress>, except spared: IPAddress?
+    ) -> Bool {
+        index.former().contains { run.contains($0) && $0 != spared }
+    }
+
     /// The address given out last from a range set.
     public func lastReserved(in set: Int) -> IPAddress? {
         guard let text = try? directory.read("last_reserved_ip.\(set)") else { return nil }
@@ -160,6 +181,19 @@ public struct ReservationStore: ~Copyable {
 
     // MARK: -
 
+    /// Which addresses were reserved in an earlier run of the machine.
+    private enum Former {
+        case all
+        case some(Set<IPAddress>)
+
+        func contains(_ address: IPAddress) -> Bool {
+            switch self {
+            case .all: true
+            case .some(let addresses): addresses.contains(address)
+            }
+        }
+    }
+
     private mutating func release(_ address: IPAddress) throws(CNIError) {
         guard let text = try contents(of: address) else { return }
         try unseal()
@@ -173,7 +207,8 @@ public struct ReservationStore: ~Copyable {
 
     private mutating func unseal() throws(CNIError) {
         if !index.hasRoom {
-            index = try Self.rebuiltIndex(of: directory, indexes, network)
+            let former = Former.some(Set(index.former()))
+            index = try Self.rebuiltIndex(of: directory, indexes, network, former)
             isSealed = true
         }
         guard isSealed else { return }
@@ -187,10 +222,12 @@ public struct ReservationStore: ~Copyable {
     ) throws(CNIError) -> ReservationIndex {
         switch indexes {
         case .some(let place):
-            guard let file = try? place.openFile(network, O_RDWR),
-                let stored = ReservationIndex(file: file, of: directory.signature())
-            else { break }
-            return stored
+            let signature = directory.signature()
+            guard let file = try? place.openFile(network, O_RDWR) else { break }
+            let isOfEarlierRun = ReservationIndex.isOfEarlierRun(file, of: signature)
+            if let stored = ReservationIndex(file: file, of: signature) { return stored }
+            return try rebuiltIndex(
+                of: directory, indexes, network, isOfEarlierRun ? .all : .some([]))
         case nil: break
         }
         return try rebuiltIndex(of: directory, indexes, network)
@@ -201,7 +238,8 @@ public struct ReservationStore: ~Copyable {
     /// Files without content are removed: their writer died before it could say whose they are,
     /// and it held the lock that is now ours.
     private static func rebuiltIndex(
-        of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String
+        of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String,
+        _ former: Former = .some([])
     ) throws(CNIError) -> ReservationIndex {
         directory.discard(".draft")
         let names = try directory.names()
@@ -217,7 +255,7 @@ public struct ReservationStore: ~Copyable {
             if holder.isEmpty {
                 try directory.remove(name)
             } else {
-                index.insert(address, for: holder)
+                index.insert(address, for: holder, isFormer: former.contains(address))
             }
         }
         let signature = directory.sign()

@@ -16,11 +16,30 @@ public struct Reply: Sendable {
     }
 }
 
+/// How the kernel has answered one message.
+public enum Answer: Sendable {
+    /// It is done, with these replies.
+    case replies([Reply])
+    /// It is not done, for this reason.
+    case refused(KernelError)
+
+    /// The replies, or the reason thrown.
+    public func get() throws(KernelError) -> [Reply] {
+        switch self {
+        case .replies(let replies): return replies
+        case .refused(let error): throw error
+        }
+    }
+}
+
 /// A netlink socket in one network namespace, by libmnl.
 @safe public struct NetlinkSocket: ~Copyable {
     private let socket: OpaquePointer
     private var sequence: UInt32 = 0
     private let buffer: UnsafeMutableRawBufferPointer
+    /// Whether closing it may wait: nftables first finishes what anybody has removed, which takes a
+    /// grace period of RCU, 15 ms.
+    private let closesSlowly: Bool
 
     /// The kernel builds dumps in datagrams of at most this size.
     private static let largestDatagram = 32 << 10
@@ -38,9 +57,11 @@ public struct Reply: Sendable {
     public init(protocol number: Int32) throws(KernelError) {
         unsafe socket = try Self.open(protocol: Int32(number))
         unsafe buffer = .allocate(byteCount: Self.largestDatagram, alignment: 8)
+        closesSlowly = number == NETLINK_NETFILTER
     }
 
     deinit {
+        if closesSlowly { _ = linux_close_later(descriptor.rawValue) }
         unsafe _ = mnl_socket_close(socket)
         unsafe buffer.deallocate()
     }
@@ -97,7 +118,7 @@ public struct Reply: Sendable {
     /// - Throws: What prevents sending and receiving as such.
     public mutating func exchange(
         _ messages: [Message]
-    ) throws(KernelError) -> [Result<[Reply], KernelError>] {
+    ) throws(KernelError) -> [Answer] {
         guard let first = messages.first else { return [] }
         guard first.isDump else { return try exchangeOnce(messages).results }
         for _ in 1..<Self.dumpAttempts {
@@ -148,7 +169,7 @@ public struct Reply: Sendable {
 
     private mutating func exchangeOnce(
         _ messages: [Message]
-    ) throws(KernelError) -> (results: [Result<[Reply], KernelError>], interrupted: Bool) {
+    ) throws(KernelError) -> (results: [Answer], interrupted: Bool) {
         let base = sequence &+ 1
         sequence = sequence &+ UInt32(messages.count)
         var bytes: [UInt8] = []
@@ -184,7 +205,7 @@ public struct Reply: Sendable {
 struct Pending {
     private let messages: [Message]
     private let base: UInt32
-    private(set) var results: [Result<[Reply], KernelError>]
+    private(set) var results: [Answer]
     private(set) var isDone: Bool
     private(set) var interrupted = false
     /// Whether the first message opens a transaction, about which the kernel says nothing more
@@ -195,7 +216,7 @@ struct Pending {
         self.messages = messages
         self.isTransaction = isTransaction
         self.base = base
-        results = Array(repeating: .success([]), count: messages.count)
+        results = Array(repeating: .replies([]), count: messages.count)
         isDone = messages.isEmpty
     }
 
@@ -214,10 +235,10 @@ struct Pending {
             switch Int32(type) {
             case NLMSG_ERROR, NLMSG_DONE: end(index, with: payload, flags: flags)
             default:
-                guard case .success(var replies) = results[index] else { continue }
-                results[index] = .success([])
+                guard case .replies(var replies) = results[index] else { continue }
+                results[index] = .replies([])
                 replies.append(Reply(type: Int(type), payload: payload))
-                results[index] = .success(replies)
+                results[index] = .replies(replies)
                 if messages[index].isQuery { end(index) }
             }
         }
@@ -231,7 +252,7 @@ struct Pending {
             let detail =
                 explained
                 ? Attributes(payload.dropFirst(20))[Int(NLMSGERR_ATTR_MSG.rawValue)] : nil
-            results[index] = .failure(
+            results[index] = .refused(
                 KernelError(
                     messages[index].operation, Errno(rawValue: 0 &- code), detail: detail?.text))
         }

@@ -38,7 +38,7 @@ public enum Sharing: Sendable {
 }
 
 /// How one request ended.
-public enum Outcome<Failure: Error> {
+public enum Outcome<Failure> {
     /// The object is as the request says.
     case done
     /// There already was an object of that identity; nothing was changed.

@@ -35,7 +35,7 @@ public struct Attachment: Sendable {
     /// The attachment as an earlier ADD's result describes it, for CHECK.
     ///
     /// - Throws: Code 7 if the result is of another namespace or lacks the interface.
-    init(_ call: Call, previous: AddResult) throws(CNIError) {
+    package init(_ call: Call, previous: AddResult) throws(CNIError) {
         self.init(call)
         result = previous
         let named = { (name: String) in previous.interfaces.first { $0.name == name } }

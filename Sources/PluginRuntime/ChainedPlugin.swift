@@ -209,7 +209,7 @@ extension ChainedPlugin {
 
 extension Attachment {
     /// The attachment whose interface the plugins before have made.
-    init(_ call: Call, chainedTo previous: AddResult) throws(CNIError) {
+    package init(_ call: Call, chainedTo previous: AddResult) throws(CNIError) {
         self.init(call)
         result = previous
     }

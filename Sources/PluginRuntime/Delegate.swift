@@ -1,9 +1,9 @@
 internal import CNI
 internal import Glibc
-internal import SystemPackage
+package import SystemPackage
 
 /// The IPAM plugin of a network: another program, or one of this program's own plugins.
-struct Delegate {
+package struct Delegate {
     private enum Implementation {
         case own(any Plugin.Type)
         case program(FilePath)
@@ -93,7 +93,7 @@ struct Delegate {
     }
 
     /// The first regular file of a name in the directories of CNI_PATH.
-    private static func find(_ name: String, in directories: [String]) -> FilePath? {
+    package static func find(_ name: String, in directories: [String]) -> FilePath? {
         directories.lazy.map { FilePath($0).appending(name) }.first { path in
             var status = stat()
             return unsafe stat(path.string, &status) == 0 && status.st_mode & S_IFMT == S_IFREG

@@ -104,17 +104,25 @@ extension InterfacePlugin {
         let options = try options(call)
         let previous = try call.previousResult()
         guard !hasNoInterface(options) else { return try Delegate(ipamOf: call)?.check() ?? () }
-        var attachment = try Attachment(call, previous: previous)
+        let attachment = try Attachment(call, previous: previous)
         try Delegate(ipamOf: call)?.check()
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
+        try wanted(attachment, options, kernel).check(kernel)
+    }
+
+    /// What there should be of an attachment that an earlier ADD has made.
+    package static func wanted(
+        _ attachment: Attachment, _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) -> Plan<Kernel> {
+        var attachment = attachment
         if !hasHostEnd {
             attachment.isForeign = try wrapping { () throws(KernelError) in
                 let link = try kernel.link(attachment.interface, in: .container)
                 return link?.alias.flatMap { Owner(tag: $0) } == nil
             }
         }
-        try (interfaces(attachment, options) + network(attachment, options)).check(kernel)
+        return interfaces(attachment, options) + network(attachment, options)
     }
 
     /// DEL: everything of the owner that is left, then its lease.

@@ -23,20 +23,21 @@ extension Sysctl {
         let set = { (path: String, value: String) in
             Sysctl(path, value, in: .container, ifPresent: true)
         }
-        var settings: [Sysctl] = []
+        var settings: [any Resource<Kernel>] = []
         if let detectsDuplicates {
             settings.append(set("\(own)/accept_dad", detectsDuplicates ? "1" : "0"))
         }
         if detectsDuplicates == true { settings.append(set("\(own)/enhanced_dad", "1")) }
         guard hasAddress else { return settings }
-        settings += [
-            Sysctl("net/ipv6/conf/lo/disable_ipv6", "0", in: .container),
-            Sysctl("\(own)/disable_ipv6", "0", in: .container),
-        ]
+        settings +=
+            [
+                Sysctl("net/ipv6/conf/lo/disable_ipv6", "0", in: .container),
+                Sysctl("\(own)/disable_ipv6", "0", in: .container),
+            ] as [any Resource<Kernel>]
         guard !attachment.isForeign else { return settings }
-        return settings + [
-            set("\(own)/keep_addr_on_down", "1"), set("\(own)/ndisc_notify", "1"),
-        ]
+        settings.append(set("\(own)/keep_addr_on_down", "1"))
+        settings.append(set("\(own)/ndisc_notify", "1"))
+        return settings
     }
 }
 
@@ -45,6 +46,8 @@ extension Kernel {
     private static let linkPatience: Int64 = 2550
     /// How long duplicate address detection may take, in milliseconds.
     private static let detectionPatience: Int64 = 5000
+    /// How long to wait before an address that somebody has is asked for again, in milliseconds.
+    private static let pauseBeforeAsking: Int64 = 500
 
     /// Waits until the host's end carries packets; of a bridge's port, until the bridge forwards.
     public func waitForHostEnd(_ name: String) throws(KernelError) {
@@ -65,23 +68,36 @@ extension Kernel {
     }
 
     /// Waits until duplicate address detection has passed all addresses of a container's link.
+    ///
+    /// What somebody has is asked for once more, a little later: a link in a namespace that the kernel
+    /// has not finished removing answers until then, and nobody can tell it from one that stays.
     public func waitForAddresses(of link: String) throws(KernelError) {
+        guard let duplicate = try firstDuplicate(on: link) else { return }
+        _ = try wait(for: .addressV6, in: .container, atMost: Self.pauseBeforeAsking) { false }
+        try duplicate.erase(self)
+        try duplicate.write(self, over: nil)
+        guard let duplicate = try firstDuplicate(on: link) else { return }
+        throw KernelError("wait for \(duplicate)", .addressInUse, detail: "somebody else has it")
+    }
+
+    /// Waits until duplicate address detection has passed all addresses of a container's link, or
+    /// found one that somebody else has.
+    private func firstDuplicate(on link: String) throws(KernelError) -> Address? {
         let index = try index(of: link, in: .container)
         var duplicate: Address?
-        let usable = try wait(for: .addressV6, in: .container, atMost: Self.detectionPatience) {
-            () throws(KernelError) in
+        let isSettled = try wait(
+            for: .addressV6, in: .container, atMost: Self.detectionPatience
+        ) { () throws(KernelError) in
             let addresses = try addresses(of: index, link, in: .container)
             duplicate = addresses.first { $0.isDuplicate }
+            duplicate?.detectsDuplicates = true
             return duplicate != nil || addresses.allSatisfy { !$0.isTentative }
         }
-        if let duplicate {
-            throw KernelError(
-                "wait for \(duplicate)", .addressInUse, detail: "somebody else has it")
-        }
-        guard usable else {
+        guard isSettled else {
             throw KernelError(
                 "wait for addresses of \(link)", .timedOut, detail: "still tentative")
         }
+        return duplicate
     }
 }
 

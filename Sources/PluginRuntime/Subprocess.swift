@@ -1,10 +1,10 @@
 internal import CLinux
-internal import CNI
+package import CNI
 internal import Glibc
-internal import SystemPackage
+package import SystemPackage
 
 /// Runs another plugin's program as the specification says.
-enum Subprocess {
+package enum Subprocess {
     /// How often, and with what pause, a program that is just being written is tried again.
     private static let busyAttempts = 6
 
@@ -15,7 +15,17 @@ enum Subprocess {
     static func run(
         _ path: FilePath, _ verb: Verb, _ invocation: Invocation
     ) throws(CNIError) -> [UInt8] {
-        let (status, output) = try spawn(path, environment(verb), input: invocation.input)
+        try run(path, environment: environment(verb), input: invocation.input)
+    }
+
+    /// Runs a plugin with an environment, `NAME=value` each.
+    ///
+    /// - Returns: What it printed.
+    /// - Throws: The error it printed, or what kept it from running.
+    package static func run(
+        _ path: FilePath, environment: [String], input: [UInt8]
+    ) throws(CNIError) -> [UInt8] {
+        let (status, output) = try spawn(path, environment, input: input)
         guard status != 0 else { return output }
         if let error = (try? JSON(parsing: output)).flatMap({ CNIError($0) }) { throw error }
         let text = String(decoding: output.prefix(256), as: UTF8.self)

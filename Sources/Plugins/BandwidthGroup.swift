@@ -18,7 +18,7 @@ extension Bandwidth {
         /// What a configuration without `shaping` has.
         static let standard = Group()
 
-        private static let standardName = "default"
+        fileprivate static let standardName = "default"
         private static let longestName = 9
 
         private init() {
@@ -117,12 +117,37 @@ extension Bandwidth {
         subscript(_ direction: Direction) -> Share? { direction == .egress ? egress : ingress }
 
         /// The link whose tree a direction shares.
-        func link(_ direction: Direction) -> String { "shp-" + direction.letter + suffix }
+        func link(_ direction: Direction) -> String { Self.link(direction, of: name) }
 
         /// The table of nftables that says whose packets are whose.
-        var table: String { "shaper" + suffix }
+        var table: String { Self.table(of: name) }
 
-        private var suffix: String { name == Self.standardName ? "" : "-" + name }
+        static func link(_ direction: Direction, of name: String) -> String {
+            "shp-" + direction.letter + suffix(name)
+        }
+
+        static func table(of name: String) -> String { "shaper" + suffix(name) }
+
+        private static func suffix(_ name: String) -> String {
+            name == standardName ? "" : "-" + name
+        }
+    }
+
+    /// The group whose tree a link of a name has, for who looks at a host; nil if there is none.
+    package static func group(ofLink name: String) -> String? {
+        for direction in [Direction.egress, .ingress] {
+            let prefix = Group.link(direction, of: Group.standardName)
+            if name == prefix { return Group.standardName }
+            if name.hasPrefix(prefix + "-") { return String(name.dropFirst(prefix.count + 1)) }
+        }
+        return nil
+    }
+
+    /// The links and the table of a group.
+    package static func objects(
+        ofGroup name: String
+    ) -> (egress: String, ingress: String, table: String) {
+        (Group.link(.egress, of: name), Group.link(.ingress, of: name), Group.table(of: name))
     }
 
     /// What `shaping`, or a class of it, says of one direction.

@@ -29,6 +29,8 @@ public enum Bridge: InterfacePlugin {
         // With an address of its own, the bridge does not take its ports'.
         bridge.mac = attachment.bridgeMAC(options.bridge)
         bridge.ignoresRouterAdvertisements = true
+        // The first container is reached over IPv6 as soon as it is there.
+        bridge.skipsDuplicateDetection = true
         bridge.isUp = true
 
         let containerEnd = Link.Peer(
@@ -179,6 +181,7 @@ extension Bridge.Options {
             end.mtu = mtu
             end.isUp = true
             end.ignoresRouterAdvertisements = true
+            end.skipsDuplicateDetection = true
             var member = Link(port, .veth(peer: Link.Peer(link, in: .host)), in: .host, .shared)
             member.master = bridge
             member.isUp = true

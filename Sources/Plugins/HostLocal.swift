@@ -1,6 +1,6 @@
 import Addressing
 public import CNI
-import IPAM
+package import IPAM
 public import PluginRuntime
 
 /// Gives out addresses of configured ranges and keeps the reservations on this host.
@@ -122,10 +122,10 @@ extension Call {
 
 extension HostLocal {
     /// The keys of the host-local plugin.
-    struct Options: Sendable {
-        let rangeSets: [RangeSet]
+    package struct Options: Sendable {
+        package let rangeSets: [RangeSet]
         let routes: [RouteEntry]
-        let dataDirectory: String
+        package let dataDirectory: String
         let resolverConfiguration: String?
         private(set) var requested: [IPAddress]
 
@@ -205,7 +205,7 @@ extension HostLocal {
         }
 
         /// The options of a call, CNI_ARGS included.
-        init(_ call: Call) throws(CNIError) {
+        package init(_ call: Call) throws(CNIError) {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
             if let address = try call.arguments()["IP"] {

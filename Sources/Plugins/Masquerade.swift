@@ -121,6 +121,19 @@ struct Masquerade: Resource {
         }
     }
 
+    /// Who has which address of a family.
+    static func holders(
+        _ family: Family, _ rules: inout Ruleset
+    ) throws(KernelError) -> [(tag: String, address: IPAddress)] {
+        let sets = Sets(family)
+        return try (rules.elements(of: sets.holders) ?? []).compactMap { element in
+            guard let address = IPAddress(networkOrder: sets.address(of: element)),
+                let tag = element.comment
+            else { return nil }
+            return (tag, address)
+        }
+    }
+
     /// The chains, sets and rules that are missing.
     private func structure(_ rules: inout Ruleset) throws(KernelError) -> Batch {
         var batch = Batch()

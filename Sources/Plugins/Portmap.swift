@@ -2,9 +2,9 @@ import Addressing
 public import CNI
 import Netlink
 import Nftables
-import Plan
+package import Plan
 public import PluginRuntime
-import Rtnetlink
+package import Rtnetlink
 
 /// Leads ports of the host to the container.
 public enum Portmap: Plugin {
@@ -33,17 +33,20 @@ public enum Portmap: Plugin {
 
     /// Compares the mappings with what they should be.
     public static func check(_ call: Call) throws(CNIError) {
+        let kernel = try call.hostKernel()
+        try wanted(call, kernel).check(kernel)
+    }
+
+    /// What there should be of an attachment; nothing where no port is mapped.
+    package static func wanted(_ call: Call, _ kernel: Kernel) throws(CNIError) -> Plan<Kernel> {
         let options = try Options(call)
         let previous = try call.previousResult()
-        guard !options.mappings.isEmpty else { return }
-        let kernel = try call.hostKernel()
-        let plan: Plan<Kernel>
+        guard !options.mappings.isEmpty else { return Plan([]) }
         do throws(StepError<KernelError>) {
-            plan = try Self.plan(call, options, previous, kernel)
+            return try plan(call, options, previous, kernel)
         } catch {
             throw CNIError(error.cause)
         }
-        try plan.check(kernel)
     }
 
     /// Removes the mappings of the owner, whatever the configuration says of them now.

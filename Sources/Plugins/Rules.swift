@@ -7,10 +7,7 @@ import SystemPackage
 /// How often a change of the ruleset is tried again because somebody else's came first.
 private let ruleAttempts = 20
 
-/// The host's nftables, open for as long as the kernel is.
-///
-/// Closing them right after something was removed waits for the kernel to be done with it, 15 ms
-/// and more; by the end of the program it is.
+/// The host's nftables, open for as long as the kernel is: one socket for a whole call.
 private final class OpenRules {
     var rules: Ruleset
     init() throws(KernelError) { rules = try Ruleset() }

@@ -100,6 +100,16 @@ struct SpoofCheck: Resource {
         }
     }
 
+    /// The ports that are watched, and whose they are.
+    static func watched(
+        _ rules: inout Ruleset
+    ) throws(KernelError) -> [(tag: String, port: String)] {
+        try (rules.elements(of: ports) ?? []).compactMap { element in
+            let port = String(decoding: element.key.prefix { $0 != 0 }, as: UTF8.self)
+            return element.comment.map { ($0, port) }
+        }
+    }
+
     private func changes(_ mac: MACAddress, hasRule: Bool) -> Batch {
         var batch = Batch()
         if !hasRule {

@@ -152,7 +152,7 @@ public final class Kernel: System {
     /// Sends messages in one system call; a result for each.
     public func exchange(
         _ side: Side, _ messages: [Message]
-    ) throws(KernelError) -> [Result<[Reply], KernelError>] {
+    ) throws(KernelError) -> [Answer] {
         try connection(side).socket.exchange(messages)
     }
 
@@ -177,11 +177,11 @@ public final class Kernel: System {
         return outcomes
     }
 
-    private static func outcome(_ result: Result<[Reply], KernelError>) -> Outcome<KernelError> {
-        switch result {
-        case .success: .done
-        case .failure(let error) where error.errno == .fileExists: .exists
-        case .failure(let error): .failed(error)
+    private static func outcome(_ answer: Answer) -> Outcome<KernelError> {
+        switch answer {
+        case .replies: .done
+        case .refused(let error) where error.errno == .fileExists: .exists
+        case .refused(let error): .failed(error)
         }
     }
 

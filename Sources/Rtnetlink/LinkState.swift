@@ -36,8 +36,10 @@ public struct LinkState: Sendable {
     /// The index of a veth's other end, or of the link that this one stands on, in that one's
     /// namespace.
     public private(set) var peer: UInt32?
+    /// The number that its namespace has for that of a veth's other end; nil where both are one.
+    public private(set) var peerNamespace: Int32?
     /// Whether a veth's other end is in another namespace.
-    public private(set) var hasPeerElsewhere = false
+    public var hasPeerElsewhere: Bool { peerNamespace != nil }
     /// The kind of its root qdisc.
     public private(set) var qdisc: String = ""
     /// Its alias: whose it is, for links of ours.
@@ -78,7 +80,8 @@ public struct LinkState: Sendable {
             case IFLA_ADDRESS: mac = MACAddress(attribute.payload)
             case IFLA_MASTER: master = attribute.uint32
             case IFLA_LINK: peer = attribute.uint32
-            case IFLA_LINK_NETNSID: hasPeerElsewhere = true
+            case IFLA_LINK_NETNSID:
+                peerNamespace = attribute.uint32.map { Int32(bitPattern: $0) }
             case IFLA_QDISC: qdisc = attribute.text
             case IFLA_IFALIAS: alias = attribute.text
             case IFLA_LINKINFO:
@@ -125,7 +128,7 @@ extension Kernel {
     }
 
     /// Every link.
-    func allLinks(in side: Side) throws(KernelError) -> [LinkState] {
+    package func allLinks(in side: Side) throws(KernelError) -> [LinkState] {
         var message = Message("list links", type: RTM_GETLINK, flags: .dump, ifinfomsg())
         message.skipCounters()
         return try request(side, message).compactMap { LinkState($0) }
@@ -199,7 +202,7 @@ extension Kernel {
             return message
         }
         for result in try exchange(side, moves) {
-            if case .failure(let error) = result, error.errno != .noSuchDevice { throw error }
+            if case .refused(let error) = result, error.errno != .noSuchDevice { throw error }
         }
         var together = Message("remove links", type: RTM_DELLINK, ifinfomsg())
         together.put(IFLA_GROUP, group)

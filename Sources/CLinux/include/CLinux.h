@@ -28,6 +28,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/net_namespace.h>
 #include <linux/netlink.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
@@ -62,6 +63,12 @@ int linux_openat(int at, const char *name, int flags, mode_t mode);
 
 /// A pipe whose ends a program started from here does not inherit: pipe2(2) with O_CLOEXEC.
 int linux_pipe(int ends[2]);
+
+/// Leaves the closing of `fd` to the kernel: a message in the queue of a socket that only this message
+/// refers to holds it, and the kernel's collector of such sockets closes it in a thread of its own, since
+/// Linux 6.9; see unix(7) and net/unix/garbage.c. The caller closes its own descriptor as always.
+/// Returns 0, or -1 with errno set.
+int linux_close_later(int fd);
 
 /// Milliseconds on CLOCK_MONOTONIC. Swift's clocks would bring the concurrency runtime into the
 /// program, and its start-up with it.

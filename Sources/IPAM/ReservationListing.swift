@@ -1,0 +1,45 @@
+package import Addressing
+package import CNI
+
+/// An address that is held on this host, and by whom.
+package struct Reservation: Sendable {
+    /// The address.
+    package let address: IPAddress
+    /// The container's interface; its name is empty in entries older than its record.
+    package let holder: Holder
+}
+
+extension ReservationStore {
+    /// What is held in a network's directory, read without a lock and without a change.
+    package static func reservations(
+        _ dataDirectory: String, network: String
+    ) throws(CNIError) -> [Reservation] {
+        guard let parent = try Directory.open(dataDirectory, creating: false),
+            let directory = try parent.open(network, creating: false)
+        else { return [] }
+        var reservations: [Reservation] = []
+        for name in try directory.names() {
+            // One that is gone by now was released meanwhile.
+            guard let address = IPAddress(name), let text = try? directory.read(name) else {
+                continue
+            }
+            reservations.append(Reservation(address: address, holder: Holder(text: text)))
+        }
+        return reservations.sorted { $0.address < $1.address }
+    }
+
+    /// The networks that a data directory has reservations of.
+    package static func networks(in dataDirectory: String) throws(CNIError) -> [String] {
+        guard let parent = try Directory.open(dataDirectory, creating: false) else { return [] }
+        return try parent.names().filter { !$0.hasPrefix(".") }.sorted()
+    }
+}
+
+extension Holder {
+    /// Reads a reservation's text.
+    fileprivate init(text: String) {
+        let lines = text.split(whereSeparator: \.isNewline).map(String.init)
+        self.init(
+            containerID: lines.first ?? "", interface: lines.count > 1 ? lines[1] : "")
+    }
+}

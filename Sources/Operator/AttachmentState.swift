@@ -1,0 +1,93 @@
+public import Addressing
+public import FoundationEssentials
+public import PluginRuntime
+package import Plugins
+public import Rtnetlink
+public import TrafficControl
+
+/// An attachment as it is found on the host: everything that carries its owner.
+public struct AttachmentState: Sendable {
+    /// Whether its container is still there.
+    public enum Presence: Sendable, Equatable {
+        /// Its namespace is there, by a path if one is known.
+        case alive(String?)
+        /// Its namespace has gone, or its interface from it.
+        case gone
+    }
+
+    /// A thing on the host that carries an owner.
+    public enum Trace: String, Sendable, CaseIterable {
+        /// The host's end of its veth pair.
+        case link
+        /// A reservation of host-local's.
+        case lease
+        /// A result that a runtime keeps.
+        case result
+        /// A source address in the masquerade's maps.
+        case masquerade
+        /// A port in the hardware address check.
+        case spoofCheck = "spoof check"
+        /// A mapped port of the host.
+        case portMapping = "port mapping"
+        /// A class in a tree.
+        case trafficClass = "class"
+    }
+
+    /// What a direction of it may take.
+    public struct Share: Sendable {
+        /// Which way.
+        public let direction: Direction
+        /// The link whose tree has the class.
+        public let link: String
+        /// The class.
+        public let id: ClassID
+        /// Its numbers, or nil if the class has gone.
+        public let trafficClass: TrafficClass?
+    }
+
+    /// Whose it is.
+    public let owner: Owner
+    /// Whether its container is still there.
+    public internal(set) var presence = Presence.gone
+    /// The host's end of its veth pair.
+    public internal(set) var hostEnd: LinkState?
+    /// The bridge that this end is a port of.
+    public internal(set) var master: String?
+    /// The interface in the container.
+    public internal(set) var inner: LinkState?
+    /// Its addresses: those of the interface or, where that is gone, those kept for it.
+    public internal(set) var addresses: [IPPrefix] = []
+    /// The ports of the host that lead to it.
+    package internal(set) var mappings: [RuleListing.Mapping] = []
+    /// Its classes.
+    public internal(set) var shares: [Share] = []
+    /// When it was made, as far as a file tells.
+    public internal(set) var since: Date?
+    /// What there is of it.
+    public internal(set) var traces: Set<Trace> = []
+    /// What a runtime keeps of it.
+    public internal(set) var cached: CachedAttachment?
+
+    init(_ owner: Owner) { self.owner = owner }
+
+    /// Whether something is left of a container that is not there any more.
+    public var isOrphan: Bool { presence == .gone }
+
+    /// The MTU of its interface, in bytes.
+    public var mtu: Int? { inner?.mtu ?? hostEnd?.mtu }
+
+    /// The ports of the host that lead to it, each once: `8080/tcp to 80`.
+    public var ports: [String] {
+        var texts: [String] = []
+        for mapping in mappings {
+            let text = "\(mapping.hostSide) to \(mapping.port)"
+            if !texts.contains(text) { texts.append(text) }
+        }
+        return texts.sorted()
+    }
+
+    /// The share of a direction.
+    public func share(_ direction: Direction) -> Share? {
+        shares.first { $0.direction == direction }
+    }
+}

@@ -1,0 +1,211 @@
+internal import Addressing
+internal import CNI
+internal import FoundationEssentials
+internal import IPAM
+public import Netlink
+internal import PluginRuntime
+internal import Plugins
+internal import Rtnetlink
+internal import SystemPackage
+internal import TrafficControl
+
+/// Every attachment of the host, put together from the kernel and the files.
+///
+/// Nothing of it is kept between two looks: links' aliases, elements' comments, reservations and
+/// cached results are all there is.
+public struct Inventory: Sendable {
+    /// The attachments, by network, container and interface.
+    public let attachments: [AttachmentState]
+    /// Cached results that cannot be read.
+    public let damagedResults: [String]
+    /// The groups of containers that share a tree.
+    public let groups: [ShapingGroup]
+
+    /// Where a look goes besides the kernel.
+    public struct Sources: Sendable {
+        /// host-local's data directories.
+        public var dataDirectories: [String]
+        /// The runtime's results.
+        public var cache: ResultCache
+        /// Those data directories that the kernel has nothing of are left out of.
+        public init(dataDirectories: [String], cache: ResultCache) {
+            self.dataDirectories = dataDirectories
+            self.cache = cache
+        }
+    }
+
+    /// Looks at the host of the calling thread.
+    public init(_ sources: Sources) throws(KernelError) {
+        let kernel = try Kernel(container: nil)
+        let links = try kernel.allLinks(in: .host)
+        var found = Collection()
+        for link in links {
+            guard let owner = link.alias.flatMap({ Owner(tag: $0) }) else { continue }
+            found.note(owner, .link) { state in
+                state.hostEnd = link
+                state.master = links.first { $0.index == link.master }?.name
+            }
+        }
+        try found.addRules(kernel)
+        groups = ShapingGroup.all(links)
+        try found.addClasses(kernel, groups, links)
+        let (cached, damaged) = sources.cache.entries()
+        damagedResults = damaged
+        for entry in cached {
+            found.note(entry.owner, .result) { state in
+                state.cached = entry
+                state.since = entry.date
+            }
+        }
+        found.addReservations(sources.dataDirectories)
+        attachments = found.resolved(links)
+    }
+
+    /// The attachments of containers that are not there any more.
+    public var orphans: [AttachmentState] { attachments.filter(\.isOrphan) }
+}
+
+/// The attachments as they are being put together.
+private struct Collection {
+    private var states: [Owner: AttachmentState] = [:]
+
+    mutating func note(
+        _ owner: Owner, _ trace: AttachmentState.Trace,
+        _ change: (inout AttachmentState) -> Void = { _ in }
+    ) {
+        var state = states[owner] ?? AttachmentState(owner)
+        state.traces.insert(trace)
+        change(&state)
+        states[owner] = state
+    }
+
+    private mutating func note(
+        tag: String, _ trace: AttachmentState.Trace,
+        _ change: (inout AttachmentState) -> Void = { _ in }
+    ) {
+        guard let owner = Owner(tag: tag) else { return }
+        note(owner, trace, change)
+    }
+
+    mutating func addRules(_ kernel: Kernel) throws(KernelError) {
+        // A kernel without nftables has no rules.
+        do throws(KernelError) {
+            for (tag, address) in try RuleListing.masquerades(kernel) {
+                note(tag: tag, .masquerade) { $0.noteKept(address) }
+            }
+            for (tag, _) in try RuleListing.spoofChecks(kernel) { note(tag: tag, .spoofCheck) }
+            for mapping in try RuleListing.mappings(kernel) {
+                note(tag: mapping.tag, .portMapping) { state in
+                    state.mappings.append(mapping)
+                    state.noteKept(mapping.address)
+                }
+            }
+        } catch  where error.errno == .protocolNotSupported {
+            return
+        }
+    }
+
+    mutating func addClasses(
+        _ kernel: Kernel, _ groups: [ShapingGroup], _ links: [LinkState]
+    ) throws(KernelError) {
+        for group in groups {
+            for direction in [Direction.egress, .ingress] {
+                let link = group.link(direction)
+                let classes = try kernel.trafficClasses(of: link, in: .host)
+                for steering in try kernel.steering(
+                    of: nil, direction, on: link, table: group.table)
+                {
+                    note(tag: steering.owner, .trafficClass) { state in
+                        state.shares.append(
+                            .init(
+                                direction: direction, link: link, id: steering.id,
+                                trafficClass: classes.first { $0.id == steering.id }))
+                    }
+                }
+            }
+        }
+        // A plain limit of what a container receives is at its host end itself.
+        for link in links where link.qdisc == "htb" {
+            guard let owner = link.alias.flatMap({ Owner(tag: $0) }) else { continue }
+            for found in try kernel.trafficClasses(of: link.name, in: .host) {
+                note(owner, .trafficClass) { state in
+                    state.shares.append(
+                        .init(
+                            direction: .ingress, link: link.name, id: found.id,
+                            trafficClass: found))
+                }
+            }
+        }
+    }
+
+    mutating func addReservations(_ directories: [String]) {
+        for directory in directories {
+            for network in (try? ReservationStore.networks(in: directory)) ?? [] {
+                let held = try? ReservationStore.reservations(directory, network: network)
+                for reservation in held ?? [] where !reservation.holder.containerID.isEmpty {
+                    let since = Files.modified("\(directory)/\(network)/\(reservation.address)")
+                    note(owner(of: reservation.holder, on: network), .lease) { state in
+                        state.noteKept(reservation.address)
+                        state.since = state.since ?? since
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whose a reservation is; old ones do not name the interface, of which there is then one.
+    private func owner(of holder: Holder, on network: String) -> Owner {
+        let known = states.keys.first {
+            $0.network == network && $0.containerID == holder.containerID
+        }
+        let interface = holder.interface.isEmpty ? known?.interface ?? "eth0" : holder.interface
+        return Owner(network: network, containerID: holder.containerID, interface: interface)
+    }
+
+    /// The attachments, each with its container looked for.
+    func resolved(_ links: [LinkState]) -> [AttachmentState] {
+        guard !states.isEmpty else { return [] }
+        let views = NamespaceView.all()
+        return states.values.map { $0.resolved(views) }.sorted {
+            ($0.owner.network, $0.owner.containerID, $0.owner.interface)
+                < ($1.owner.network, $1.owner.containerID, $1.owner.interface)
+        }
+    }
+}
+
+extension AttachmentState {
+    /// Notes an address that is kept for the attachment.
+    fileprivate mutating func noteKept(_ address: IPAddress) {
+        guard !addresses.contains(where: { $0.address == address }) else { return }
+        addresses.append(IPPrefix(host: address))
+    }
+
+    /// The state with its container looked for among the namespaces.
+    ///
+    /// A veth's host end leads to the other one. What has none is known by its alias or, when
+    /// another implementation made it, by its address.
+    fileprivate func resolved(_ views: [NamespaceView]) -> AttachmentState {
+        var state = self
+        let kept = Set(addresses.map(\.address))
+        let isIt = { (view: NamespaceView, link: LinkState) -> Bool in
+            if let end = hostEnd {
+                return view.number == end.peerNamespace && link.index == end.peer
+            }
+            guard link.name == owner.interface else { return false }
+            if let tag = link.alias.flatMap({ Owner(tag: $0) }) { return tag == owner }
+            return !kept.isDisjoint(with: view.addresses(of: link.index).map(\.address))
+                || (kept.isEmpty && view.path == cached?.netns)
+        }
+        for view in views {
+            guard let link = view.links.first(where: { isIt(view, $0) }) else { continue }
+            state.presence = .alive(view.path)
+            state.inner = link
+            let addresses = view.addresses(of: link.index)
+            if !addresses.isEmpty { state.addresses = addresses }
+            return state
+        }
+        // Without a path there may be somebody who holds the namespace all the same.
+        if hostEnd?.hasPeerElsewhere == true { state.presence = .alive(nil) }
+        return state
+    }
+}

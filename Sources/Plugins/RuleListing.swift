@@ -1,0 +1,97 @@
+package import Addressing
+package import Netlink
+import Nftables
+import PluginRuntime
+package import Rtnetlink
+import SystemPackage
+
+/// Whose rules there are on the host, for who looks at all of it.
+///
+/// Owners are given as the tags that the elements carry.
+package enum RuleListing {
+    /// A port of the host that leads to a container.
+    package struct Mapping: Sendable, Equatable {
+        /// The owner's tag.
+        package let tag: String
+        /// The protocol's number.
+        package let number: UInt8
+        /// The address of the host, nil for all.
+        package let hostAddress: IPAddress?
+        /// The port of the host.
+        package let hostPort: UInt16
+        /// The container's address.
+        package let address: IPAddress
+        /// The container's port.
+        package let port: UInt16
+    }
+
+    /// Addresses that are masqueraded.
+    package static func masquerades(
+        _ kernel: Kernel
+    ) throws(KernelError) -> [(tag: String, address: IPAddress)] {
+        try kernel.withRules { (rules) throws(KernelError) in
+            var found: [(tag: String, address: IPAddress)] = []
+            for family in Family.allCases {
+                for (tag, address) in try Masquerade.holders(family, &rules) {
+                    found.append((tag, address))
+                }
+            }
+            return found
+        }
+    }
+
+    /// Ports of bridges whose senders' hardware addresses are checked.
+    package static func spoofChecks(
+        _ kernel: Kernel
+    ) throws(KernelError) -> [(tag: String, port: String)] {
+        try kernel.withRules { (rules) throws(KernelError) in try SpoofCheck.watched(&rules) }
+    }
+
+    /// Port mappings.
+    package static func mappings(_ kernel: Kernel) throws(KernelError) -> [Mapping] {
+        try kernel.withRules { (rules) throws(KernelError) in
+            var found: [Mapping] = []
+            for family in Family.allCases {
+                let sets = PortRules.Sets(family)
+                for element in try rules.elements(of: sets.any) ?? [] {
+                    if let mapping = Mapping(element, family, hasAddress: false) {
+                        found.append(mapping)
+                    }
+                }
+                for element in try rules.elements(of: sets.one) ?? [] {
+                    if let mapping = Mapping(element, family, hasAddress: true) {
+                        found.append(mapping)
+                    }
+                }
+            }
+            return found
+        }
+    }
+}
+
+extension RuleListing.Mapping {
+    /// Reads an element as `PortMappings` writes it.
+    fileprivate init?(_ element: Element, _ family: Family, hasAddress: Bool) {
+        let size = family.bitWidth / 8
+        var key = element.key[...]
+        let hostAddress = hasAddress ? IPAddress(networkOrder: key.prefix(size)) : nil
+        if hasAddress { key = key.dropFirst(size) }
+        guard key.count >= 6, case .data(let target)? = element.value, target.count >= size + 2,
+            let address = IPAddress(networkOrder: target.prefix(size)), let tag = element.comment
+        else { return nil }
+        let number = { (bytes: ArraySlice<UInt8>) in
+            bytes.prefix(2).reduce(UInt16(0)) { $0 << 8 | UInt16($1) }
+        }
+        self.init(
+            tag: tag, number: key[key.startIndex], hostAddress: hostAddress,
+            hostPort: number(key.dropFirst(4)), address: address,
+            port: number(target.dropFirst(size)))
+    }
+
+    /// `8080/tcp`, `192.0.2.1 8080/tcp`.
+    package var hostSide: String {
+        let names: [UInt8: String] = [6: "tcp", 17: "udp", 132: "sctp"]
+        return (hostAddress.map { "\($0) " } ?? "") + "\(hostPort)/"
+            + (names[number] ?? "\(number)")
+    }
+}

@@ -1,0 +1,28 @@
+import ArgumentParser
+import CNI
+import Operator
+
+/// Attaches a namespace to a network.
+struct Add: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Attaches a namespace to a network and prints the result.",
+        discussion: """
+            The chain's plugins are run as a runtime runs them, and the result is kept for check and \
+            del. When a plugin refuses, what those before it have made is taken back.
+            """)
+
+    @Argument(help: "The network's name, or a file with a slash in its path.")
+    var network: String
+
+    @Argument(help: "The namespace: a path, or a name below /run/netns.")
+    var namespace: String
+
+    @OptionGroup var target: TargetOptions
+    @OptionGroup var places: Places
+
+    func run() throws {
+        let list = try places.network(network)
+        let result = try places.runtime.add(list, target.target(namespace))
+        print(result.text(indented: true))
+    }
+}

@@ -1,0 +1,63 @@
+import ArgumentParser
+import CNI
+import Glibc
+import Operator
+import PluginRuntime
+
+/// The operator's command: every subcommand is a file of this directory.
+@main
+struct CNICtl: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cnictl",
+        abstract: "Looks at and looks after the container networks of a host.",
+        discussion: """
+            All that it shows it reads from the kernel and from the files of the plugins and of the \
+            runtime at that moment; it keeps nothing of its own.
+
+            Exit status: 0 done, or all is well; 1 something failed; 2 something was found that \
+            is not as it should be; 3 there is no such network, container or file; 64 the \
+            command line makes no sense. `cnictl exec` ends with the command's own.
+            """,
+        version: Program.version,
+        groupedSubcommands: [
+            CommandGroup(
+                name: "Attachments", subcommands: [List.self, Explain.self]),
+            CommandGroup(
+                name: "Configurations", subcommands: [LintCommand.self, SchemaCommand.self]),
+            CommandGroup(
+                name: "Running networks as a runtime does",
+                subcommands: [
+                    Add.self, Delete.self, Check.self, Collect.self, Status.self, Execute.self,
+                ]),
+        ])
+
+    static func main() {
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch {
+            end(with: error)
+        }
+    }
+
+    private static func end(with error: any Error) {
+        switch error {
+        case let error as CNIError:
+            Terminal.complain("\(error)")
+            let isMissing = error.code == CNIError.Code.unknownContainer.rawValue
+            Glibc.exit((isMissing ? Exit.missing : .failed).rawValue)
+        case let end as Exit: Glibc.exit(end.rawValue)
+        default: exit(withError: error)
+        }
+    }
+}
+
+/// How the command ends when not with success.
+enum Exit: Int32, Error {
+    /// Something failed.
+    case failed = 1
+    /// Something was found that is not as it should be.
+    case found = 2
+    /// There is no such thing.
+    case missing = 3
+}

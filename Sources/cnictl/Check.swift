@@ -1,0 +1,30 @@
+import ArgumentParser
+import CNI
+import Operator
+
+/// Compares an attachment with what it should be.
+struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Compares an attachment with what it should be.",
+        discussion: "Ends with 2, and names every difference, if it is not.")
+
+    @Argument(help: "The network's name, or a file with a slash in its path.")
+    var network: String
+
+    @Argument(help: "The namespace: a path, or a name below /run/netns.")
+    var namespace: String
+
+    @OptionGroup var target: TargetOptions
+    @OptionGroup var places: Places
+
+    func run() throws {
+        let list = try places.network(network)
+        let target = try target.target(namespace)
+        let runtime = places.runtime
+        let outcome = Result { () throws(CNIError) in try runtime.check(list, target) }
+        guard case .failure(let error) = outcome else { return }
+        guard error.code == CNIError.Code.internalError.rawValue else { throw error }
+        Terminal.complain("\(error)")
+        throw Exit.found
+    }
+}

@@ -1,0 +1,33 @@
+import ArgumentParser
+import CNI
+import Operator
+
+/// Detaches a namespace from a network.
+struct Delete: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "del",
+        abstract: "Detaches a namespace from a network.",
+        discussion: """
+            Works with the namespace gone: give an empty one, or its old path, and the container's \
+            ID. Every plugin of the chain is called, also when one of them fails.
+            """)
+
+    @Argument(help: "The network's name, or a file with a slash in its path.")
+    var network: String
+
+    @Argument(help: "The namespace: a path, a name below /run/netns, or nothing.")
+    var namespace: String = ""
+
+    @OptionGroup var target: TargetOptions
+    @OptionGroup var places: Places
+
+    func validate() throws {
+        guard !namespace.isEmpty || target.containerID != nil else {
+            throw ValidationError("give a namespace or --container-id")
+        }
+    }
+
+    func run() throws {
+        try places.runtime.del(places.network(network), target.target(namespace))
+    }
+}

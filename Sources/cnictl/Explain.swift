@@ -1,0 +1,139 @@
+internal import Rtnetlink
+internal import PluginRuntime
+import Addressing
+import ArgumentParser
+import CNI
+import Operator
+import TrafficControl
+
+/// Says whose something is, and how its owner is.
+struct Explain: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Says whose something is, and what of it is missing or different.",
+        discussion: """
+            A container is given by its ID or the start of it, an address as it is, a port of the \
+            host as 8080, :8080 or 8080/tcp, a class as tc prints it, 1:10, an interface by its \
+            name. Ends with 2 if something of it is not as it should be.
+            """)
+
+    @Argument(help: "A container, an address, a port of the host, a class or an interface.")
+    var subject: String
+
+    @OptionGroup var places: Places
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+        try requireRoot()
+        let inventory = try Inventory(places.sources)
+        let found = inventory.attachments.filter { $0.isMeant(by: subject) }
+        guard !found.isEmpty else {
+            throw CNIError(.unknownContainer, "nothing on this host is \(subject)")
+        }
+        var explanations: [Explanation] = []
+        for state in found { explanations.append(Explanation(state)) }
+        output.print(.array(explanations.map(\.json))) {
+            for (index, explanation) in explanations.enumerated() {
+                if index > 0 { print("") }
+                explanation.print()
+            }
+        }
+        if explanations.contains(where: \.hasFaults) { throw Exit.found }
+    }
+}
+
+extension AttachmentState {
+    /// Whether it is what an operator means by a word.
+    fileprivate func isMeant(by word: String) -> Bool {
+        if let address = IPAddress(word) ?? IPPrefix(word)?.address {
+            return addresses.contains { $0.address == address }
+        }
+        if let id = ClassID(word), shares.contains(where: { $0.id == id }) { return true }
+        let port = word.hasPrefix(":") ? String(word.dropFirst()) : word
+        if ports.contains(where: { $0.hasPrefix(port + "/") || $0.hasPrefix(port + " to") }) {
+            return true
+        }
+        return matches(word) && word != owner.network
+    }
+}
+
+/// An attachment and what the plugins find of it.
+private struct Explanation {
+    let state: AttachmentState
+    let findings: [Inspection.Finding]
+    let problem: CNIError?
+
+    init(_ state: AttachmentState) {
+        self.state = state
+        do throws(CNIError) {
+            findings = try Inspection.findings(state)
+            problem = nil
+        } catch {
+            findings = []
+            problem = error
+        }
+    }
+
+    var hasFaults: Bool {
+        state.isOrphan || findings.contains { !$0.differences.isEmpty }
+    }
+
+    var json: JSON {
+        let objects = findings.map { finding -> JSON in
+            [
+                "plugin": .string(finding.plugin), "object": .string(finding.object),
+                "differences": .array(finding.differences.map { .string($0) }),
+            ]
+        }
+        return state.json.setting("objects", to: .array(objects))
+            .setting("problem", to: problem.map { .string("\($0)") } ?? .null)
+    }
+
+    func print() {
+        let owner = state.owner
+        Swift.print(
+            Terminal.styled("\(owner.containerID) \(owner.interface)", .bold)
+                + " on network \(owner.network): "
+                + Terminal.styled(state.stateCell.text, state.stateCell.style))
+        for (name, value) in facts where !value.isEmpty {
+            Swift.print("  \(name):" + String(repeating: " ", count: 14 - name.count) + value)
+        }
+        if let problem { Swift.print("  " + Terminal.styled("\(problem)", .yellow)) }
+        var last = ""
+        for finding in findings {
+            if finding.plugin != last { Swift.print("  \(finding.plugin)") }
+            last = finding.plugin
+            let isGood = finding.differences.isEmpty
+            Swift.print(
+                "    " + Terminal.styled(isGood ? "ok  " : "BAD ", isGood ? .green : .red)
+                    + finding.object)
+            for difference in finding.differences {
+                Swift.print("         " + Terminal.styled(difference, .red))
+            }
+        }
+    }
+
+    private var facts: [(String, String)] {
+        var path = ""
+        if case .alive(let known?) = state.presence { path = known }
+        return [
+            ("namespace", path),
+            ("addresses", state.addresses.map { "\($0)" }.joined(separator: ", ")),
+            ("host end", state.hostEnd?.name ?? ""),
+            ("bridge", state.master ?? ""),
+            ("mac", state.inner?.mac.map { "\($0)" } ?? ""),
+            ("mtu", state.mtu.map { "\($0)" } ?? ""),
+            ("ports", state.ports.joined(separator: ", ")),
+            (
+                "classes",
+                state.shares.map { "\($0.direction) \($0.id) on \($0.link) \($0.limits)" }
+                    .joined(separator: ", ")
+            ),
+            (
+                "found as",
+                AttachmentState.Trace.allCases.filter(state.traces.contains).map(\.rawValue)
+                    .joined(separator: ", ")
+            ),
+            ("made", state.since.map { "\(age($0)) ago" } ?? ""),
+        ]
+    }
+}

@@ -1,0 +1,78 @@
+internal import TrafficControl
+internal import Rtnetlink
+internal import PluginRuntime
+internal import Addressing
+import ArgumentParser
+import CNI
+import Operator
+
+/// Lists the attachments.
+struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ls",
+        abstract: "Lists the attachments of the host.",
+        discussion: """
+            An orphan is what is left of a container that has gone. Rates are in bit/s: what is \
+            guaranteed and, behind two dots, the ceiling.
+            """)
+
+    @Argument(help: "Only attachments whose network, container or interface is this.")
+    var filter: [String] = []
+
+    @Flag(help: "Only what is left of containers that have gone.")
+    var orphans = false
+
+    @OptionGroup var places: Places
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+        try requireRoot()
+        let inventory: Inventory
+        do {
+            inventory = try Inventory(places.sources)
+        }
+        let chosen = inventory.attachments.filter { state in
+            (!orphans || state.isOrphan) && filter.allSatisfy { state.matches($0) }
+        }
+        output.print(.array(chosen.map(\.json))) {
+            var table = Table(
+                "NETWORK", "CONTAINER", "INTERFACE", "STATE", "ADDRESSES", "HOST END", ">MTU",
+                "PORTS", "CLASS", ">EGRESS", ">INGRESS", ">AGE")
+            for state in chosen { table.add(state) }
+            table.print()
+        }
+    }
+}
+
+extension AttachmentState {
+    /// Whether a word is its network, its container's ID or the start of it, or one of its
+    /// interfaces.
+    func matches(_ word: String) -> Bool {
+        owner.network == word || owner.containerID.hasPrefix(word) || owner.interface == word
+            || hostEnd?.name == word
+    }
+
+    /// What to call its state, and in which colour.
+    var stateCell: Table.Cell {
+        switch presence {
+        case .alive(_?): .init("alive", .green)
+        case .alive(nil): .init("alive?", .yellow)
+        case .gone: .init("orphan", .red)
+        }
+    }
+}
+
+extension Table {
+    fileprivate mutating func add(_ state: AttachmentState) {
+        let dash = { (text: String) in text.isEmpty ? "-" : text }
+        add(
+            "\(state.owner.network)", "\(state.owner.containerID.prefix(20))",
+            "\(state.owner.interface)", state.stateCell,
+            "\(dash(state.addresses.map { "\($0.address)" }.joined(separator: ",")))",
+            "\(state.hostEnd?.name ?? "-")", "\(state.mtu.map { "\($0)" } ?? "-")",
+            "\(dash(state.ports.joined(separator: ",")))",
+            "\(state.shares.first.map { "\($0.id)" } ?? "-")",
+            "\(state.share(.egress)?.limits ?? "-")", "\(state.share(.ingress)?.limits ?? "-")",
+            "\(age(state.since))")
+    }
+}

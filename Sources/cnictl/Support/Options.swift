@@ -1,0 +1,79 @@
+import ArgumentParser
+import CNI
+import Glibc
+import Operator
+import PluginRuntime
+
+/// Where networks, plugins and state are.
+struct Places: ParsableArguments {
+    @Option(help: "The directory with the networks' configurations.")
+    var confDir = environment("NETCONFPATH") ?? ConfigurationList.standardDirectory
+
+    @Option(help: "A directory with plugins; may be given several times.")
+    var binDir: [String] =
+        environment("CNI_PATH")?.split(separator: ":").map(String.init)
+        ?? Runtime.standardDirectories
+
+    @Option(help: "The directory in which the runtime's library keeps results.")
+    var cacheDir = environment("CNICTL_CACHE_DIR") ?? ResultCache.standardDirectory
+
+    @Option(
+        help: """
+            A directory of host-local's reservations; may be given several times. Without it, the \
+            usual one and those that the networks name.
+            """)
+    var dataDir: [String] = []
+
+    /// The runtime that these places make.
+    var runtime: Runtime {
+        Runtime(pluginDirectories: binDir, cache: ResultCache(cacheDir))
+    }
+
+    /// Where a look at the host goes besides the kernel.
+    var sources: Inventory.Sources {
+        let directories = dataDir.isEmpty ? Reservations.directories(of: confDir) : dataDir
+        return Inventory.Sources(dataDirectories: directories, cache: ResultCache(cacheDir))
+    }
+
+    /// The network of a name, or that of a file if the name has a slash.
+    func network(_ name: String) throws(CNIError) -> ConfigurationList {
+        name.contains("/")
+            ? try ConfigurationList(file: name) : try ConfigurationList.find(name, in: confDir)
+    }
+}
+
+/// How a command prints.
+struct OutputOptions: ParsableArguments {
+    /// A form of output.
+    enum Form: String, ExpressibleByArgument, CaseIterable {
+        /// For people.
+        case text
+        /// For programs.
+        case json
+    }
+
+    @Option(name: .shortAndLong, help: "The form of the output: text or json.")
+    var output = Form.text
+
+    /// Prints a value as JSON if that is asked for, else runs `text`.
+    func print(_ json: @autoclosure () -> JSON, text: () -> Void) {
+        switch output {
+        case .json: Swift.print(json().text(indented: true))
+        case .text: text()
+        }
+    }
+}
+
+/// A variable of the environment, nil if it is absent or empty.
+func environment(_ name: String) -> String? {
+    guard let value = unsafe getenv(name) else { return nil }
+    let text = unsafe String(cString: value)
+    return text.isEmpty ? nil : text
+}
+
+/// Makes sure that the command may look into namespaces and change them.
+func requireRoot() throws(CNIError) {
+    guard geteuid() == 0 else {
+        throw CNIError(.environment, "this needs root: namespaces and rules are the kernel's")
+    }
+}

@@ -1,0 +1,77 @@
+import Foundation
+
+/// The operator's command on a world's host, with the world's directory for all that it reads.
+struct Cnictl {
+    let world: World
+    /// The directory of the networks' configurations.
+    let networks: String
+
+    init(_ world: World) throws {
+        self.world = world
+        networks = world.directory + "/net.d"
+        try FileManager.default.createDirectory(
+            atPath: networks, withIntermediateDirectories: true)
+    }
+
+    /// The program: beside the plugins' directory.
+    private var program: String {
+        (world.plugins as NSString).deletingLastPathComponent + "/cnictl"
+    }
+
+    /// The variables and options that lead to the world's directory.
+    private var environment: [String: String] {
+        [
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NETCONFPATH": networks,
+            "CNI_PATH": world.plugins, "CNICTL_CACHE_DIR": world.directory + "/cache",
+        ]
+    }
+
+    /// Configures a network.
+    func configure(_ list: JSON, as file: String) throws {
+        try list.description.write(
+            toFile: "\(networks)/\(file)", atomically: true, encoding: .utf8)
+    }
+
+    /// Starts the command.
+    func start(_ words: [String], input: String = "") throws -> Command {
+        try Command(
+            [program] + words, environment: environment, input: Array(input.utf8), in: world.host)
+    }
+
+    /// Runs the command; words are split at spaces.
+    func run(_ words: String, input: String = "") throws -> Command.Ended {
+        try start(words.split(separator: " ").map(String.init), input: input).wait()
+    }
+
+    /// Runs the command, which must succeed, and returns what it printed.
+    @discardableResult
+    func output(of words: String, input: String = "") throws -> String {
+        let ended = try run(words, input: input)
+        guard ended.succeeded else {
+            throw Failure("cnictl \(words): status \(ended.status): \(ended.errors)\(ended.output)")
+        }
+        return ended.output
+    }
+
+    /// What the command prints as JSON.
+    func json(_ words: String) throws -> JSON { try run(words + " -o json").json }
+}
+
+extension World {
+    /// A list with a bridge that masquerades, port mappings and shared limits, in 10.99.0.0/24.
+    func shapedList(name: String = "shaped") -> JSON {
+        JSON(
+            text: """
+                {"cniVersion": "1.1.0", "name": "\(name)", "plugins": [
+                  {"type": "bridge", "bridge": "cni-shaped", "isDefaultGateway": true,
+                   "ipMasq": true, "hairpinMode": true,
+                   "ipam": {"type": "host-local", "subnet": "10.99.0.0/24",
+                            "dataDir": "\(directory)/networks"}},
+                  {"type": "portmap", "capabilities": {"portMappings": true}},
+                  {"type": "bandwidth", "capabilities": {"bandwidth": true},
+                   "egressRate": 100000000, "egressBurst": 2147483647,
+                   "ingressRate": 200000000, "ingressBurst": 2147483647,
+                   "shaping": {"linkRate": 1000000000, "egress": {"rate": 10000000}}}]}
+                """)
+    }
+}
