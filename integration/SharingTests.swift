@@ -187,4 +187,44 @@ struct SharingTests {
         let segments = Int(rates.reduce(0, +) * 1e5 / 8 / 1448)
         #expect(again < segments / 10, "\(again) of \(segments) segments sent again")
     }
+
+    @Test("the guide's database has its guarantee beside batch jobs, which share the rest")
+    func guide() throws {
+        let network = { (name: String) in
+            let path = "\(ConflistTests.directory)/\(name).conflist"
+            var list = JSON(text: try String(contentsOfFile: path, encoding: .utf8))
+            var plugin = list["plugins"][0]
+            plugin["ipam"]["dataDir"] = JSON(self.world.directory)
+            list["plugins"] = JSON([plugin.value, list["plugins"][1].value])
+            return Network(list, in: self.world)
+        }
+        let (database, batch) = (try network("database"), try network("batch"))
+        let (db, jobs) = (
+            try world.container("db"), try (0..<2).map { try world.container("job\($0)") }
+        )
+        try database.add(db)
+        for job in jobs { try batch.add(job) }
+        #expect(try database.check(db) == nil)
+        #expect(try batch.check(jobs[1]) == nil)
+        let names = try world.onHost("nft list set netdev shaper classes")
+        for name in ["database db eth0", "database db eth0 *", "database db eth0 clients"] {
+            #expect(names.contains("comment \"\(name)\""), "\(names)")
+        }
+        #expect(try world.onHost("nft list set netdev shaper tenants").contains("\"batch\""))
+        let flow = { (container: World.Container, address: String, port: Int) in
+            try Flow(
+                from: container.path, to: self.world.host, address: address, port: port,
+                seconds: 3)
+        }
+        let flows =
+            try [flow(db, "10.94.0.1", 5001)]
+            + jobs.enumerated().map { try flow($1, "10.95.0.1", 5002 + $0) }
+        let rates = try flows.map { try $0.rate() }
+        // 800 and 200 Mbit/s, as long as the machine can.
+        #expect(rates[1] + rates[2] < 300, "\(rates)")
+        #expect(rates[0] > 1.5 * (rates[1] + rates[2]), "\(rates)")
+        for job in jobs { try batch.del(job) }
+        try database.del(db)
+        #expect(try !world.onHost("nft list table netdev shaper").contains("comment"))
+    }
 }

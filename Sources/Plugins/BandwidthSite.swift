@@ -191,8 +191,8 @@ extension Bandwidth {
             _ id: ClassID, _ limit: Options.Limit, on link: Port, _ sharing: Sharing
         ) -> Qdisc {
             .leaf(
-                of: id, ceil: limit.ceil, milliseconds: limit.queueMilliseconds, on: link.name,
-                in: link.side, sharing)
+                of: id, rate: limit.rate, ceil: limit.ceil,
+                milliseconds: limit.queueMilliseconds, on: link.name, in: link.side, sharing)
         }
 
         private func steering(

@@ -45,7 +45,8 @@ extension Means {
             try Qdisc(.htb(standard: 0), on: "lo", .owned).write(kernel, over: nil)
             try TrafficClass(id, of: Tree.root, on: "lo", rate: rate, ceil: rate, .owned)
                 .write(kernel, over: nil)
-            try Qdisc.leaf(of: id, ceil: rate, on: "lo", .owned).write(kernel, over: nil)
+            try Qdisc.leaf(of: id, rate: rate, ceil: rate, on: "lo", .owned).write(
+                kernel, over: nil)
         case .queues:
             try Link("probe", .ifb, in: .host, .owned).write(kernel, over: nil)
         case .receiving: try steering(.egress, id).write(kernel, over: nil)

@@ -65,16 +65,18 @@ public struct Qdisc: Resource {
         self.sharing = sharing
     }
 
-    /// The leaf that a class of such a ceiling needs: room for `milliseconds` of it, and frames
-    /// instead of 64 kB packets where one of those would hold up the others for a millisecond.
+    /// The leaf that a class of such numbers needs: room for `milliseconds` of its ceiling, and frames
+    /// instead of 64 kB packets where one of those would hold up the others for a millisecond, or be
+    /// more than the class's turn.
     public static func leaf(
-        of id: ClassID, ceil: Rate, milliseconds: Int = 20, on link: String,
+        of id: ClassID, rate: Rate, ceil: Rate, milliseconds: Int = 20, on link: String,
         in side: Side = .host, _ sharing: Sharing
     ) -> Qdisc {
         let bytes = ceil.bytes(inMicroseconds: UInt64(milliseconds) * 1000)
         let limit = UInt32(min(max(bytes, 12 * 1514), UInt64(Int32.max)))
         let kind: Kind =
-            ceil.bitsPerSecond < 500_000_000 ? .splitting(limit: limit) : .fifo(limit: limit)
+            ceil.bitsPerSecond < 500_000_000 || rate.bitsPerSecond < 100_000_000
+            ? .splitting(limit: limit) : .fifo(limit: limit)
         return Qdisc(kind, at: id, on: link, in: side, sharing)
     }
 

@@ -144,9 +144,12 @@ public struct TrafficClass: Resource {
     /// The burst, raised to what the rate needs.
     var effectiveBurst: Burst { burst?.raised(for: rate) ?? .fitting(rate) }
 
-    /// Bytes that a class may send in its turn: in proportion to its rate, from one frame to what
-    /// the kernel still takes for a sane number.
-    var quantum: UInt32 { UInt32(min(60_000, max(1514, rate.bytesPerSecond / 1000))) }
+    /// Bytes that a class may send in its turn: 5 ms of its rate, and one frame at least.
+    ///
+    /// Turns are whole packets; only if the largest fits in is what is left shared out in proportion.
+    var quantum: UInt32 {
+        UInt32(min(4_000_000, max(1514, rate.bytes(inMicroseconds: 5000))))
+    }
 
     private var parameters: tc_htb_opt {
         var options = tc_htb_opt()
