@@ -74,6 +74,8 @@ public enum Expression: Sendable, Equatable {
         case mark
         /// The traffic class, four bytes of the host's order.
         case priority
+        /// The net_cls.classid of the sending process's cgroup, four bytes of the host's order.
+        case netClass
         /// The name of the link it came in by.
         case inputName
         /// The name of the link it goes out by.
@@ -140,6 +142,9 @@ public enum Expression: Sendable, Equatable {
     case conntrack(Conntrack, to: Register)
     /// Loads the type of the destination address: RTN_LOCAL, ….
     case destinationType(to: Register)
+    /// Loads the number of the sending process's cgroup of version 2, or of one above it: the
+    /// level counts from the root, eight bytes of the host's order.
+    case senderCgroup(level: Int, to: Register)
     /// Counts packets and bytes.
     case counter
     /// Sends the packet out of the link whose index a register holds.
@@ -158,6 +163,7 @@ public enum Expression: Sendable, Equatable {
         case .destinationNAT: "nat"
         case .conntrack: "ct"
         case .destinationType: "fib"
+        case .senderCgroup: "socket"
         case .counter: "counter"
         case .forward: "fwd"
         }
@@ -224,6 +230,10 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE.rawValue)
             object.set(NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_DADDR.rawValue)
             object.set(NFTNL_EXPR_FIB_DREG, register.number)
+        case .senderCgroup(let level, let register):
+            object.set(NFTNL_EXPR_SOCKET_KEY, NFT_SOCKET_CGROUPV2.rawValue)
+            object.set(NFTNL_EXPR_SOCKET_LEVEL, UInt32(level))
+            object.set(NFTNL_EXPR_SOCKET_DREG, register.number)
         case .forward(let register):
             object.set(NFTNL_EXPR_FWD_SREG_DEV, register.number)
         }
@@ -237,6 +247,7 @@ extension Expression.Meta {
         case .ipProtocol: NFT_META_L4PROTO.rawValue
         case .mark: NFT_META_MARK.rawValue
         case .priority: NFT_META_PRIORITY.rawValue
+        case .netClass: NFT_META_CGROUP.rawValue
         case .inputName: NFT_META_IIFNAME.rawValue
         case .outputName: NFT_META_OIFNAME.rawValue
         }

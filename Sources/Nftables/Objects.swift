@@ -170,6 +170,10 @@ public struct DataType: Sendable, Equatable {
     public static let mark = DataType(19, 4, isHostOrder: true)
     /// A link's index.
     public static let interfaceIndex = DataType(20, 4, isHostOrder: true)
+    /// A number.
+    public static let number = DataType(4, 4, isHostOrder: true)
+    /// A cgroup of version 2.
+    public static let cgroup = DataType(46, 8, isHostOrder: true)
     /// A traffic class, as in `skb->priority`.
     public static let classID = DataType(23, 4, isHostOrder: true)
     /// A link's name.

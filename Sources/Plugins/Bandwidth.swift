@@ -42,7 +42,7 @@ public enum Bandwidth: ChainedPlugin {
             owner: attachment.owner, place: place, ways: ways, options: options,
             numbers: numbers)
         try site.requireRoom(kernel)
-        return Plan(site.steps)
+        return try Plan(site.steps())
     }
 
     /// After an error that may mean that the kernel lacks something, finds out what that is.
@@ -144,12 +144,32 @@ public enum Bandwidth: ChainedPlugin {
         return owners
     }
 
-    /// Tenants that no container is in: what an ADD that was killed has left.
+    /// Tenants that no container is in: what an ADD that was killed has left; and the classes of the
+    /// host's processes, when the network has no container in the group.
     public static func sweep(_ options: Options, _ kernel: Kernel) throws(KernelError) {
+        let group = options.group
+        let names = try kernel.classNames(.container, table: group.table)
+        let isUsed = names.contains { Owner(className: $0.text)?.network == options.network }
+        let processes = names.filter { $0.text.hasPrefix(options.network + " ") && !$0.text.isTag }
+        if let uplink = group.processes?.uplink, !isUsed, !processes.isEmpty {
+            try ProcessSteering(
+                processes.map { .init(.netClass(0), $0.id, $0.text) }, of: uplink,
+                to: group.link(.egress), table: group.table
+            ).erase(kernel)
+            for name in processes {
+                try TrafficClass.remains(name.id, on: group.link(.egress)).erase(kernel)
+                try name.erase(kernel)
+            }
+        }
         for name in try kernel.classNames(.tenant, table: options.group.table) {
             try Tenant.remains(name, options.group).erase(kernel)
         }
     }
+}
+
+extension String {
+    /// Whether it is the name of a container's class, or of one inside it.
+    fileprivate var isTag: Bool { Owner(className: self) != nil }
 }
 
 extension TrafficClass {

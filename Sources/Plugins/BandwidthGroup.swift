@@ -10,6 +10,7 @@ extension Bandwidth {
         let egress: Share?
         let ingress: Share?
         let classes: [ClassKeys]
+        let processes: ProcessKeys?
         let fixedClass: UInt16?
         let markMask: UInt32?
         /// Whether what cannot be kept is left out, instead of being an error.
@@ -28,6 +29,7 @@ extension Bandwidth {
             egress = nil
             ingress = nil
             classes = []
+            processes = nil
             fixedClass = nil
             markMask = nil
             degrades = false
@@ -48,6 +50,9 @@ extension Bandwidth {
                     "classes",
                     "Classes for some of the container's packets; a packet is in the first that it "
                         + "matches.", ClassKeys.init) ?? []
+            processes = try keys.object(
+                "processes", "Classes of the group for processes of the host itself, by cgroup.",
+                ProcessKeys.init)
             let text: String? = try keys(
                 "classId", "The class to have, as tc prints it: 1:10 to 1:efff.")
             let mask: Int? = try keys(

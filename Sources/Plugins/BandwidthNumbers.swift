@@ -27,6 +27,8 @@ extension Bandwidth {
         let parts: [Number]
         /// The class that it shares with others.
         let tenant: Number?
+        /// The classes of the host's processes, in the configuration's order.
+        let processes: [Number]
 
         /// The name of what no class inside a container takes; no class can be called that.
         static let restName = "*"
@@ -56,6 +58,24 @@ extension Bandwidth {
                 used.insert(minor)
                 return Number(minor, isNew: isShared)
             }
+            let host = isShared ? group.processes?.classes ?? [] : []
+            let names =
+                host.isEmpty ? [] : try kernel.classNames(.container, table: group.table)
+            used.formUnion(names.map(\.id.minor))
+            processes = host.map { one in
+                let text = processName(owner.network, one.name)
+                if let there = names.first(where: { $0.text == text }) {
+                    return Number(there.id.minor, isNew: false)
+                }
+                var attempt = attempt
+                var minor: UInt16
+                repeat {
+                    minor = PluginRuntime.number(
+                        for: text, in: Tree.containers, attempt: attempt)
+                    attempt += 1
+                } while !used.insert(minor).inserted
+                return Number(minor, isNew: true)
+            }
             own = number(owner.tag, fixed: group.fixedClass)
             rest = options.parts.isEmpty ? nil : number(owner.tag(Self.restName))
             parts = options.parts.map { number(owner.tag($0.keys.name)) }
@@ -81,6 +101,9 @@ extension Bandwidth {
         }
     }
 }
+
+/// The name of a class of the host's processes: a network's, not an owner's.
+func processName(_ network: String, _ name: String) -> String { network + " " + name }
 
 extension Owner {
     /// The name of a class inside the container.

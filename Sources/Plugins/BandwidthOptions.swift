@@ -50,6 +50,8 @@ extension Bandwidth {
         let group: Group
         /// The classes inside the container.
         let parts: [Part]
+        /// The network's name.
+        private(set) var network = ""
         /// What the kernel has been found to lack; nil where nobody has looked.
         var known: [Means: KernelError]?
 
@@ -95,6 +97,7 @@ extension Bandwidth {
         init(_ call: Call) throws(CNIError) {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
+            network = call.configuration.name
         }
 
         subscript(_ direction: Direction) -> Limit? { direction == .egress ? egress : ingress }
@@ -222,7 +225,7 @@ extension Bandwidth {
 
 extension Rate {
     /// What is guaranteed of a ceiling where nothing is said.
-    fileprivate var hundredth: Rate {
+    var hundredth: Rate {
         max(Rate(bitsPerSecond: bitsPerSecond / 100), Bandwidth.Options.least)
     }
 }

@@ -19,7 +19,7 @@ extension Bandwidth {
         /// Everything there should be, in the order of making.
         ///
         /// Names come before classes, and classes before what sends packets to them.
-        var steps: [any Resource<Kernel>] {
+        func steps() throws(CNIError) -> [any Resource<Kernel>] {
             var names: [any Resource<Kernel>] = []
             var trees: [any Resource<Kernel>] = []
             var classes: [any Resource<Kernel>] = []
@@ -57,7 +57,32 @@ extension Bandwidth {
             if ways.egress == .shared || ways.ingress == .shared {
                 names = [SteeringTable(group.table)] + self.names
             }
-            return trees + names + tenant + classes + steering
+            return try trees + names + tenant + classes + steering + processes()
+        }
+
+        /// The classes of the host's processes, which are the group's and stay.
+        private func processes() throws(CNIError) -> [any Resource<Kernel>] {
+            guard let keys = group.processes, ways.egress == .shared else { return [] }
+            let link = group.link(.egress)
+            var steps: [any Resource<Kernel>] = []
+            var steered: [ProcessSteering.Processes] = []
+            for (index, (number, one)) in zip(numbers.processes, keys.classes).enumerated() {
+                let text = processName(owner.network, one.name)
+                var name = ClassName(text, of: number.id, .container, table: group.table, .shared)
+                name.isExclusive = number.isNew
+                var own = TrafficClass(
+                    number.id, of: Tree.link, on: link, rate: one.limit.rate,
+                    ceil: one.limit.ceil, .shared)
+                own.isExclusive = number.isNew
+                own.priority = one.limit.priority
+                let port = Port(link, .host)
+                steps += [name, own, leaf(number.id, one.limit, on: port, .shared)]
+                let selector = try one.selector("shaping.processes.classes[\(index)]")
+                steered.append(.init(selector, number.id, text))
+            }
+            steps.append(
+                ProcessSteering(steered, of: keys.uplink, to: link, table: group.table))
+            return steps
         }
 
         /// A link and where it is.

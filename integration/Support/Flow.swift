@@ -32,7 +32,7 @@ struct Flow {
         return (received.json, Int(sent.output.filter { $0 != "\n" }) ?? -1)
     }
 
-    private static let receive = """
+    static let receive = """
         import json, socket, sys, time
         port, seconds = int(sys.argv[1]), float(sys.argv[2])
         s = socket.create_server(('', port)); s.settimeout(10)
@@ -52,7 +52,7 @@ struct Flow {
         print(json.dumps({"rate": count * 8 / (last - first) / 1e6, "steps": steps}))
         """
 
-    private static let send = """
+    static let send = """
         import socket, struct, sys, time
         address, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
         for _ in range(50):

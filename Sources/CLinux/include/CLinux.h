@@ -55,6 +55,9 @@ int linux_open_beneath(int at, const char *path, int flags);
 /// and unlink(2) where the file system cannot. Returns 0, or -1 with errno set, EEXIST if there is a `to`.
 int linux_rename_new(int at, const char *from, const char *to);
 
+/// The number of the cgroup of version 2 at `path` below the root, or 0 if there is none.
+uint64_t linux_cgroup(const char *path);
+
 /// Whether `fd` lies on procfs. Returns 1 or 0, or -1 with errno set.
 int linux_is_procfs(int fd);
 

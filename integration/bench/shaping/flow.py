@@ -92,13 +92,12 @@ def interrupts():
 
 def packets(address, count):
     one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    one.connect((address, 9))
     data = bytes(22)  # 64 with the headers of UDP, IP and Ethernet
     for _ in range(1000):
-        one.send(data)
+        one.sendto(data, (address, 9))
     before, soft = os.times().system, interrupts()
     for _ in range(count):
-        one.send(data)
+        one.sendto(data, (address, 9))
     time.sleep(0.02)
     print((((os.times().system - before) * 1e9) + interrupts() - soft) / count)
 
