@@ -57,6 +57,13 @@ public enum Bandwidth: ChainedPlugin {
             }
         }
         var steps: [any Resource<Kernel>] = []
+        if found.isEmpty, !isAdding {
+            // The Go plugin's, after the programs were swapped; its queue at the host's end goes with that.
+            let name = owner.referenceName("bwp", length: 15)
+            if try kernel.link(name, in: .host)?.kind == "ifb" {
+                steps.append(Link(name, .ifb, in: .host, .owned))
+            }
+        }
         for steering in found {
             steps.append(TrafficClass.remains(steering.id, on: steering.link))
             steps.append(steering)
