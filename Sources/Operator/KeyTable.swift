@@ -156,7 +156,7 @@ public struct KeyTable: Sendable {
         return Self.open.contains(String(first)) || (first == "ipam" && !knowsIPAM)
     }
 
-    /// `: did you mean "isGateway"?`
+    /// The question whether a word that is like it is meant, after a colon.
     private func hint(_ key: String, in pattern: String) -> String {
         let start = pattern.isEmpty ? "" : pattern + "."
         let siblings = Set(
