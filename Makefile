@@ -22,8 +22,11 @@ PACKAGE_PACKAGES := dpkg-dev xz-utils
 VERSION ?= 0.1.0
 DIST := $(BUILD)/dist
 
-.PHONY: build demo test unit-test root-test guest-test runtime-test bench lint format install deb dist clean setup \
-    setup-test
+# The suites that only run whole where the kernel has every kind of link, and network cards.
+GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|InterfacePluginTests
+
+.PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-shaping lint format install deb \
+    dist clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
@@ -39,8 +42,12 @@ unit-test: setup ## The tests that need no root
 root-test: build setup-test ## The tests in network namespaces
 	CNI_BIN=$(CNI) swift test --filter IntegrationTests
 
-guest-test: build ## What this kernel may lack, on a guest kernel: VLANs of bridges, dummy, vlan, ipvlan
-	bash integration/guest/run.sh $(CNI)
+guest-test: build setup-test ## What this kernel may lack, on a guest kernel: the suites of links and of VLANs of bridges
+	swift build --build-tests
+	bash integration/guest/run.sh "$$(swift build --show-bin-path)/swift-cniPackageTests.xctest" $(CNI) '$(GUEST_SUITES)'
+
+guest-test-all: ## All integration tests, on a guest kernel
+	$(MAKE) guest-test GUEST_SUITES=IntegrationTests
 
 runtime-test: build deb dist ## containerd, podman and libcni with the package and the archive, on a host of their own
 	bash integration/runtime/run.sh $(DIST) $(VERSION)
@@ -48,6 +55,10 @@ runtime-test: build deb dist ## containerd, podman and libcni with the package a
 bench: build ## Times beside Debian's Go plugins and a C floor, in one run
 	bash integration/install-packages.sh $(BENCH_PACKAGES)
 	bash integration/bench/bench.sh $(CNI)
+
+bench-shaping: build setup-test ## What bandwidth keeps, beside Debian's Go plugin, and the picture of it in docs/
+	python3 -B integration/bench/shaping/shaping.py $(CNI) \
+	    "$$(bash integration/fetch-peer.sh $(BUILD)/peer)" docs/borrowing.svg
 
 lint: ## The formatter's rules, strictly
 	swift format lint --strict --parallel -r Package.swift Sources Tests integration

@@ -102,7 +102,7 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
             exclude: [
-                "bench", "guest", "package", "runtime", "demo.sh", "fetch-peer.sh",
+                "bench", "guest", "lacking", "package", "runtime", "demo.sh", "fetch-peer.sh",
                 "install-packages.sh",
             ]),
     ],
