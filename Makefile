@@ -15,7 +15,7 @@ LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
-TEST_PACKAGES := iproute2 iptables iputils-ping nftables jq procps python3 strace util-linux
+TEST_PACKAGES := gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 strace util-linux
 BENCH_PACKAGES := gcc jq
 PACKAGE_PACKAGES := dpkg-dev xz-utils
 # The version of the package and of the archive.
