@@ -14,16 +14,19 @@ CNI := $(BUILD)/cni
 LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
-BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev pkg-config
-TEST_PACKAGES := gcc libc6-dev iproute2 iputils-ping nftables jq procps python3 strace util-linux
+BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
+TEST_PACKAGES := gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 strace util-linux
 BENCH_PACKAGES := gcc jq
 PACKAGE_PACKAGES := dpkg-dev xz-utils
 # The version of the package and of the archive.
 VERSION ?= 0.1.0
 DIST := $(BUILD)/dist
 
-.PHONY: build demo test unit-test root-test guest-test runtime-test bench bench-shaping lint format install deb dist clean setup \
-    setup-test
+# The suites that only run whole where the kernel has every kind of link, and network cards.
+GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|InterfacePluginTests
+
+.PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-shaping lint format install deb \
+    dist clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
@@ -39,8 +42,12 @@ unit-test: setup ## The tests that need no root
 root-test: build setup-test ## The tests in network namespaces
 	CNI_BIN=$(CNI) swift test --filter IntegrationTests
 
-guest-test: build ## What this kernel may lack, on a guest kernel: VLANs of bridges, dummy, vlan, ipvlan
-	bash integration/guest/run.sh $(CNI)
+guest-test: build setup-test ## What this kernel may lack, on a guest kernel: the suites of links and of VLANs of bridges
+	swift build --build-tests
+	bash integration/guest/run.sh "$$(swift build --show-bin-path)/swift-cniPackageTests.xctest" $(CNI) '$(GUEST_SUITES)'
+
+guest-test-all: ## All integration tests, on a guest kernel
+	$(MAKE) guest-test GUEST_SUITES=IntegrationTests
 
 runtime-test: build deb dist ## containerd, podman and libcni with the package and the archive, on a host of their own
 	bash integration/runtime/run.sh $(DIST) $(VERSION)
@@ -89,7 +96,7 @@ setup-test:
 	@bash integration/install-packages.sh $(TEST_PACKAGES)
 	@bash integration/fetch-peer.sh $(BUILD)/peer > /dev/null
 
-# The Swift runtime, libstdc++, libgcc, libjansson and libnftnl go into the program; libmnl and libc
+# The Swift runtime, libstdc++, libgcc, libjansson, libmd and libnftnl go into the program; libmnl and libc
 # stay shared, since Debian ships no libmnl.a. Where one is found, nothing stays shared.
 LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -print-multiarch) /usr/lib /usr/local/lib)))
 REPLACED := swift_copyAuxiliaryExecutablePath \
@@ -123,11 +130,11 @@ release-build: $(LINK)/.ready
 $(LINK)/.ready: Makefile Sources/CStart/start.c
 	rm -rf $(LINK)
 	mkdir -p $(LINK)/pkgconfig
-	for library in libstdc++.a libjansson.a libnftnl.a $(if $(LIBMNL_A),libmnl.a); do \
+	for library in libstdc++.a libjansson.a libmd.a libnftnl.a $(if $(LIBMNL_A),libmnl.a); do \
 	    ln -sf "$$(gcc -print-file-name=$$library)" $(LINK)/; \
 	done
 	ln -sf "$$(gcc -print-file-name=libgcc_eh.a)" $(LINK)/libgcc_s.a
-	for package in jansson libnftnl libmnl; do \
+	for package in jansson libmd libnftnl libmnl; do \
 	    sed 's|^libdir=.*|libdir=$(LINK)|' \
 	        "$$(pkg-config --variable=pcfiledir $$package)/$$package.pc" > $(LINK)/pkgconfig/$$package.pc; \
 	done

@@ -112,6 +112,16 @@ public struct Batch: Sendable {
         }
     }
 
+    /// Removes a rule, which the kernel has given a handle.
+    public mutating func remove(rule handle: UInt64, from chain: Chain) {
+        var message = message(
+            "remove rule from " + chain.description, NFT_MSG_DELRULE, [], chain.table)
+        message.put(Int(NFTA_RULE_TABLE.rawValue), chain.table.name)
+        message.put(Int(NFTA_RULE_CHAIN.rawValue), chain.name)
+        message.put(Int(NFTA_RULE_HANDLE.rawValue), handle.bigEndian)
+        messages.append(message)
+    }
+
     /// Removes a table with all that is in it.
     public mutating func remove(_ table: Table) {
         var message = message("remove " + table.description, NFT_MSG_DELTABLE, [], table)

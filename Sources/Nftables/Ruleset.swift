@@ -146,20 +146,47 @@ public struct Ruleset: ~Copyable {
         return target
     }
 
+    /// The handles of a chain's rules that jump or go to another chain of its table; none if there is
+    /// no such chain.
+    public mutating func rules(
+        of chain: Chain, leadingTo target: Chain
+    ) throws(KernelError) -> [UInt64] {
+        guard try has(chain) else { return [] }
+        var handles: [UInt64] = []
+        for (handle, expressions) in try list(chain) {
+            let leadsThere = expressions.contains { expression in
+                let parameters = expression.nested[Int(NFTA_EXPR_DATA.rawValue)]?.nested
+                let data = parameters?[Int(NFTA_IMMEDIATE_DATA.rawValue)]?.nested
+                let verdict = data?[Int(NFTA_DATA_VERDICT.rawValue)]?.nested
+                return expression.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text == "immediate"
+                    && verdict?[Int(NFTA_VERDICT_CHAIN.rawValue)]?.text == target.name
+            }
+            if leadsThere { handles.append(handle) }
+        }
+        return handles
+    }
+
     /// The expressions of each rule of a chain, which must be there.
     private mutating func expressions(of chain: Chain) throws(KernelError) -> [[Attribute]] {
+        try list(chain).map(\.expressions)
+    }
+
+    /// The rules of a chain, which must be there: what the kernel calls each, and its expressions.
+    private mutating func list(
+        _ chain: Chain
+    ) throws(KernelError) -> [(handle: UInt64, expressions: [Attribute])] {
         var list = Message(
             "list rules of " + chain.description, type: number(NFT_MSG_GETRULE), answer: .dump,
             nfgenmsg(chain.table.family))
         list.put(Int(NFTA_RULE_TABLE.rawValue), chain.table.name)
         list.put(Int(NFTA_RULE_CHAIN.rawValue), chain.name)
-        var rules: [[Attribute]] = []
+        var rules: [(handle: UInt64, expressions: [Attribute])] = []
         for reply in try socket.request(list) {
             let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
-            guard let expressions = attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)] else {
-                continue
-            }
-            rules.append(Array(expressions.nested))
+            guard let expressions = attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)],
+                let handle = attributes[Int(NFTA_RULE_HANDLE.rawValue)]?.uint64
+            else { continue }
+            rules.append((handle.bigEndian, Array(expressions.nested)))
         }
         return rules
     }

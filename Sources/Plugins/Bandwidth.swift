@@ -103,6 +103,12 @@ public enum Bandwidth: ChainedPlugin {
         var steps: [any Resource<Kernel>] = []
         if let own = names.first(where: { $0.text == owner.tag }) {
             steps += try kernel.tenant(of: own.id, group)
+        } else if steering.isEmpty, !isAdding {
+            // The Go plugin's, after the programs were swapped; its queue at the host's end goes with that.
+            let name = owner.referenceName("bwp", length: 15)
+            if try kernel.link(name, in: .host)?.kind == "ifb" {
+                steps.append(Link(name, .ifb, in: .host, .owned))
+            }
         }
         steps += names
         for name in names.filter({ $0.text == owner.tag }) + names.filter({ $0.text != owner.tag })
