@@ -84,6 +84,7 @@ extension AttachmentState.Share {
         // A tree of the container's own has nothing to borrow from.
         let isOwn = found.parent == Tree.root
         var wanted = found
+        wanted.isLeaf = !found.hasChildren
         wanted.rate = rate ?? (isOwn ? ceil : nil) ?? found.rate
         wanted.ceil = ceil ?? max(isOwn ? wanted.rate : found.ceil, wanted.rate)
         if wanted.rate > wanted.ceil { wanted.rate = wanted.ceil }
@@ -92,13 +93,13 @@ extension AttachmentState.Share {
         return try wrapping { () throws(KernelError) in
             let kernel = try Kernel(container: nil)
             try wanted.write(kernel, over: found)
-            // The leaf holds a time's worth of the ceiling, and is of another kind for low rates.
-            let leaf = Qdisc.leaf(
-                of: id, rate: wanted.rate, ceil: wanted.ceil, on: link, .owned)
-            let now = try leaf.read(kernel)
-            let isSame = wanted.ceil == found.ceil && wanted.rate == found.rate
-            if !isSame, now?.kind != leaf.kind {
-                try leaf.write(kernel, over: now)
+            // The leaf holds a time's worth of the ceiling, and is of another kind for small numbers.
+            let isChanged = wanted.rate != found.rate || wanted.ceil != found.ceil
+            if isChanged, wanted.isLeaf {
+                let leaf = Qdisc.leaf(
+                    of: id, rate: wanted.rate, ceil: wanted.ceil, on: link, .owned)
+                let now = try leaf.read(kernel)
+                if now?.kind != leaf.kind { try leaf.write(kernel, over: now) }
             }
             return try wanted.read(kernel) ?? wanted
         }
