@@ -14,8 +14,8 @@ CNI := $(BUILD)/cni
 LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
-BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev pkg-config
-TEST_PACKAGES := iproute2 iputils-ping nftables jq procps python3 strace util-linux
+BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
+TEST_PACKAGES := iproute2 iptables iputils-ping nftables jq procps python3 strace util-linux
 BENCH_PACKAGES := gcc jq
 GUEST_PACKAGES := qemu-system-x86 linux-image-amd64 busybox-static cpio kmod
 PACKAGE_PACKAGES := dpkg-dev xz-utils
@@ -26,7 +26,8 @@ DIST := $(BUILD)/dist
 # The suites that only run whole where the kernel has every kind of link, and network cards.
 GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests
 
-.PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-plugins lint format install deb \
+.PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-plugins \
+    bench-shaping lint format install deb \
     dist clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
@@ -60,6 +61,10 @@ bench: build ## Times beside Debian's Go plugins and a C floor, in one run
 bench-plugins: build ## ADD and DEL of every plugin of links beside Debian's Go plugin
 	bash integration/install-packages.sh $(BENCH_PACKAGES) $(GUEST_PACKAGES)
 	bash integration/bench/plugins.sh $(CNI)
+
+bench-shaping: build setup-test ## What bandwidth keeps, beside Debian's Go plugin, and the picture of it in docs/
+	python3 -B integration/bench/shaping/shaping.py $(CNI) \
+	    "$$(bash integration/fetch-peer.sh $(BUILD)/peer)" docs/borrowing.svg
 
 lint: ## The formatter's rules, strictly
 	swift format lint --strict --parallel -r Package.swift Sources Tests integration
@@ -97,7 +102,7 @@ setup-test:
 	@bash integration/install-packages.sh $(TEST_PACKAGES)
 	@bash integration/fetch-peer.sh $(BUILD)/peer > /dev/null
 
-# The Swift runtime, libstdc++, libgcc, libjansson and libnftnl go into the program; libmnl and libc
+# The Swift runtime, libstdc++, libgcc, libjansson, libmd and libnftnl go into the program; libmnl and libc
 # stay shared, since Debian ships no libmnl.a. Where one is found, nothing stays shared.
 LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -print-multiarch) /usr/lib /usr/local/lib)))
 REPLACED := swift_copyAuxiliaryExecutablePath \
@@ -131,11 +136,11 @@ release-build: $(LINK)/.ready
 $(LINK)/.ready: Makefile Sources/CStart/start.c
 	rm -rf $(LINK)
 	mkdir -p $(LINK)/pkgconfig
-	for library in libstdc++.a libjansson.a libnftnl.a $(if $(LIBMNL_A),libmnl.a); do \
+	for library in libstdc++.a libjansson.a libmd.a libnftnl.a $(if $(LIBMNL_A),libmnl.a); do \
 	    ln -sf "$$(gcc -print-file-name=$$library)" $(LINK)/; \
 	done
 	ln -sf "$$(gcc -print-file-name=libgcc_eh.a)" $(LINK)/libgcc_s.a
-	for package in jansson libnftnl libmnl; do \
+	for package in jansson libmd libnftnl libmnl; do \
 	    sed 's|^libdir=.*|libdir=$(LINK)|' \
 	        "$$(pkg-config --variable=pcfiledir $$package)/$$package.pc" > $(LINK)/pkgconfig/$$package.pc; \
 	done

@@ -76,14 +76,18 @@ public struct NetworkNamespace: ~Copyable {
     /// Takes the lock for this process alone, as patiently as `lockShared()`.
     public func lockExclusive() throws(KernelError) { try lock(LOCK_EX) }
 
-    private func lock(_ kind: Int32) throws(KernelError) {
+    private func lock(_ kind: Int32) throws(KernelError) { _ = try tryLock(kind) }
+
+    /// Whether it got the lock in time.
+    private func tryLock(_ kind: Int32) throws(KernelError) -> Bool {
         for _ in 0..<Self.lockAttempts {
-            if flock(descriptor.rawValue, kind | LOCK_NB) == 0 { return }
+            if flock(descriptor.rawValue, kind | LOCK_NB) == 0 { return true }
             guard errno == EWOULDBLOCK || errno == EINTR else {
                 throw KernelError(lastOf: "lock network namespace")
             }
             usleep(Self.lockPause)
         }
+        return false
     }
 
     private static let lockAttempts = 400
@@ -94,4 +98,10 @@ public struct NetworkNamespace: ~Copyable {
     ///
     /// Where somebody does, the shared lock is lost too.
     public func lockAlone() -> Bool { flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 }
+
+    /// Takes the lock alone, as patiently as `lockShared()`, and says whether it has it.
+    public func lockAlonePatiently() -> Bool { (try? tryLock(LOCK_EX)) ?? false }
+
+    /// Gives the lock back before its time.
+    public func unlock() { _ = flock(descriptor.rawValue, LOCK_UN) }
 }

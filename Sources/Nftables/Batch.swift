@@ -47,14 +47,39 @@ public struct Batch: Sendable {
         messages.append(message)
     }
 
-    /// Adds a rule at the end of its chain.
+    /// Adds a rule at the end of its chain, with the sets of its ranges.
     public mutating func add(_ rule: Rule) {
         let table = rule.chain.table
+        var ids: [UInt32] = []
+        for case .range(_, let ranges, _) in rule.expressions {
+            add(ranges, in: table)
+            ids.append(sets)
+        }
         var message = message(
             "add rule to " + rule.chain.description, NFT_MSG_NEWRULE, [.create, .append], table)
-        let object = RuleObject(rule)
+        let object = RuleObject(rule, sets: ids)
         unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
         messages.append(message)
+    }
+
+    private mutating func add(_ ranges: Ranges, in table: Table) {
+        sets += 1
+        var message = message("add a set to " + table.description, NFT_MSG_NEWSET, .create, table)
+        let object = SetObject(ranges, in: table, id: sets)
+        unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
+        messages.append(message)
+        var rest = ranges.elements[...]
+        while !rest.isEmpty {
+            let part = Array(rest.prefix(Self.elementsPerMessage))
+            rest = rest.dropFirst(part.count)
+            var message = self.message(
+                "fill a set of " + table.description, NFT_MSG_NEWSETELEM, .create, table)
+            let object = SetObject(ranges, in: table, id: sets, part)
+            unsafe message.build(atMost: 512 + part.count * Self.largestElement) {
+                unsafe object.buildElements($0)
+            }
+            messages.append(message)
+        }
     }
 
     /// Adds elements; one that is there already is as good if it has the same value, unless
@@ -85,6 +110,16 @@ public struct Batch: Sendable {
             message.put(name, chain.name)
             messages.append(message)
         }
+    }
+
+    /// Removes a rule, which the kernel has given a handle.
+    public mutating func remove(rule handle: UInt64, from chain: Chain) {
+        var message = message(
+            "remove rule from " + chain.description, NFT_MSG_DELRULE, [], chain.table)
+        message.put(Int(NFTA_RULE_TABLE.rawValue), chain.table.name)
+        message.put(Int(NFTA_RULE_CHAIN.rawValue), chain.name)
+        message.put(Int(NFTA_RULE_HANDLE.rawValue), handle.bigEndian)
+        messages.append(message)
     }
 
     /// Removes a table with all that is in it.

@@ -31,7 +31,7 @@ public struct Owner: Sendable, Hashable {
     /// The longest tag that every object can carry, in bytes.
     ///
     /// An interface's alias has 255, a comment of nftables 251.
-    static let longestTag = 251
+    public static let longestTag = 251
 
     /// The tag that objects carry: network, container and interface, with spaces between.
     public var tag: String { "\(network) \(containerID) \(interface)" }
@@ -77,14 +77,11 @@ private func hashDigits(of text: String) -> String {
     return String(repeating: "0", count: 11 - digits.count) + digits
 }
 
-extension Owner {
-    /// A number out of a range that follows from the owner, so that most owners find theirs free;
-    /// with each attempt the next one.
-    public func number(in range: ClosedRange<UInt16>, attempt: Int) -> UInt16 {
-        let start = mixedHash(of: tag) >> 16
-        return range.lowerBound
-            + UInt16((start &+ UInt64(attempt)) % UInt64(range.count))
-    }
+/// A number out of a range that follows from a text, so that most texts find theirs free; with each
+/// attempt the next one.
+public func number(for text: String, in range: ClosedRange<UInt16>, attempt: Int = 0) -> UInt16 {
+    let start = mixedHash(of: text) >> 16
+    return range.lowerBound + UInt16((start &+ UInt64(attempt)) % UInt64(range.count))
 }
 
 private func mixedHash(of text: String) -> UInt64 {

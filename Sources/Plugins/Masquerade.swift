@@ -66,7 +66,9 @@ struct Masquerade: Resource {
         let tag = owner.tag
         // What the rules were there for must not get by while the link is still there.
         try kernel.stopPort(owner.hostEnd, alias: tag, in: .host)
-        try Self.remove(from: kernel) { $0 == tag }
+        if try !Self.remove(from: kernel, { $0 == tag }) {
+            try ReferenceRules.masquerade.remove(of: owner, from: kernel)
+        }
     }
 
     func differences(from found: Masquerade) -> [Difference] {
@@ -76,10 +78,12 @@ struct Masquerade: Resource {
     }
 
     /// Removes what has the tags of some owners, and with the last address of a network its chain, and
-    /// with the last of all the table.
+    /// with the last of all the table; says whether there was any.
+    @discardableResult
     static func remove(
         from kernel: Kernel, _ isStale: (String) -> Bool
-    ) throws(KernelError) {
+    ) throws(KernelError) -> Bool {
+        var wasAny = false
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             var chains: [(name: String, stays: Bool)] = []
             var stays = false
@@ -110,7 +114,8 @@ struct Masquerade: Resource {
                 }
                 stays = stays || !left.isEmpty
             }
-            guard !batch.isEmpty, !stays else {
+            wasAny = !batch.isEmpty
+            guard wasAny, !stays else {
                 for chain in chains where !chain.stays {
                     batch.remove(Chain(chain.name, in: table))
                 }
@@ -119,6 +124,7 @@ struct Masquerade: Resource {
             batch = Batch()
             batch.remove(table)
         }
+        return wasAny
     }
 
     /// Who has which address of a family.

@@ -82,9 +82,11 @@ struct PortMappings: Resource {
 
     /// Removes what has the tags of some owners, and with the last of a network its chain, and with
     /// the last of all the table.
+    @discardableResult
     static func remove(
         from kernel: Kernel, _ isStale: (String) -> Bool
-    ) throws(KernelError) {
+    ) throws(KernelError) -> Bool {
+        var wasAny = false
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             var (unused, inUse): ([String], [String]) = ([], [])
             var stays = false
@@ -98,7 +100,8 @@ struct PortMappings: Resource {
                 }
                 batch.remove(gone, from: set)
             }
-            guard !batch.isEmpty else { return }
+            wasAny = !batch.isEmpty
+            guard wasAny else { return }
             guard stays else {
                 batch = Batch()
                 return batch.remove(table)
@@ -107,6 +110,7 @@ struct PortMappings: Resource {
                 batch.remove(Chain(name, in: table))
             }
         }
+        return wasAny
     }
 
     /// The chains, maps and rules that are missing.

@@ -56,7 +56,9 @@ public enum Portmap: Plugin {
         let tag = call.owner.tag
         do throws(StepError<KernelError>) {
             try wrapped { () throws(KernelError) in
-                try PortMappings.remove(from: kernel) { $0 == tag }
+                if try !PortMappings.remove(from: kernel, { $0 == tag }) {
+                    try ReferenceRules.portMappings.remove(of: call.owner, from: kernel)
+                }
             }
             try forget(options.mappings, kernel)
         } catch {
@@ -71,7 +73,7 @@ public enum Portmap: Plugin {
         }
         let kernel = try call.hostKernel()
         try wrapping { () throws(KernelError) in
-            try PortMappings.remove(from: kernel) { tag in
+            _ = try PortMappings.remove(from: kernel) { tag in
                 guard let owner = Owner(tag: tag) else { return false }
                 return owner.network == call.configuration.name
                     && !valid.contains(owner.attachment)

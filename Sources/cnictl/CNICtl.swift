@@ -21,7 +21,10 @@ struct CNICtl: ParsableCommand {
         version: Program.version,
         groupedSubcommands: [
             CommandGroup(
-                name: "Attachments", subcommands: [List.self, Explain.self]),
+                name: "Attachments",
+                subcommands: [List.self, Explain.self, Log.self, RepairCommand.self]),
+            CommandGroup(
+                name: "Traffic", subcommands: [Top.self, Shape.self, MetricsCommand.self]),
             CommandGroup(
                 name: "Configurations", subcommands: [LintCommand.self, SchemaCommand.self]),
             CommandGroup(

@@ -48,7 +48,8 @@ struct Snapshot: Equatable, CustomStringConvertible {
             (#"^\d+: "#, ""), (#"@if\d+"#, ""), (#"link-netns \S+|link-netnsid \d+"#, ""),
             (#"(NO-CARRIER|LOWER_UP),?|,(NO-CARRIER|LOWER_UP)"#, ""),
             (#"state (UP|DOWN|UNKNOWN|LOWERLAYERDOWN)"#, ""),
-            (#"\b(tentative|dadfailed|linkdown|permanent)\b"#, ""), (#"\s+"#, " "),
+            (#"\b(tentative|dadfailed|linkdown|permanent)\b"#, ""),
+            (#"counter packets \d+ bytes \d+"#, "counter"), (#"\s+"#, " "),
         ] {
             line = line.replacingOccurrences(
                 of: pattern, with: stays, options: .regularExpression)

@@ -40,6 +40,8 @@ final class World {
     let directory: String
     /// The directory of the plugins under test.
     let plugins: String
+    /// What plugins find in their environment besides what a runtime gives them.
+    var environment: [String: String] = [:]
     private let name: String
     private var namespaces: [String] = []
 
@@ -95,6 +97,7 @@ final class World {
             "CNI_IFNAME": interface, "CNI_PATH": path ?? plugins, "PATH": "/usr/sbin:/usr/bin",
         ]
         environment["CNI_ARGS"] = arguments
+        environment.merge(self.environment) { $1 }
         return try Command(
             ["\(path ?? plugins)/\(plugin)"], environment: environment,
             input: Array(configuration.utf8), in: host)

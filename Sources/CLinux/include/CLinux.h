@@ -19,6 +19,7 @@
 #include <linux/if_arp.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
+#include <linux/gen_stats.h>
 #include <linux/if_tun.h>
 #include <linux/magic.h>
 #include <linux/neighbour.h>
@@ -54,6 +55,9 @@ int linux_open_beneath(int at, const char *path, int flags);
 /// Renames `from` to `to` in directory `at` with renameat2(2) and RENAME_NOREPLACE, or with link(2)
 /// and unlink(2) where the file system cannot. Returns 0, or -1 with errno set, EEXIST if there is a `to`.
 int linux_rename_new(int at, const char *from, const char *to);
+
+/// The number of the cgroup of version 2 at `path` below the root, or 0 if there is none.
+uint64_t linux_cgroup(const char *path);
 
 /// Whether `fd` lies on procfs. Returns 1 or 0, or -1 with errno set.
 int linux_is_procfs(int fd);
