@@ -26,8 +26,14 @@ DIST := $(BUILD)/dist
 # The suites that only run whole where the kernel has every kind of link, and network cards.
 GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests
 
+<<<<<<< HEAD
+.PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-plugins \
+    bench-shaping lint format install deb \
+    dist clean setup setup-test
+=======
 .PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-shaping bench-plugins lint format man \
     completions install deb dist clean setup setup-test
+>>>>>>> 737e76f8e49cca3d18a5352560defe1184e0128b
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
@@ -57,6 +63,15 @@ bench: build ## Times beside Debian's Go plugins and a C floor, in one run
 	bash integration/install-packages.sh $(BENCH_PACKAGES)
 	bash integration/bench/bench.sh $(CNI)
 
+<<<<<<< HEAD
+bench-plugins: build ## ADD and DEL of every plugin of links beside Debian's Go plugin
+	bash integration/install-packages.sh $(BENCH_PACKAGES) $(GUEST_PACKAGES)
+	bash integration/bench/plugins.sh $(CNI)
+
+bench-shaping: build setup-test ## What bandwidth keeps, beside Debian's Go plugin, and the picture of it in docs/
+	python3 -B integration/bench/shaping/shaping.py $(CNI) \
+	    "$$(bash integration/fetch-peer.sh $(BUILD)/peer)" docs/borrowing.svg
+=======
 bench-shaping: build setup-test ## What bandwidth keeps, beside Debian's Go plugin, and the picture of it in docs/
 	python3 -B integration/bench/shaping/shaping.py $(CNI) \
 	    "$$(bash integration/fetch-peer.sh $(BUILD)/peer)" docs/borrowing.svg
@@ -64,6 +79,7 @@ bench-shaping: build setup-test ## What bandwidth keeps, beside Debian's Go plug
 bench-plugins: build ## ADD and DEL of every plugin of links beside Debian's Go plugin
 	bash integration/install-packages.sh $(BENCH_PACKAGES) $(GUEST_PACKAGES)
 	bash integration/bench/plugins.sh $(CNI)
+>>>>>>> 737e76f8e49cca3d18a5352560defe1184e0128b
 
 lint: ## The formatter's rules, strictly
 	swift format lint --strict --parallel -r Package.swift Sources Tests integration
