@@ -1,6 +1,8 @@
 import Foundation
 import Testing
 
+/// Shaping on a kernel that lacks something.
+///
 /// The kernel here has everything. A library loaded into the plugin spoils its messages about what a
 /// test says is lacking, so that the kernel refuses them; see `lacking/lacking.c`.
 @Suite("bandwidth: what a kernel lacks", .enabled(if: isRoot))

@@ -35,7 +35,7 @@ extension World {
     /// A container whose addresses of IPv6 are its own without asking, which takes a second or two.
     func trustingContainer() throws -> Container {
         let container = try container()
-        try container.output(of: "sysctl -qw net.ipv6.conf.default.dad_transmits=0")
+        try container.output(of: "sysctl -qw net.ipv6.conf.default.accept_dad=0")
         return container
     }
 }
