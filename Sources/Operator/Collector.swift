@@ -74,23 +74,12 @@ public struct Collector: Sendable {
             do throws(KernelError) {
                 try RuleListing.remove([tag], kernel)
             } catch  where error.errno == .protocolNotSupported {}
-            for group in ShapingGroup.all(try kernel.links(kind: "ifb", in: .host)) {
-                for direction in [Direction.egress, .ingress] {
-                    let link = group.link(direction)
-                    for steering in try kernel.steering(
-                        of: tag, direction, on: link, table: group.table)
-                    {
-                        try steering.erase(kernel)
-                        let found = try kernel.trafficClasses(of: link, in: .host)
-                        for left in found where left.id == steering.id { try left.erase(kernel) }
-                    }
-                }
-            }
             let links = try kernel.allLinks(in: .host).filter {
                 $0.alias == tag && $0.kind == "veth"
             }
             try kernel.removeLinks(links.map(\.index), in: .host)
         }
+        try unshape(state.owner)
         let holder = Holder(
             containerID: state.owner.containerID, interface: state.owner.interface)
         for directory in sources.dataDirectories {
@@ -102,5 +91,22 @@ public struct Collector: Sendable {
             store.close()
         }
         runtime.cache.remove(state.owner)
+    }
+
+    /// Removes an owner's classes, in whatever group they are, as the plugin does.
+    private func unshape(_ owner: Owner) throws(CNIError) {
+        let groups = try wrapping { () throws(KernelError) in
+            ShapingGroup.all(try Kernel(container: nil).links(kind: "ifb", in: .host))
+        }
+        for group in groups {
+            let configuration = try NetworkConfiguration(
+                json: [
+                    "name": .string(owner.network), "cniVersion": "1.1.0",
+                    "shaping": ["group": .string(group.name)],
+                ])
+            let invocation = Invocation(
+                verb: .del, containerID: owner.containerID, interface: owner.interface)
+            try Bandwidth.del(Call(invocation, configuration))
+        }
     }
 }
