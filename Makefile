@@ -15,7 +15,7 @@ LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
-TEST_PACKAGES := iproute2 iptables iputils-ping nftables jq procps python3 strace util-linux
+TEST_PACKAGES := gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 strace util-linux
 BENCH_PACKAGES := gcc jq
 PACKAGE_PACKAGES := dpkg-dev xz-utils
 # The version of the package and of the archive.
@@ -25,8 +25,8 @@ DIST := $(BUILD)/dist
 # The suites that only run whole where the kernel has every kind of link, and network cards.
 GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|InterfacePluginTests
 
-.PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-shaping lint format install deb \
-    dist clean setup setup-test
+.PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-shaping lint format man completions \
+    install deb dist clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
@@ -65,6 +65,16 @@ lint: ## The formatter's rules, strictly
 
 format: ## Formats in place
 	swift format --in-place --parallel -r Package.swift Sources Tests integration
+
+man: build ## The manual's pages, in .build/man
+	mkdir -p $(BUILD)/man
+	$(BUILD)/cnictl manual $(BUILD)/man
+
+completions: build ## Completions of cnictl for shells, in .build/completions
+	mkdir -p $(BUILD)/completions
+	for shell in bash zsh fish; do \
+	    $(BUILD)/cnictl --generate-completion-script $$shell > $(BUILD)/completions/cnictl.$$shell; \
+	done
 
 install: build ## Puts the program and its links into $(DESTDIR)$(BINDIR), each name at once whole
 	mkdir -p $(DESTDIR)$(BINDIR)

@@ -86,7 +86,9 @@ struct ProcessTests {
     @Test("those of a cgroup of version 2 are in a class of the group")
     func version2() throws {
         let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
-        let root = roots.first { FileManager.default.fileExists(atPath: $0 + "/cgroup.subtree_control") }
+        let root = roots.first {
+            FileManager.default.fileExists(atPath: $0 + "/cgroup.subtree_control")
+        }
         guard let root else { try Test.cancel("no cgroups of version 2 are mounted") }
         let name = "swift-cni-test-\(UInt32.random(in: 0 ... .max))/inner"
         try withCgroup(root, named: name) { try check("\"cgroup\": \"\(name)\"", $0) }
@@ -113,6 +115,7 @@ struct ProcessTests {
             #"{"name": "backup", "cgroup": "not/there", "egress": {"ceil": 20000000}}"#)
         #expect(
             try network.tryAdd(try world.container()).json["msg"].string
-                == "shaping.processes.classes[0].cgroup: there is no cgroup of version 2 \"not/there\"")
+                == "shaping.processes.classes[0].cgroup: there is no cgroup of version 2 \"not/there\""
+        )
     }
 }

@@ -92,10 +92,12 @@ extension AttachmentState.Share {
         return try wrapping { () throws(KernelError) in
             let kernel = try Kernel(container: nil)
             try wanted.write(kernel, over: found)
-            // The leaf holds a time's worth of the ceiling, and below 500 Mbit/s is of another kind.
-            let leaf = Qdisc.leaf(of: id, ceil: wanted.ceil, on: link, .owned)
+            // The leaf holds a time's worth of the ceiling, and is of another kind for low rates.
+            let leaf = Qdisc.leaf(
+                of: id, rate: wanted.rate, ceil: wanted.ceil, on: link, .owned)
             let now = try leaf.read(kernel)
-            if wanted.ceil != found.ceil, now?.kind != leaf.kind {
+            let isSame = wanted.ceil == found.ceil && wanted.rate == found.rate
+            if !isSame, now?.kind != leaf.kind {
                 try leaf.write(kernel, over: now)
             }
             return try wanted.read(kernel) ?? wanted
