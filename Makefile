@@ -114,7 +114,7 @@ deb: build ## A Debian package, .build/dist/swift-cni_*.deb
 	@bash integration/install-packages.sh $(PACKAGE_PACKAGES)
 	bash integration/package/deb.sh $(VERSION) $(DIST)
 
-dist: build ## An archive for /opt/cni/bin and its checksums, the same bytes for the same commit
+dist: build ## An archive for /opt/cni/bin and its checksums, the same bytes for the same commit and folder
 	bash integration/package/dist.sh $(VERSION) $(DIST)
 
 clean:
@@ -147,13 +147,18 @@ CNICTL_RELEASE := -c release --scratch-path $(BUILD)/operator --static-swift-std
     -Xswiftc -Xclang-linker -Xswiftc -no-pie \
     --explicit-target-dependency-import-check error --product cnictl
 
+# What tells where the program was built; without it the bytes are the same anywhere.
+PLACES := .swift_modhash .note.gnu.build-id
+
 .PHONY: release-build
 release-build: $(LINK)/.ready
 	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(RELEASE)
 	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(CNICTL_RELEASE)
 	cp -f --remove-destination "$$(swift build -c release --scratch-path $(BUILD)/operator --show-bin-path)/cnictl" $(BUILD)/cnictl
 	mkdir -p $(CNI)
-	cp -f --remove-destination "$$(swift build -c release --show-bin-path)/swift-cni" $(CNI)/swift-cni
+	objcopy $(addprefix --remove-section=,$(PLACES)) \
+	    "$$(swift build -c release --show-bin-path)/swift-cni" $(CNI)/.swift-cni.new
+	mv -f $(CNI)/.swift-cni.new $(CNI)/swift-cni
 	for plugin in $(PLUGINS); do ln -sf swift-cni $(CNI)/$$plugin; done
 
 # A directory that the linker looks into first and that holds only static libraries; pkg-config
