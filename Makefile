@@ -14,33 +14,75 @@ CNI := $(BUILD)/cni
 LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge dummy firewall host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
-BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev pkg-config
-TEST_PACKAGES := iproute2 iptables iputils-ping nftables jq procps python3 strace util-linux
+BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
+TEST_PACKAGES := gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 util-linux
 BENCH_PACKAGES := gcc jq
+GUEST_PACKAGES := qemu-system-x86 linux-image-amd64 busybox-static cpio kmod
+INTERFERE := $(BUILD)/interfere
 PACKAGE_PACKAGES := dpkg-dev xz-utils
 # The version of the package and of the archive.
 VERSION ?= 0.1.0
 DIST := $(BUILD)/dist
 
-.PHONY: build demo test unit-test root-test guest-test runtime-test bench lint format install deb dist clean setup \
-    setup-test
+# The suites that only run whole where the kernel has every kind of link, and network cards.
+GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests
+
+.PHONY: build demo test unit-test root-test torture fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
+    lint format man completions install deb dist clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
 demo: build setup-test ## Two containers on a bridge, from nothing and back
 	bash integration/demo.sh $(CNI)
 
-test: build setup-test ## Unit tests, and as root the integration tests
+test: build setup-test $(INTERFERE) ## Unit tests, and as root the integration tests
 	CNI_BIN=$(CNI) swift test --explicit-target-dependency-import-check error
 
 unit-test: setup ## The tests that need no root
 	swift test --skip IntegrationTests
 
-root-test: build setup-test ## The tests in network namespaces
+root-test: build setup-test $(INTERFERE) ## The tests in network namespaces
 	CNI_BIN=$(CNI) swift test --filter IntegrationTests
 
-guest-test: build ## What this kernel may lack, on a guest kernel: VLANs of bridges, dummy, vlan, ipvlan
-	bash integration/guest/run.sh $(CNI)
+torture: build setup-test $(INTERFERE) ## Every death and fault at every system call, every race: all of it, and a table
+	printf 'what\tof\ttried\tof all\tbit\tproblems\n' > $(BUILD)/torture.tsv
+	TORTURE=whole TORTURE_TABLE=$(BUILD)/torture.tsv CNI_BIN=$(CNI) swift test --filter IntegrationTests.Torture || status=$$?; \
+	    column -t -s $$'\t' $(BUILD)/torture.tsv; exit $${status:-0}
+
+# Each target of Tests/Fuzz for so many seconds, from the corpus beside it, in a network namespace of its own.
+FUZZ_TARGETS := configuration environment kernel reservations index
+FUZZ_SECONDS ?= 600
+FUZZER := $(BUILD)/fuzz/fuzzer
+
+fuzz: setup ## Fuzzes every parser of outside bytes, by coverage, FUZZ_SECONDS each
+	FUZZ=1 swift build -c release --sanitize=fuzzer --scratch-path $(BUILD)/fuzz --product Fuzz -Xswiftc -enable-testing
+	swiftc -O -sanitize=fuzzer -o $(FUZZER) -Xlinker --whole-archive \
+	    $(BUILD)/fuzz/release/libFuzz.a -Xlinker --no-whole-archive -lmnl -lnftnl -ljansson
+	for target in $(FUZZ_TARGETS); do \
+	    mkdir -p $(BUILD)/fuzz/$$target; \
+	    FUZZ_TARGET=$$target unshare -rn $(FUZZER) -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 \
+	        -rss_limit_mb=512 -artifact_prefix=$(BUILD)/fuzz/$$target- -print_final_stats=1 \
+	        $(BUILD)/fuzz/$$target Tests/Fuzz/corpus/$$target > $(BUILD)/fuzz/$$target.log 2>&1 \
+	        || { tail -40 $(BUILD)/fuzz/$$target.log; exit 1; }; \
+	    awk -v target=$$target '/cov:/ {coverage = $$4} /number_of_executed_units/ {count = $$2} \
+	        /peak_rss_mb/ {memory = $$2} \
+	        END {print target ": " count " inputs, " coverage " edges, at most " memory " MB"}' \
+	        $(BUILD)/fuzz/$$target.log; \
+	done
+
+# The names of the kernel's calls, from its header, and what interferes with them.
+$(INTERFERE): integration/torture/interfere.c
+	mkdir -p $(BUILD)/torture
+	gcc -dM -E -include sys/syscall.h - < /dev/null \
+	    | sed -n 's/^#define __NR_\([a-z0-9_]*\) [0-9]*$$/[__NR_\1] = "\1",/p' > $(BUILD)/torture/syscall-names.h
+	gcc -O2 -Wall -Wextra -Werror -Wno-implicit-fallthrough -I$(BUILD)/torture -o $@ $<
+
+guest-test: build setup-test ## What this kernel may lack, on a guest kernel: the suites of links and of VLANs of bridges
+	swift build --build-tests
+	bash integration/guest/run.sh "$$(swift build --show-bin-path)/swift-cniPackageTests.xctest" $(CNI) '$(GUEST_SUITES)'
+
+guest-test-all: ## All integration tests, on a guest kernel
+	$(MAKE) guest-test GUEST_SUITES=IntegrationTests
 
 runtime-test: build deb dist ## containerd, podman and libcni with the package and the archive, on a host of their own
 	bash integration/runtime/run.sh $(DIST) $(VERSION)
@@ -49,11 +91,29 @@ bench: build ## Times beside Debian's Go plugins and a C floor, in one run
 	bash integration/install-packages.sh $(BENCH_PACKAGES)
 	bash integration/bench/bench.sh $(CNI)
 
+bench-shaping: build setup-test ## What bandwidth keeps, beside Debian's Go plugin, and the picture of it in docs/
+	python3 -B integration/bench/shaping/shaping.py $(CNI) \
+	    "$$(bash integration/fetch-peer.sh $(BUILD)/peer)" docs/borrowing.svg
+
+bench-plugins: build ## ADD and DEL of every plugin of links beside Debian's Go plugin
+	bash integration/install-packages.sh $(BENCH_PACKAGES) $(GUEST_PACKAGES)
+	bash integration/bench/plugins.sh $(CNI)
+
 lint: ## The formatter's rules, strictly
 	swift format lint --strict --parallel -r Package.swift Sources Tests integration
 
 format: ## Formats in place
 	swift format --in-place --parallel -r Package.swift Sources Tests integration
+
+man: build ## The manual's pages, in .build/man
+	mkdir -p $(BUILD)/man
+	$(BUILD)/cnictl manual $(BUILD)/man
+
+completions: build ## Completions of cnictl for shells, in .build/completions
+	mkdir -p $(BUILD)/completions
+	for shell in bash zsh fish; do \
+	    $(BUILD)/cnictl --generate-completion-script $$shell > $(BUILD)/completions/cnictl.$$shell; \
+	done
 
 install: build ## Puts the program and its links into $(DESTDIR)$(BINDIR), each name at once whole
 	mkdir -p $(DESTDIR)$(BINDIR)
@@ -72,7 +132,7 @@ deb: build ## A Debian package, .build/dist/swift-cni_*.deb
 	@bash integration/install-packages.sh $(PACKAGE_PACKAGES)
 	bash integration/package/deb.sh $(VERSION) $(DIST)
 
-dist: build ## An archive for /opt/cni/bin and its checksums, the same bytes for the same commit
+dist: build ## An archive for /opt/cni/bin and its checksums, the same bytes for the same commit and folder
 	bash integration/package/dist.sh $(VERSION) $(DIST)
 
 clean:
@@ -85,7 +145,7 @@ setup-test:
 	@bash integration/install-packages.sh $(TEST_PACKAGES)
 	@bash integration/fetch-peer.sh $(BUILD)/peer > /dev/null
 
-# The Swift runtime, libstdc++, libgcc, libjansson and libnftnl go into the program; libmnl and libc
+# The Swift runtime, libstdc++, libgcc, libjansson, libmd and libnftnl go into the program; libmnl and libc
 # stay shared, since Debian ships no libmnl.a. Where one is found, nothing stays shared.
 LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -print-multiarch) /usr/lib /usr/local/lib)))
 REPLACED := swift_copyAuxiliaryExecutablePath \
@@ -105,13 +165,18 @@ CNICTL_RELEASE := -c release --scratch-path $(BUILD)/operator --static-swift-std
     -Xswiftc -Xclang-linker -Xswiftc -no-pie \
     --explicit-target-dependency-import-check error --product cnictl
 
+# What tells where the program was built; without it the bytes are the same anywhere.
+PLACES := .swift_modhash .note.gnu.build-id
+
 .PHONY: release-build
 release-build: $(LINK)/.ready
 	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(RELEASE)
 	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(CNICTL_RELEASE)
 	cp -f --remove-destination "$$(swift build -c release --scratch-path $(BUILD)/operator --show-bin-path)/cnictl" $(BUILD)/cnictl
 	mkdir -p $(CNI)
-	cp -f --remove-destination "$$(swift build -c release --show-bin-path)/swift-cni" $(CNI)/swift-cni
+	objcopy $(addprefix --remove-section=,$(PLACES)) \
+	    "$$(swift build -c release --show-bin-path)/swift-cni" $(CNI)/.swift-cni.new
+	mv -f $(CNI)/.swift-cni.new $(CNI)/swift-cni
 	for plugin in $(PLUGINS); do ln -sf swift-cni $(CNI)/$$plugin; done
 
 # A directory that the linker looks into first and that holds only static libraries; pkg-config
@@ -119,11 +184,11 @@ release-build: $(LINK)/.ready
 $(LINK)/.ready: Makefile Sources/CStart/start.c
 	rm -rf $(LINK)
 	mkdir -p $(LINK)/pkgconfig
-	for library in libstdc++.a libjansson.a libnftnl.a $(if $(LIBMNL_A),libmnl.a); do \
+	for library in libstdc++.a libjansson.a libmd.a libnftnl.a $(if $(LIBMNL_A),libmnl.a); do \
 	    ln -sf "$$(gcc -print-file-name=$$library)" $(LINK)/; \
 	done
 	ln -sf "$$(gcc -print-file-name=libgcc_eh.a)" $(LINK)/libgcc_s.a
-	for package in jansson libnftnl libmnl; do \
+	for package in jansson libmd libnftnl libmnl; do \
 	    sed 's|^libdir=.*|libdir=$(LINK)|' \
 	        "$$(pkg-config --variable=pcfiledir $$package)/$$package.pc" > $(LINK)/pkgconfig/$$package.pc; \
 	done

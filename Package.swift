@@ -30,6 +30,7 @@ let package = Package(
             name: "CNftnl", pkgConfig: "libnftnl", providers: [.apt(["libnftnl-dev"])]),
         .systemLibrary(
             name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
+        .systemLibrary(name: "CMd", pkgConfig: "libmd", providers: [.apt(["libmd-dev"])]),
         .target(name: "CLinux"),
 
         .target(name: "Plan", swiftSettings: strict),
@@ -60,8 +61,8 @@ let package = Package(
         .target(
             name: "Plugins",
             dependencies: [
-                "Addressing", "CNI", "IPAM", "Netlink", "Nftables", "Plan", "PluginRuntime",
-                "Rtnetlink", "TrafficControl", system,
+                "Addressing", "CMd", "CNI", "IPAM", "Netlink", "Nftables", "Plan",
+                "PluginRuntime", "Rtnetlink", "TrafficControl", system,
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -101,9 +102,23 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
             exclude: [
-                "bench", "guest", "package", "runtime", "demo.sh", "fetch-peer.sh",
+                "bench", "guest", "lacking", "package", "runtime", "torture/interfere.c", "demo.sh",
+                "fetch-peer.sh",
                 "install-packages.sh",
             ]),
     ],
     swiftLanguageModes: [.v6]
 )
+
+// The fuzzer, whose every module must be instrumented: `make fuzz` asks for it.
+if Context.environment["FUZZ"] != nil {
+    package.products.append(.library(name: "Fuzz", type: .static, targets: ["Fuzz"]))
+    package.targets.append(
+        .target(
+            name: "Fuzz",
+            dependencies: [
+                "Addressing", "CLinux", "CNI", "IPAM", "Netlink", "PluginRuntime", "Plugins",
+                system,
+            ],
+            path: "Tests/Fuzz", exclude: ["corpus"]))
+}

@@ -102,7 +102,7 @@ struct BridgePortTests {
         ("ip link set eth0 mtu 1280", true, "mtu"),
         ("ip link set eth0 down", true, "eth0"),
         ("ip link set eth0 address 02:00:00:00:00:09", true, "02:00:00:00:00:09"),
-        ("ip link set eth0 name eth9", true, "eth0"),
+        ("ip link del eth0", true, "eth0"),
         ("ip link set PORT nomaster", false, "master"),
         ("ip link set PORT down", false, "PORT"),
         ("ip link set PORT type bridge_slave hairpin off", false, "hairpin"),

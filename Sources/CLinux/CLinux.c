@@ -1,6 +1,7 @@
 #define _GNU_SOURCE 1
 #include "CLinux.h"
 #include <errno.h>
+#include <stdbool.h>
 #include <linux/nsfs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -109,4 +111,46 @@ int linux_keep_tap(int tap, int64_t owner, int64_t group) {
     if (owner >= 0 && ioctl(tap, TUNSETOWNER, (unsigned long)owner) < 0) return -1;
     if (group >= 0 && ioctl(tap, TUNSETGROUP, (unsigned long)group) < 0) return -1;
     return ioctl(tap, TUNSETPERSIST, 1ul);
+}
+
+uint64_t linux_cgroup(const char *path) {
+    // Where both versions are in use, the second one has a place of its own.
+    static const char *const roots[] = {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"};
+    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
+        struct statfs kind;
+        if (statfs(roots[i], &kind) != 0 || kind.f_type != CGROUP2_SUPER_MAGIC)
+            continue;
+        int root = open(roots[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
+        struct stat found;
+        bool is_there = root >= 0 && fstatat(root, path, &found, 0) == 0 && S_ISDIR(found.st_mode);
+        if (root >= 0)
+            close(root);
+        return is_there ? found.st_ino : 0;
+    }
+    return 0;
+}
+
+// Where a child's exit status tells of an error before the tap: no number of an error is as high.
+enum { LABEL_FAILED = 192 };
+
+int linux_make_tap_as(
+    const char *context, const char *name, int flags, int64_t owner, int64_t group, int *is_label
+) {
+    pid_t child = fork();
+    if (child < 0) return -1;
+    if (child == 0) {
+        int label = open("/proc/thread-self/attr/current", O_WRONLY | O_CLOEXEC);
+        // The context's end goes with it, as in libselinux.
+        if (label < 0 || write(label, context, strlen(context) + 1) < 0)
+            _exit(LABEL_FAILED + (errno & 63));
+        int tap = linux_open_tap(name, flags);
+        _exit(tap < 0 || linux_keep_tap(tap, owner, group) < 0 ? errno : 0);
+    }
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR) return -1;
+    int error = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+    *is_label = error >= LABEL_FAILED;
+    errno = *is_label ? error - LABEL_FAILED : error;
+    return error == 0 ? 0 : -1;
 }

@@ -131,6 +131,12 @@ public struct Message: Sendable {
         unsafe edit { message in unsafe body(UnsafeMutableRawPointer(message)) }
     }
 
+    /// The attributes that have been added after a fixed part of a type.
+    public func attributes<Header>(after header: Header.Type) -> Attributes {
+        let fixed = MemoryLayout<nlmsghdr>.size + (MemoryLayout<Header>.size + 3) & ~3
+        return Attributes(storage[..<length].dropFirst(fixed))
+    }
+
     /// The bytes to send, under a sequence number; answered only by an error if `isSilent`.
     func encoded(sequence: UInt32, isSilent: Bool = false) -> ArraySlice<UInt8> {
         var copy = self

@@ -34,8 +34,13 @@ public struct NetworkNamespace: ~Copyable {
         var magic: UInt = 0
         let verdict = unsafe linux_is_network_namespace(descriptor.rawValue, &magic)
         var status = stat()
-        let known = unsafe fstat(descriptor.rawValue, &status)
-        guard verdict == 1, known == 0 else {
+        let known = verdict < 0 ? -1 : unsafe fstat(descriptor.rawValue, &status)
+        guard verdict >= 0, known == 0 else {
+            let error = KernelError(lastOf: "open network namespace \(path)")
+            try? descriptor.close()
+            throw error
+        }
+        guard verdict == 1 else {
             try? descriptor.close()
             throw KernelError(
                 "open network namespace \(path)", .invalidArgument,
@@ -76,14 +81,18 @@ public struct NetworkNamespace: ~Copyable {
     /// Takes the lock for this process alone, as patiently as `lockShared()`.
     public func lockExclusive() throws(KernelError) { try lock(LOCK_EX) }
 
-    private func lock(_ kind: Int32) throws(KernelError) {
+    private func lock(_ kind: Int32) throws(KernelError) { _ = try tryLock(kind) }
+
+    /// Whether it got the lock in time.
+    private func tryLock(_ kind: Int32) throws(KernelError) -> Bool {
         for _ in 0..<Self.lockAttempts {
-            if flock(descriptor.rawValue, kind | LOCK_NB) == 0 { return }
+            if flock(descriptor.rawValue, kind | LOCK_NB) == 0 { return true }
             guard errno == EWOULDBLOCK || errno == EINTR else {
                 throw KernelError(lastOf: "lock network namespace")
             }
             usleep(Self.lockPause)
         }
+        return false
     }
 
     private static let lockAttempts = 400
@@ -94,4 +103,10 @@ public struct NetworkNamespace: ~Copyable {
     ///
     /// Where somebody does, the shared lock is lost too.
     public func lockAlone() -> Bool { flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 }
+
+    /// Takes the lock alone, as patiently as `lockShared()`, and says whether it has it.
+    public func lockAlonePatiently() -> Bool { (try? tryLock(LOCK_EX)) ?? false }
+
+    /// Gives the lock back before its time.
+    public func unlock() { _ = flock(descriptor.rawValue, LOCK_UN) }
 }

@@ -47,15 +47,40 @@ public struct Batch: Sendable {
         messages.append(message)
     }
 
-    /// Adds a rule at the end of its chain, or before all others.
+    /// Adds a rule at the end of its chain, or before all others, with the sets of its ranges.
     public mutating func add(_ rule: Rule, first: Bool = false) {
         let table = rule.chain.table
+        var ids: [UInt32] = []
+        for case .range(_, let ranges, _) in rule.expressions {
+            add(ranges, in: table)
+            ids.append(sets)
+        }
         var message = message(
             "add rule to " + rule.chain.description, NFT_MSG_NEWRULE,
             first ? .create : [.create, .append], table)
-        let object = RuleObject(rule)
+        let object = RuleObject(rule, sets: ids)
         unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
         messages.append(message)
+    }
+
+    private mutating func add(_ ranges: Ranges, in table: Table) {
+        sets += 1
+        var message = message("add a set to " + table.description, NFT_MSG_NEWSET, .create, table)
+        let object = SetObject(ranges, in: table, id: sets)
+        unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
+        messages.append(message)
+        var rest = ranges.elements[...]
+        while !rest.isEmpty {
+            let part = Array(rest.prefix(Self.elementsPerMessage))
+            rest = rest.dropFirst(part.count)
+            var message = self.message(
+                "fill a set of " + table.description, NFT_MSG_NEWSETELEM, .create, table)
+            let object = SetObject(ranges, in: table, id: sets, part)
+            unsafe message.build(atMost: 512 + part.count * Self.largestElement) {
+                unsafe object.buildElements($0)
+            }
+            messages.append(message)
+        }
     }
 
     /// Adds elements; one that is there already is as good if it has the same value, unless
@@ -88,13 +113,13 @@ public struct Batch: Sendable {
         }
     }
 
-    /// Removes a rule that the kernel has shown.
-    public mutating func remove(_ rule: ListedRule, of chain: Chain) {
+    /// Removes a rule, which the kernel has given a handle.
+    public mutating func remove(rule handle: UInt64, from chain: Chain) {
         var message = message(
-            "remove rule of " + chain.description, NFT_MSG_DELRULE, [], chain.table)
+            "remove rule from " + chain.description, NFT_MSG_DELRULE, [], chain.table)
         message.put(Int(NFTA_RULE_TABLE.rawValue), chain.table.name)
         message.put(Int(NFTA_RULE_CHAIN.rawValue), chain.name)
-        message.put(Int(NFTA_RULE_HANDLE.rawValue), rule.handle.bigEndian)
+        message.put(Int(NFTA_RULE_HANDLE.rawValue), handle.bigEndian)
         messages.append(message)
     }
 

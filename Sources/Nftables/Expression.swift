@@ -6,7 +6,13 @@ public struct Register: Sendable, Equatable {
     let number: UInt32
 
     /// The register that begins at a word, 0 to 15.
-    public init(word: Int) { number = NFT_REG32_00.rawValue + UInt32(word) }
+    public init(word: Int) {
+        // Every fourth has a name from the time when registers were larger, and the kernel shows it
+        // by that one.
+        number =
+            word % 4 == 0
+            ? NFT_REG_1.rawValue + UInt32(word / 4) : NFT_REG32_00.rawValue + UInt32(word)
+    }
 
     private init(number: UInt32) { self.number = number }
 
@@ -70,6 +76,8 @@ public enum Expression: Sendable, Equatable {
         case mark
         /// The traffic class, four bytes of the host's order.
         case priority
+        /// The net_cls.classid of the sending process's cgroup, four bytes of the host's order.
+        case netClass
         /// The name of the link it came in by.
         case inputName
         /// The name of the link it goes out by.
@@ -120,6 +128,8 @@ public enum Expression: Sendable, Equatable {
     case bitwise(Register, mask: [UInt8], flip: [UInt8], to: Register)
     /// Ends the rule unless a set has a register's content, or has it not.
     case lookup(Register, in: String, inverted: Bool = false)
+    /// Ends the rule unless a register's content is within some ranges, or is not.
+    case range(Register, in: Ranges, inverted: Bool = false)
     /// Ends the rule unless a map has a register's content; loads the value.
     case map(Register, by: String, to: Register)
     /// Loads these bytes.
@@ -134,6 +144,9 @@ public enum Expression: Sendable, Equatable {
     case conntrack(Conntrack, to: Register)
     /// Loads the type of the destination address: RTN_LOCAL, ….
     case destinationType(to: Register)
+    /// Loads the number of the sending process's cgroup of version 2, or of one above it: the
+    /// level counts from the root, eight bytes of the host's order.
+    case senderCgroup(level: Int, to: Register)
     /// Counts packets and bytes.
     case counter
     /// Sends the packet out of the link whose index a register holds.
@@ -148,20 +161,22 @@ public enum Expression: Sendable, Equatable {
         case .payload: "payload"
         case .compare: "cmp"
         case .bitwise: "bitwise"
-        case .lookup, .map: "lookup"
+        case .lookup, .map, .range: "lookup"
         case .immediate, .verdict: "immediate"
         case .masquerade: "masq"
         case .destinationNAT: "nat"
         case .conntrack: "ct"
         case .destinationType: "fib"
+        case .senderCgroup: "socket"
         case .counter: "counter"
         case .forward: "fwd"
         case .match: "match"
         }
     }
 
-    /// Writes the parameters into libnftnl's expression.
-    func write(to object: borrowing ExpressionObject) {
+    /// Writes the parameters into libnftnl's expression; `set` is the number of the set that the
+    /// same batch has made for its ranges.
+    func write(to object: borrowing ExpressionObject, set id: UInt32?) {
         switch self {
         case .meta(let key, let register):
             object.set(NFTNL_EXPR_META_KEY, key.number)
@@ -189,6 +204,11 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_LOOKUP_SREG, register.number)
             object.set(NFTNL_EXPR_LOOKUP_SET, set)
             if inverted { object.set(NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV.rawValue) }
+        case .range(let register, _, let inverted):
+            object.set(NFTNL_EXPR_LOOKUP_SREG, register.number)
+            object.set(NFTNL_EXPR_LOOKUP_SET, Ranges.setName)
+            if let id { object.set(NFTNL_EXPR_LOOKUP_SET_ID, id) }
+            if inverted { object.set(NFTNL_EXPR_LOOKUP_FLAGS, NFT_LOOKUP_F_INV.rawValue) }
         case .map(let source, let map, let destination):
             object.set(NFTNL_EXPR_LOOKUP_SREG, source.number)
             object.set(NFTNL_EXPR_LOOKUP_SET, map)
@@ -215,6 +235,10 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE.rawValue)
             object.set(NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_DADDR.rawValue)
             object.set(NFTNL_EXPR_FIB_DREG, register.number)
+        case .senderCgroup(let level, let register):
+            object.set(NFTNL_EXPR_SOCKET_KEY, NFT_SOCKET_CGROUPV2.rawValue)
+            object.set(NFTNL_EXPR_SOCKET_LEVEL, UInt32(level))
+            object.set(NFTNL_EXPR_SOCKET_DREG, register.number)
         case .forward(let register):
             object.set(NFTNL_EXPR_FWD_SREG_DEV, register.number)
         case .match(let name, let revision, let bytes):
@@ -233,6 +257,7 @@ extension Expression.Meta {
         case .ipProtocol: NFT_META_L4PROTO.rawValue
         case .mark: NFT_META_MARK.rawValue
         case .priority: NFT_META_PRIORITY.rawValue
+        case .netClass: NFT_META_CGROUP.rawValue
         case .inputName: NFT_META_IIFNAME.rawValue
         case .outputName: NFT_META_OIFNAME.rawValue
         }

@@ -6,9 +6,9 @@ internal import Glibc
 @safe struct ExpressionObject: ~Copyable {
     private let object: OpaquePointer
 
-    init(_ expression: Expression) {
+    init(_ expression: Expression, set id: UInt32? = nil) {
         unsafe object = allocated(nftnl_expr_alloc(expression.name))
-        expression.write(to: self)
+        expression.write(to: self, set: id)
     }
 
     deinit { unsafe nftnl_expr_free(object) }
@@ -89,7 +89,8 @@ internal import Glibc
 @safe struct RuleObject: ~Copyable {
     private let object: OpaquePointer
 
-    init(_ rule: Rule) {
+    /// A rule, and the numbers of the sets that the batch has made for its ranges.
+    init(_ rule: Rule, sets: [UInt32] = []) {
         unsafe object = allocated(nftnl_rule_alloc())
         set(NFTNL_RULE_TABLE, rule.chain.table.name)
         set(NFTNL_RULE_CHAIN, rule.chain.name)
@@ -103,8 +104,11 @@ internal import Glibc
             unsafe _ = nftnl_rule_set_data(
                 object, UInt16(NFTNL_RULE_USERDATA.rawValue), bytes, UInt32(bytes.count))
         }
+        var sets = sets[...]
         for expression in rule.expressions {
-            unsafe nftnl_rule_add_expr(object, ExpressionObject(expression).release())
+            var id: UInt32?
+            if case .range = expression { id = sets.popFirst() }
+            unsafe nftnl_rule_add_expr(object, ExpressionObject(expression, set: id).release())
         }
     }
 
@@ -125,12 +129,31 @@ internal import Glibc
 
     /// The name alone, and elements.
     init(_ set: NamedSet, _ elements: [Element]) {
+        self.init(set.name, in: set.table, elements)
+    }
+
+    private init(_ name: String, in table: Table, _ elements: [Element]) {
         unsafe object = allocated(nftnl_set_alloc())
-        self.set(NFTNL_SET_TABLE, set.table.name)
-        self.set(NFTNL_SET_NAME, set.name)
+        self.set(NFTNL_SET_TABLE, table.name)
+        self.set(NFTNL_SET_NAME, name)
         for element in elements {
             unsafe nftnl_set_elem_add(object, ElementObject(element).release())
         }
+    }
+
+    /// The set that goes with a rule, and some of its elements; the kernel gives it a name.
+    init(_ ranges: Ranges, in table: Table, id: UInt32, _ elements: [Element] = []) {
+        self.init(Ranges.setName, in: table, elements)
+        self.set(NFTNL_SET_ID, id)
+        guard elements.isEmpty else { return }
+        self.set(
+            NFTNL_SET_FLAGS,
+            NFT_SET_ANONYMOUS.rawValue | NFT_SET_CONSTANT.rawValue | NFT_SET_INTERVAL.rawValue)
+        self.set(NFTNL_SET_KEY_TYPE, ranges.type.number)
+        self.set(NFTNL_SET_KEY_LEN, UInt32(ranges.type.size))
+        let details = byteOrder(NFTNL_UDATA_SET_KEYBYTEORDER.rawValue, of: ranges.type)
+        unsafe _ = nftnl_set_set_data(
+            object, UInt16(NFTNL_SET_USERDATA.rawValue), details, UInt32(details.count))
     }
 
     /// The whole description, to make the set by.
@@ -155,6 +178,9 @@ internal import Glibc
             self.set(NFTNL_SET_DATA_TYPE, NFT_DATA_VERDICT.rawValue)
         }
         if set.value != .none { self.set(NFTNL_SET_FLAGS, NFT_SET_MAP.rawValue) }
+        if set.isCounting {
+            unsafe nftnl_set_add_expr(object, ExpressionObject(.counter).release())
+        }
         unsafe _ = nftnl_set_set_data(
             object, UInt16(NFTNL_SET_USERDATA.rawValue), details, UInt32(details.count))
     }
@@ -194,6 +220,10 @@ internal import Glibc
             if let chain = verdict.chain {
                 unsafe _ = nftnl_set_elem_set_str(object, UInt16(NFTNL_SET_ELEM_CHAIN), chain)
             }
+        }
+        if element.isEnd {
+            unsafe nftnl_set_elem_set_u32(
+                object, UInt16(NFTNL_SET_ELEM_FLAGS), NFT_SET_ELEM_INTERVAL_END.rawValue)
         }
         if let comment = element.comment {
             set(

@@ -183,6 +183,10 @@ public struct DataType: Sendable, Equatable {
     public static let mark = DataType(19, 4, isHostOrder: true)
     /// A link's index.
     public static let interfaceIndex = DataType(20, 4, isHostOrder: true)
+    /// A number.
+    public static let number = DataType(4, 4, isHostOrder: true)
+    /// A cgroup of version 2.
+    public static let cgroup = DataType(46, 8, isHostOrder: true)
     /// A traffic class, as in `skb->priority`.
     public static let classID = DataType(23, 4, isHostOrder: true)
     /// A link's name.
@@ -209,13 +213,19 @@ public struct NamedSet: Sendable, Equatable, CustomStringConvertible {
     public let key: [DataType]
     /// What its elements have besides a key.
     public let value: Value
+    /// Whether each element counts the packets and bytes that find it.
+    public let isCounting: Bool
 
     /// A set, or a map.
-    public init(_ name: String, in table: Table, of key: [DataType], to value: Value = .none) {
+    public init(
+        _ name: String, in table: Table, of key: [DataType], to value: Value = .none,
+        isCounting: Bool = false
+    ) {
         self.table = table
         self.name = name
         self.key = key
         self.value = value
+        self.isCounting = isCounting
     }
 
     /// `set ports in table inet nat`.
@@ -240,6 +250,18 @@ public struct Element: Sendable, Equatable {
     public let value: Value?
     /// The comment, which says whose it is.
     public let comment: String?
+    /// What has found it, as the kernel shows it, in a set that counts.
+    public internal(set) var count: Count?
+    /// Whether an interval ends before the key, in a set of intervals.
+    var isEnd = false
+
+    /// Packets and bytes.
+    public struct Count: Sendable, Equatable {
+        /// Packets.
+        public let packets: UInt64
+        /// Their bytes, link headers included.
+        public let bytes: UInt64
+    }
 
     /// The longest comment, in bytes, that the kernel keeps.
     ///

@@ -108,18 +108,74 @@ public struct Ruleset: ~Copyable {
         }
     }
 
-    /// The data that the rules of a chain load, in order.
-    public mutating func immediates(of chain: Chain) throws(KernelError) -> [[UInt8]] {
-        var data: [[UInt8]] = []
+    /// Whether a chain has these rules and no others, to the last byte and with the same sets; nil if
+    /// there is no such chain.
+    public mutating func hasExactly(
+        _ rules: [Rule], in chain: Chain
+    ) throws(KernelError) -> Bool? {
+        guard try has(chain) else { return nil }
+        let found = try expressions(of: chain)
+        guard found.count == rules.count else { return false }
+        for (rule, there) in zip(rules, found) {
+            let wanted = rule.attributes
+            guard wanted.count == there.count else { return false }
+            for index in wanted.indices {
+                if case .range(_, let ranges, _) = rule.expressions[index] {
+                    guard let name = there[index].setName, wanted[index].isAmong(there[index]),
+                        try elements(ofSet: name, in: chain.table) == ranges.elements
+                    else { return false }
+                } else {
+                    guard wanted[index].isAmong(there[index]) else { return false }
+                }
+            }
+        }
+        return true
+    }
+
+    /// The elements of a set that the kernel has named, in the order of their keys.
+    private mutating func elements(
+        ofSet name: String, in table: Table
+    ) throws(KernelError) -> [Element] {
+        let found = try elements(of: NamedSet(name, in: table, of: [])) ?? []
+        return found.sorted {
+            $0.key.lexicographicallyPrecedes($1.key) || ($0.key == $1.key && $0.isEnd)
+        }
+    }
+
+    /// What the last rule of a chain that loads anything loads last: the index of the link, where it
+    /// forwards to one.
+    public mutating func target(of chain: Chain) throws(KernelError) -> [UInt8]? {
+        guard try has(chain) else { return nil }
+        var target: [UInt8]?
         for expression in try expressions(of: chain).joined() {
             let parameters = expression.nested[Int(NFTA_EXPR_DATA.rawValue)]?.nested
             guard expression.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text == "immediate",
                 let value = parameters?[Int(NFTA_IMMEDIATE_DATA.rawValue)]?.nested,
                 let bytes = value[Int(NFTA_DATA_VALUE.rawValue)]?.payload
             else { continue }
-            data.append(Array(bytes))
+            target = Array(bytes)
         }
-        return data
+        return target
+    }
+
+    /// The handles of a chain's rules that jump or go to another chain of its table; none if there is
+    /// no such chain.
+    public mutating func rules(
+        of chain: Chain, leadingTo target: Chain
+    ) throws(KernelError) -> [UInt64] {
+        guard try has(chain) else { return [] }
+        var handles: [UInt64] = []
+        for (handle, expressions) in try list(chain) {
+            let leadsThere = expressions.contains { expression in
+                let parameters = expression.nested[Int(NFTA_EXPR_DATA.rawValue)]?.nested
+                let data = parameters?[Int(NFTA_IMMEDIATE_DATA.rawValue)]?.nested
+                let verdict = data?[Int(NFTA_DATA_VERDICT.rawValue)]?.nested
+                return expression.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text == "immediate"
+                    && verdict?[Int(NFTA_VERDICT_CHAIN.rawValue)]?.text == target.name
+            }
+            if leadsThere { handles.append(handle) }
+        }
+        return handles
     }
 
     /// The rules of a chain, or nil if there is no such chain.
@@ -130,8 +186,18 @@ public struct Ruleset: ~Copyable {
 
     /// The expressions of each rule of a chain, which must be there.
     private mutating func expressions(of chain: Chain) throws(KernelError) -> [[Attribute]] {
+        try list(chain).map(\.expressions)
+    }
+
+    /// The rules of a chain, which must be there: what the kernel calls each, and its expressions.
+    private mutating func list(
+        _ chain: Chain
+    ) throws(KernelError) -> [(handle: UInt64, expressions: [Attribute])] {
         try listed(chain).compactMap { attributes in
-            attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)].map { Array($0.nested) }
+            guard let expressions = attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)],
+                let handle = attributes[Int(NFTA_RULE_HANDLE.rawValue)]?.uint64
+            else { return nil }
+            return (handle.bigEndian, Array(expressions.nested))
         }
     }
 
@@ -242,23 +308,60 @@ public struct ListedRule: Sendable, Equatable {
 extension Rule {
     /// The names of its expressions, as `Ruleset.rules(of:)` gives them.
     public var names: [String] { expressions.map(\.name) }
+
+    /// Its expressions as they are sent.
+    fileprivate var attributes: [Attribute] {
+        var message = Message(
+            "", type: number(NFT_MSG_NEWRULE), answer: .acknowledgement,
+            nfgenmsg(chain.table.family))
+        let object = RuleObject(self)
+        unsafe message.build(atMost: 8192) { unsafe object.build($0) }
+        let list = message.attributes(after: CLinux.nfgenmsg.self)
+        return list[Int(NFTA_RULE_EXPRESSIONS.rawValue)].map { Array($0.nested) } ?? []
+    }
+}
+
+extension Attribute {
+    /// Whether all that this attribute says is in another one, which may say more: the kernel adds
+    /// what was left to it.
+    fileprivate func isAmong(_ other: Attribute) -> Bool {
+        if type == other.type, payload == other.payload { return true }
+        let parts = Array(nested)
+        guard type == other.type, !parts.isEmpty else { return false }
+        return parts.allSatisfy { part in
+            // The kernel names the sets of rules itself.
+            part.text == Ranges.setName || other.nested[part.type].map(part.isAmong) ?? false
+        }
+    }
+
+    /// The set that a lookup is in.
+    fileprivate var setName: String? {
+        nested[Int(NFTA_EXPR_DATA.rawValue)]?.nested[Int(NFTA_LOOKUP_SET.rawValue)]?.text
+    }
 }
 
 extension Element {
     /// An element as the kernel shows it.
     init?(_ attributes: Attributes) {
         var (key, value, comment): ([UInt8]?, Value?, String?)
+        var (count, isEnd): (Count?, Bool) = (nil, false)
         for attribute in attributes {
             switch UInt32(attribute.type) {
             case NFTA_SET_ELEM_KEY.rawValue:
                 key = attribute.nested[Int(NFTA_DATA_VALUE.rawValue)].map { Array($0.payload) }
             case NFTA_SET_ELEM_DATA.rawValue: value = Value(attribute.nested)
             case NFTA_SET_ELEM_USERDATA.rawValue: comment = Self.comment(in: attribute.payload)
+            case NFTA_SET_ELEM_EXPR.rawValue: count = Count(attribute.nested)
+            case NFTA_SET_ELEM_FLAGS.rawValue:
+                let flags = attribute.uint32?.bigEndian ?? 0
+                isEnd = flags & NFT_SET_ELEM_INTERVAL_END.rawValue != 0
             default: break
             }
         }
         guard let key else { return nil }
         self.init(key, value, comment: comment)
+        self.count = count
+        self.isEnd = isEnd
     }
 
     /// The comment in an element's user data: entries of type, length and content.
@@ -278,6 +381,18 @@ extension Element {
             rest = rest.dropFirst(2 + Int(length))
         }
         return nil
+    }
+}
+
+extension Element.Count {
+    /// The numbers of a counter.
+    fileprivate init?(_ expression: Attributes) {
+        guard expression[Int(NFTA_EXPR_NAME.rawValue)]?.text == "counter",
+            let numbers = expression[Int(NFTA_EXPR_DATA.rawValue)]?.nested,
+            let packets = numbers[Int(NFTA_COUNTER_PACKETS.rawValue)]?.uint64,
+            let bytes = numbers[Int(NFTA_COUNTER_BYTES.rawValue)]?.uint64
+        else { return nil }
+        self.init(packets: packets.bigEndian, bytes: bytes.bigEndian)
     }
 }
 

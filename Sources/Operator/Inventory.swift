@@ -166,7 +166,7 @@ private struct Collection {
     func resolved(_ links: [LinkState]) -> [AttachmentState] {
         guard !states.isEmpty else { return [] }
         let views = NamespaceView.all()
-        return states.values.map { $0.resolved(views) }.sorted {
+        return states.values.map { $0.resolved(views, links) }.sorted {
             ($0.owner.network, $0.owner.containerID, $0.owner.interface)
                 < ($1.owner.network, $1.owner.containerID, $1.owner.interface)
         }
@@ -184,7 +184,9 @@ extension AttachmentState {
     ///
     /// A veth's host end leads to the other one. What has none is known by its alias or, when
     /// another implementation made it, by its address.
-    fileprivate func resolved(_ views: [NamespaceView]) -> AttachmentState {
+    fileprivate func resolved(
+        _ views: [NamespaceView], _ links: [LinkState]
+    ) -> AttachmentState {
         var state = self
         let kept = Set(addresses.map(\.address))
         let isIt = { (view: NamespaceView, link: LinkState) -> Bool in
@@ -193,7 +195,11 @@ extension AttachmentState {
             }
             guard link.name == owner.interface else { return false }
             if let tag = link.alias.flatMap({ Owner(tag: $0) }) { return tag == owner }
-            return !kept.isDisjoint(with: view.addresses(of: link.index).map(\.address))
+            // Another host on this machine may have the same addresses: a veth must lead here.
+            let isOurs =
+                link.kind != "veth"
+                || links.contains { $0.index == link.peer && $0.peerNamespace == view.number }
+            return isOurs && !kept.isDisjoint(with: view.addresses(of: link.index).map(\.address))
                 || (kept.isEmpty && view.path == cached?.netns)
         }
         for view in views {

@@ -156,7 +156,7 @@ public struct KeyTable: Sendable {
         return Self.open.contains(String(first)) || (first == "ipam" && !knowsIPAM)
     }
 
-    /// What may have been meant, as in `: did you mean "isGateway"?`.
+    /// What an error adds for a key that is nearly one: `: did you mean "isGateway"?`.
     private func hint(_ key: String, in pattern: String) -> String {
         let start = pattern.isEmpty ? "" : pattern + "."
         let siblings = Set(

@@ -25,6 +25,22 @@ public protocol ChainedPlugin: Plugin {
         _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
     ) throws(CNIError) -> Plan<Kernel>
 
+    /// The options for another try after an error that says that the kernel lacks something; nil if
+    /// there is no other way.
+    static func lesser(
+        _ options: Options, after error: KernelError, _ kernel: Kernel
+    ) throws(CNIError) -> Options?
+
+    /// The options as ADD will have found that it must take them, for CHECK.
+    static func asAdded(
+        _ attachment: Attachment, _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) -> Options
+
+    /// What is not as the configuration asks for, and why; empty if all is.
+    static func remark(
+        _ attachment: Attachment, _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) -> String
+
     /// What there is of an attachment, found from its owner alone; during ADD, when the interface
     /// is there, what it leads to is enough.
     static func remains(
@@ -42,13 +58,28 @@ public protocol ChainedPlugin: Plugin {
 }
 
 extension ChainedPlugin {
+    /// There is one way.
+    public static func lesser(
+        _ options: Options, after error: KernelError, _ kernel: Kernel
+    ) throws(CNIError) -> Options? { nil }
+
+    /// There is one way.
+    public static func asAdded(
+        _ attachment: Attachment, _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) -> Options { options }
+
+    /// All is as the configuration asks for.
+    public static func remark(
+        _ attachment: Attachment, _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) -> String { "" }
+
     /// How often ADD takes another plan because an identity was taken.
     private static var attempts: Int { 16 }
 
     /// ADD: what the plan says, or nothing at all; what an earlier ADD made and the plan no longer
     /// says goes.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
-        let options = try options(call)
+        var options = try options(call)
         guard let previous = call.configuration.previous else {
             throw CNIError(.invalidConfiguration, "must be called as chained plugin")
         }
@@ -66,10 +97,14 @@ extension ChainedPlugin {
             let before = try wrapping { () throws(KernelError) in
                 try remains(of: call.owner, options, kernel, isAdding: true)
             }
-            let plan = try apply(attachment, options, to: &journal, kernel)
+            let plan = try apply(attachment, &options, to: &journal, kernel)
             let names = plan.steps.map(\.description)
             let surplus = before.steps.filter { !names.contains($0.description) }
             for failure in Plan(surplus).remove(from: kernel) { throw CNIError(failure.cause) }
+            let remark = try remark(attachment, options, kernel)
+            if !remark.isEmpty {
+                _ = try? FileDescriptor.standardError.writeAll((name + ": " + remark + "\n").utf8)
+            }
             return previous
         } catch {
             throw error.leaving(journal.rollBack().map { "\($0)" })
@@ -77,7 +112,7 @@ extension ChainedPlugin {
     }
 
     private static func apply(
-        _ attachment: Attachment, _ options: Options, to journal: inout Journal<Kernel>,
+        _ attachment: Attachment, _ options: inout Options, to journal: inout Journal<Kernel>,
         _ kernel: Kernel
     ) throws(CNIError) -> Plan<Kernel> {
         var attempt = 0
@@ -87,12 +122,17 @@ extension ChainedPlugin {
                 try journal.apply(plan)
                 return plan
             } catch {
-                attempt += 1
-                guard error.cause.errno == .fileExists, attempt < attempts else {
+                if error.cause.errno == .fileExists, attempt + 1 < attempts {
+                    attempt += 1
+                } else if let other = try lesser(options, after: error.cause, kernel) {
+                    options = other
+                } else {
                     throw CNIError(error.cause)
                 }
                 let leftBehind = journal.rollBack()
                 guard leftBehind.isEmpty else { throw CNIError(error.cause) }
+                // Rolling back may have ended it.
+                try wrapping { () throws(KernelError) in try kernel.lockShared() }
             }
         }
     }
@@ -104,7 +144,10 @@ extension ChainedPlugin {
         guard !isIdle(options) else { return }
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
-        try plan(attachment, options, kernel, attempt: 0).check(kernel)
+        let added = try asAdded(attachment, options, kernel)
+        let remark = try remark(attachment, added, kernel)
+        try plan(attachment, added, kernel, attempt: 0)
+            .check(kernel, prefix: remark.isEmpty ? "" : remark + "; ")
     }
 
     /// DEL: everything of the owner that is left.

@@ -5,10 +5,14 @@ public import Rtnetlink
 /// Keys that several plugins take.
 extension Keys {
     /// The key `mtu`, nil for the kernel's choice.
-    public mutating func mtu() throws(CNIError) -> Int? {
+    ///
+    /// Where the interface stands on a master, whether it is too small or too large is told together with
+    /// what the master has.
+    public mutating func mtu(ofMaster isLimitedByMaster: Bool = false) throws(CNIError) -> Int? {
         let mtu = try self(
             "mtu", default: 0, "MTU of the interface in bytes; 0 is the kernel's choice.")
-        guard (0...Int(Int32.max)).contains(mtu) else {
+        let least = isLimitedByMaster ? Int(Int32.min) : 0
+        guard (least...Int(Int32.max)).contains(mtu) else {
             throw invalid("mtu", "invalid MTU \(mtu)")
         }
         return mtu == 0 ? nil : mtu

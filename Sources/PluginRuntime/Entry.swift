@@ -20,10 +20,17 @@ extension Program {
                 to: STDERR_FILENO)
             exit(2)
         }
+        let start = monotonicNanoseconds()
+        var record: CallRecord?
         let output = serve(
-            plugin, siblings: plugins, environment: environmentVariable, input: readInput)
+            plugin, siblings: plugins, environment: environmentVariable, input: readInput,
+            noting: &record)
         write(output.standardError, to: STDERR_FILENO)
         let isWritten = write(output.standardOutput, to: STDOUT_FILENO)
+        if let record {
+            let path = environmentVariable(CallLog.variable) ?? CallLog.standardPath
+            CallLog.append(to: path) { record.line(nanoseconds: monotonicNanoseconds() - start) }
+        }
         exit(isWritten ? output.status : 1)
     }
 

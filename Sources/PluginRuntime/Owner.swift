@@ -1,4 +1,5 @@
 public import CNI
+internal import Rtnetlink
 
 /// Whose an object of the kernel is: an interface of a container on a network.
 ///
@@ -30,7 +31,7 @@ public struct Owner: Sendable, Hashable {
     /// The longest tag that every object can carry, in bytes.
     ///
     /// An interface's alias has 255, a comment of nftables 251.
-    static let longestTag = 251
+    public static let longestTag = 251
 
     /// The tag that objects carry: network, container and interface, with spaces between.
     public var tag: String { "\(network) \(containerID) \(interface)" }
@@ -48,6 +49,10 @@ public struct Owner: Sendable, Hashable {
     /// The name of the host's end of the attachment's veth pair: `veth` and 44 bits of a hash.
     public var hostEnd: String { vethName(for: tag) }
 
+    /// The alternative name of a link that is lent to the container, by which it is found whatever
+    /// it is called meanwhile: `lent` and the same bits.
+    public var lentName: String { MovedLink.markPrefix + hashDigits(of: tag) }
+
     /// The attachment as GC's configuration lists it.
     public var attachment: NetworkConfiguration.ValidAttachment {
         .init(containerID: containerID, interface: interface)
@@ -64,19 +69,19 @@ func isVethName(_ name: String) -> Bool {
 }
 
 /// A link name that follows from a text: `veth` and the first 44 bits of its hash.
-public func vethName(for text: String) -> String {
+public func vethName(for text: String) -> String { "veth" + hashDigits(of: text) }
+
+/// The first 44 bits of a text's hash, as digits.
+private func hashDigits(of text: String) -> String {
     let digits = String(mixedHash(of: text) >> 20, radix: 16)
-    return "veth" + String(repeating: "0", count: 11 - digits.count) + digits
+    return String(repeating: "0", count: 11 - digits.count) + digits
 }
 
-extension Owner {
-    /// A number out of a range that follows from the owner, so that most owners find theirs free;
-    /// with each attempt the next one.
-    public func number(in range: ClosedRange<UInt16>, attempt: Int) -> UInt16 {
-        let start = mixedHash(of: tag) >> 16
-        return range.lowerBound
-            + UInt16((start &+ UInt64(attempt)) % UInt64(range.count))
-    }
+/// A number out of a range that follows from a text, so that most texts find theirs free; with each
+/// attempt the next one.
+public func number(for text: String, in range: ClosedRange<UInt16>, attempt: Int = 0) -> UInt16 {
+    let start = mixedHash(of: text) >> 16
+    return range.lowerBound + UInt16((start &+ UInt64(attempt)) % UInt64(range.count))
 }
 
 private func mixedHash(of text: String) -> UInt64 {

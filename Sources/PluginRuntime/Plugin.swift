@@ -56,6 +56,18 @@ public enum Program {
         _ plugin: any Plugin.Type, siblings: @escaping PluginLookup,
         environment: (String) -> String?, input: () throws(CNIError) -> [UInt8]
     ) -> Output {
+        var record: CallRecord?
+        return serve(
+            plugin, siblings: siblings, environment: environment, input: input, noting: &record)
+    }
+
+    /// Serves one call of a plugin, and notes for the log which and how it ended; nothing where no
+    /// verb was run.
+    static func serve(
+        _ plugin: any Plugin.Type, siblings: @escaping PluginLookup,
+        environment: (String) -> String?, input: () throws(CNIError) -> [UInt8],
+        noting record: inout CallRecord?
+    ) -> Output {
         if (environment("CNI_COMMAND") ?? "").isEmpty {
             return Output(
                 standardError: "CNI \(plugin.name) plugin v\(version)\n"
@@ -67,11 +79,14 @@ public enum Program {
             guard call.verb != .version else {
                 return Output(standardOutput: versionText(plugin.versions))
             }
+            record = CallRecord(plugin: plugin.name, call)
             let configuration = try NetworkConfiguration(parsing: call.input)
+            record?.network = configuration.name
             try requireVersion(configuration.version, for: call.verb, of: plugin)
             let text = try run(plugin, Call(call, configuration, siblings: siblings))
             return Output(standardOutput: text)
         } catch {
+            record?.error = error
             return Output(standardOutput: error.json.text(indented: true), status: 1)
         }
     }

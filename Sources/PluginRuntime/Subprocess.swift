@@ -25,7 +25,7 @@ package enum Subprocess {
     package static func run(
         _ path: FilePath, environment: [String], input: [UInt8]
     ) throws(CNIError) -> [UInt8] {
-        let (status, output) = try spawn(path, environment, input: input)
+        let (status, output) = try spawn(path, [], environment, input: input)
         guard status != 0 else { return output }
         if let error = (try? JSON(parsing: output)).flatMap({ CNIError($0) }) { throw error }
         let text = String(decoding: output.prefix(256), as: UTF8.self)
@@ -34,6 +34,21 @@ package enum Subprocess {
             text.isEmpty
                 ? "netplugin failed with no error message: \(path) ended with status \(status)"
                 : "netplugin failed: \(path) ended with status \(status): \(text)")
+    }
+
+    /// Runs any program with arguments, in this process's environment.
+    ///
+    /// - Returns: How it ended and what it printed.
+    package static func run(
+        _ path: FilePath, _ arguments: [String]
+    ) throws(CNIError) -> (status: Int32, output: [UInt8]) {
+        var variables: [String] = []
+        var entry = unsafe environ
+        while let text = unsafe entry.pointee {
+            unsafe variables.append(String(cString: text))
+            unsafe entry += 1
+        }
+        return try spawn(path, arguments, variables, input: [])
     }
 
     private static func environment(_ verb: Verb) -> [String] {
@@ -48,7 +63,7 @@ package enum Subprocess {
     }
 
     private static func spawn(
-        _ path: FilePath, _ environment: [String], input: [UInt8]
+        _ path: FilePath, _ arguments: [String], _ environment: [String], input: [UInt8]
     ) throws(CNIError) -> (status: Int32, output: [UInt8]) {
         var (inputEnds, outputEnds): ([Int32], [Int32]) = ([-1, -1], [-1, -1])
         guard unsafe linux_pipe(&inputEnds) == 0, unsafe linux_pipe(&outputEnds) == 0
@@ -60,7 +75,7 @@ package enum Subprocess {
         unsafe posix_spawn_file_actions_adddup2(&actions, outputEnds[1], 1)
         var child: pid_t = 0
         var error: Int32 = 0
-        unsafe withCStrings([path.string]) { arguments in
+        unsafe withCStrings([path.string] + arguments) { arguments in
             unsafe withCStrings(environment) { environment in
                 for attempt in 1...busyAttempts {
                     error = unsafe posix_spawn(

@@ -183,7 +183,7 @@ struct Admission: Resource {
         for (map, claims) in zip(maps, claims) { batch.remove(claims, from: map.map) }
         for (filter, claims) in zip(filters, claims) where !claims.isEmpty {
             for rule in try rules.listedRules(of: filter.own) ?? [] where rule.owner == owner.tag {
-                batch.remove(rule, of: filter.own)
+                batch.remove(rule: rule.handle, from: filter.own)
             }
         }
         batch.remove([found], from: FirewallRules.members)
@@ -245,7 +245,7 @@ struct Admission: Resource {
                 let wanted = filter.rules(for: address, of: owner)
                 for rule in wanted {
                     if let rule = listed.first(where: { $0.isSame(as: rule) }) {
-                        batch.remove(rule, of: filter.own)
+                        batch.remove(rule: rule.handle, from: filter.own)
                     }
                 }
             }

@@ -4,38 +4,17 @@ import TrafficControl
 extension Bandwidth {
     /// The `shaping` object: containers that share a rate and borrow from each other.
     struct Group: Sendable {
-        /// What `shaping` says of one direction.
-        struct Share: Sendable {
-            let rate: Rate?
-            let ceil: Rate?
-            let priority: Int?
-            let queueMilliseconds: Int?
-
-            init(_ keys: inout Keys) throws(CNIError) {
-                rate = try positive(
-                    "rate", "What is guaranteed, in bit/s; without it all of the standard key's.",
-                    &keys)
-                ceil = try positive(
-                    "ceil", "What it may take when others leave it, in bit/s.", &keys)
-                priority = try keys(
-                    "priority", "Who is offered first what is left: 0 to 7, 0 being first.")
-                queueMilliseconds = try keys(
-                    "queueMs", "How long a packet may wait at the ceiling, in ms, 1 to 10000.")
-                if let priority, !(0...7).contains(priority) {
-                    throw keys.invalid("priority", "\(priority) is not within 0 to 7")
-                }
-                if let queueMilliseconds, !(1...10_000).contains(queueMilliseconds) {
-                    throw keys.invalid("queueMs", "\(queueMilliseconds) is not within 1 to 10000")
-                }
-            }
-        }
-
         let name: String
         let linkRate: Rate?
+        let tenant: TenantKeys?
         let egress: Share?
         let ingress: Share?
+        let classes: [ClassKeys]
+        let processes: ProcessKeys?
         let fixedClass: UInt16?
         let markMask: UInt32?
+        /// Whether what cannot be kept is left out, instead of being an error.
+        let degrades: Bool
 
         /// What a configuration without `shaping` has.
         static let standard = Group()
@@ -46,10 +25,14 @@ extension Bandwidth {
         private init() {
             name = Self.standardName
             linkRate = nil
+            tenant = nil
             egress = nil
             ingress = nil
+            classes = []
+            processes = nil
             fixedClass = nil
             markMask = nil
+            degrades = false
         }
 
         init(_ keys: inout Keys) throws(CNIError) {
@@ -57,12 +40,31 @@ extension Bandwidth {
                 "group", default: Self.standardName, "The containers to borrow from, by a name.")
             linkRate = try positive(
                 "linkRate", "What the group has altogether in each direction, in bit/s.", &keys)
+            tenant = try keys.object(
+                "tenant", "Several containers of the group that share a guarantee and a ceiling.",
+                TenantKeys.init)
             egress = try keys.object("egress", "What the container sends.", Share.init)
             ingress = try keys.object("ingress", "What the container receives.", Share.init)
+            classes =
+                try keys.list(
+                    "classes",
+                    "Classes for some of the container's packets; a packet is in the first that it "
+                        + "matches.", ClassKeys.init) ?? []
+            processes = try keys.object(
+                "processes", "Classes of the group for processes of the host itself, by cgroup.",
+                ProcessKeys.init)
             let text: String? = try keys(
                 "classId", "The class to have, as tc prints it: 1:10 to 1:efff.")
             let mask: Int? = try keys(
                 "markMask", "The bits of a packet's mark that get the class's number as well.")
+            let missing = try keys(
+                "onMissing", default: "fail",
+                "What to do if the kernel or the interface cannot keep all of it: fail, or degrade "
+                    + "to the ceilings.")
+            guard ["fail", "degrade"].contains(missing) else {
+                throw keys.invalid("onMissing", "\"\(missing)\" is neither fail nor degrade")
+            }
+            degrades = missing == "degrade"
             let isPlain = name.utf8.allSatisfy {
                 (0x30...0x39).contains($0) || (0x61...0x7a).contains($0)
             }
@@ -88,11 +90,36 @@ extension Bandwidth {
                 }
                 return mask
             }
-            for (key, direction) in [("egress", egress), ("ingress", ingress)] {
-                guard let linkRate, let rate = direction?.rate, rate > linkRate else { continue }
-                throw keys.invalid("\(key).rate", "\(rate) is more than linkRate, \(linkRate)")
+            try requireRoom(keys)
+            for (index, one) in classes.enumerated()
+            where classes[..<index].contains(where: { $0.name == one.name }) {
+                throw keys.invalid(
+                    "classes[\(index)].name", "\"\(one.name)\" is another class's name")
             }
         }
+
+        /// Refuses guarantees that are more than those above them, as far as one configuration tells.
+        private func requireRoom(_ keys: Keys) throws(CNIError) {
+            for direction in [Direction.egress, .ingress] {
+                if let own = tenant?[direction], let linkRate, own.rate > linkRate {
+                    throw keys.invalid(
+                        "tenant.\(direction).rate",
+                        "\(own.rate) is more than linkRate, \(linkRate)")
+                }
+                guard let rate = self[direction]?.rate else { continue }
+                if let linkRate, rate > linkRate {
+                    throw keys.invalid(
+                        "\(direction).rate", "\(rate) is more than linkRate, \(linkRate)")
+                }
+                if let own = tenant?[direction], rate > own.rate {
+                    throw keys.invalid(
+                        "\(direction).rate",
+                        "\(rate) is more than the tenant's guarantee, \(own.rate)")
+                }
+            }
+        }
+
+        subscript(_ direction: Direction) -> Share? { direction == .egress ? egress : ingress }
 
         /// The link whose tree a direction shares.
         func link(_ direction: Direction) -> String { Self.link(direction, of: name) }
@@ -127,13 +154,52 @@ extension Bandwidth {
     ) -> (egress: String, ingress: String, table: String) {
         (Group.link(.egress, of: name), Group.link(.ingress, of: name), Group.table(of: name))
     }
+
+    /// What `shaping`, or a class of it, says of one direction.
+    struct Share: Sendable {
+        let rate: Rate?
+        let ceil: Rate?
+        let priority: Int?
+        let queueMilliseconds: Int?
+
+        init(_ keys: inout Keys) throws(CNIError) {
+            rate = try positive("rate", "What is guaranteed, in bit/s.", &keys)
+            ceil = try positive(
+                "ceil", "What it may take when others leave it, in bit/s.", &keys)
+            priority = try keys(
+                "priority", "Who is offered first what is left: 0 to 7, 0 being first.")
+            queueMilliseconds = try keys(
+                "queueMs", "How long a packet may wait at the ceiling, in ms, 1 to 10000.")
+            if let priority, !(0...7).contains(priority) {
+                throw keys.invalid("priority", "\(priority) is not within 0 to 7")
+            }
+            if let queueMilliseconds, !(1...10_000).contains(queueMilliseconds) {
+                throw keys.invalid("queueMs", "\(queueMilliseconds) is not within 1 to 10000")
+            }
+        }
+    }
 }
 
-private func positive(
+/// Reads a rate, if there is one.
+func positive(
     _ key: String, _ summary: String, _ keys: inout Keys
 ) throws(CNIError) -> Rate? {
     let number: Int? = try keys(key, summary)
     guard let number else { return nil }
     guard number > 0 else { throw keys.invalid(key, "must be positive: \(number)") }
     return Rate(bitsPerSecond: UInt64(number))
+}
+
+/// Refuses a name that cannot stand in a comment of nftables as one word.
+func requirePlain(_ name: String, _ key: String, _ keys: Keys) throws(CNIError) {
+    let longest = 32
+    let isPlain = name.utf8.allSatisfy {
+        (0x30...0x39).contains($0) || (0x41...0x5a).contains($0) || (0x61...0x7a).contains($0)
+            || [0x2d, 0x2e, 0x5f].contains($0)
+    }
+    guard isPlain, (1...longest).contains(name.utf8.count) else {
+        throw keys.invalid(
+            key,
+            "\"\(name)\" is not of 1 to \(longest) letters, digits, dots, hyphens and underscores")
+    }
 }

@@ -1,5 +1,6 @@
 import Addressing
 import CNI
+import Netlink
 import PluginRuntime
 import TrafficControl
 
@@ -11,11 +12,30 @@ extension Bandwidth {
             var rate: Rate
             var ceil: Rate
             var burst: Burst?
-            var priority = Options.standardPriority
-            var queueMilliseconds = Options.standardQueue
+            var priority: Int
+            var queueMilliseconds: Int
+
+            init(_ rate: Rate, _ ceil: Rate, burst: Burst? = nil, _ share: Share? = nil) {
+                self.rate = rate
+                self.ceil = ceil
+                self.burst = burst
+                priority = share?.priority ?? Options.standardPriority
+                queueMilliseconds = share?.queueMilliseconds ?? Options.standardQueue
+            }
 
             /// Whether it may take what others leave.
             var borrows: Bool { rate < ceil }
+        }
+
+        /// A class inside the container, and what it may take in each direction.
+        struct Part: Sendable {
+            let keys: ClassKeys
+            let egress: Limit?
+            let ingress: Limit?
+
+            subscript(_ direction: Direction) -> Limit? {
+                direction == .egress ? egress : ingress
+            }
         }
 
         static let standardPriority = 3
@@ -28,6 +48,15 @@ extension Bandwidth {
         let shapedSubnets: [IPPrefix]
         let unshapedSubnets: [IPPrefix]
         let group: Group
+        /// The classes inside the container.
+        let parts: [Part]
+        /// The network's name.
+        private(set) var network = ""
+        /// What the kernel has been found to lack; nil where nobody has looked.
+        var known: [Means: KernelError]?
+
+        /// What the kernel lacks, as far as is known.
+        var lacking: [Means: KernelError] { known ?? [:] }
 
         init(_ keys: inout Keys) throws(CNIError) {
             let own = try Standard(&keys, in: "")
@@ -35,13 +64,28 @@ extension Bandwidth {
             let standard = own.isPresent ? own : given
             shapedSubnets = own.shaped ?? given.shaped ?? []
             unshapedSubnets = own.unshaped ?? given.unshaped ?? []
-            group =
+            let group =
                 try keys.object(
                     "shaping", "Guarantees, priorities and borrowing.", Group.init) ?? .standard
-            egress = try Self.limit(
-                standard.egress, group.egress, "shaping.egress", keys)
-            ingress = try Self.limit(
-                standard.ingress, group.ingress, "shaping.ingress", keys)
+            self.group = group
+            let egress = try Self.limit(
+                standard.egress, group.egress, group.tenant?[.egress], "shaping.egress", keys)
+            let ingress = try Self.limit(
+                standard.ingress, group.ingress, group.tenant?[.ingress], "shaping.ingress", keys)
+            self.egress = egress
+            self.ingress = ingress
+            var parts: [Part] = []
+            for (index, one) in group.classes.enumerated() {
+                let path = "shaping.classes[\(index)]"
+                parts.append(
+                    Part(
+                        keys: one,
+                        egress: try Self.limit(
+                            one, .egress, within: egress, beside: parts, path, keys),
+                        ingress: try Self.limit(
+                            one, .ingress, within: ingress, beside: parts, path, keys)))
+            }
+            self.parts = parts
             if !shapedSubnets.isEmpty, !unshapedSubnets.isEmpty {
                 throw keys.invalid(
                     "shapedSubnets",
@@ -53,32 +97,73 @@ extension Bandwidth {
         init(_ call: Call) throws(CNIError) {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
+            network = call.configuration.name
         }
 
-        /// Puts a direction's two sources together: the standard keys give the ceiling, and all of
-        /// it is guaranteed unless `shaping` says otherwise.
+        subscript(_ direction: Direction) -> Limit? { direction == .egress ? egress : ingress }
+
+        /// What is left for the packets that are in no class of the container's.
+        func rest(_ direction: Direction) -> Limit? {
+            guard var rest = self[direction] else { return nil }
+            let taken = parts.compactMap { $0[direction]?.rate.bitsPerSecond }.reduce(0, +)
+            // The kernel knows no class without a guarantee.
+            let left = rest.rate.bitsPerSecond - min(taken, rest.rate.bitsPerSecond)
+            rest.rate = max(Rate(bitsPerSecond: left), Self.least)
+            return rest
+        }
+
+        /// Puts a direction's sources together: the standard keys give the ceiling, and all of it is
+        /// guaranteed unless `shaping` says otherwise; a tenant's container may have none of its own.
         private static func limit(
-            _ standard: (rate: Rate, burst: Burst?)?, _ shaping: Group.Share?, _ path: String,
-            _ keys: Keys
+            _ standard: (rate: Rate, burst: Burst?)?, _ shaping: Share?, _ tenant: TenantKeys.Part?,
+            _ path: String, _ keys: Keys
         ) throws(CNIError) -> Limit? {
-            let ceil = shaping?.ceil ?? standard?.rate ?? shaping?.rate
-            guard let ceil else {
+            let own = shaping?.ceil ?? standard?.rate ?? shaping?.rate
+            guard let ceil = own ?? tenant?.ceil else {
                 if shaping?.priority != nil || shaping?.queueMilliseconds != nil {
                     throw keys.invalid(path, "neither rate nor ceil is set")
                 }
                 return nil
             }
-            let hundredth = Rate(bitsPerSecond: max(8000, ceil.bitsPerSecond / 100))
-            let rate = shaping?.rate ?? standard?.rate ?? min(ceil, hundredth)
+            let small = own == nil ? tenant?.rate.hundredth : nil
+            let rate = shaping?.rate ?? standard?.rate ?? min(ceil, small ?? ceil.hundredth)
             guard rate <= ceil else {
                 throw keys.invalid(
                     "\(path).rate", "\(rate) is more than the ceiling, \(ceil)")
             }
-            var limit = Limit(rate: rate, ceil: ceil, burst: standard?.burst)
-            limit.priority = shaping?.priority ?? standardPriority
-            limit.queueMilliseconds = shaping?.queueMilliseconds ?? standardQueue
-            return limit
+            return Limit(rate, ceil, burst: standard?.burst, shaping)
         }
+
+        /// What a class inside the container may take of what the container may.
+        private static func limit(
+            _ one: ClassKeys, _ direction: Direction, within whole: Limit?, beside others: [Part],
+            _ path: String, _ keys: Keys
+        ) throws(CNIError) -> Limit? {
+            guard let share = one[direction] else { return nil }
+            guard let whole else {
+                throw keys.invalid(
+                    "\(path).\(direction)", "the container's \(direction) has no limit")
+            }
+            let ceil = share.ceil ?? whole.ceil
+            let rate = share.rate ?? min(ceil, whole.rate.hundredth)
+            guard rate <= ceil else {
+                throw keys.invalid(
+                    "\(path).\(direction).rate", "\(rate) is more than the ceiling, \(ceil)")
+            }
+            let taken = Rate(
+                bitsPerSecond: others.compactMap { $0[direction]?.rate.bitsPerSecond }
+                    .reduce(0, +))
+            guard taken.bitsPerSecond + rate.bitsPerSecond <= whole.rate.bitsPerSecond else {
+                throw keys.invalid(
+                    "\(path).\(direction).rate",
+                    "\(rate) and the \(taken) of the classes before it are more than the "
+                        + "container's guarantee, \(whole.rate)")
+            }
+            return Limit(rate, ceil, burst: nil, share)
+        }
+
+        /// The least that is guaranteed where nothing is said.
+        static let least = Rate(bitsPerSecond: 8000)
     }
 
     /// The reference plugin's keys, at the top or where a runtime puts them.
@@ -135,5 +220,12 @@ extension Bandwidth {
             let chosen = burst >= anyBurst ? nil : Burst(bits: UInt64(burst))
             return (Rate(bitsPerSecond: UInt64(rate)), chosen)
         }
+    }
+}
+
+extension Rate {
+    /// What is guaranteed of a ceiling where nothing is said.
+    var hundredth: Rate {
+        max(Rate(bitsPerSecond: bitsPerSecond / 100), Bandwidth.Options.least)
     }
 }

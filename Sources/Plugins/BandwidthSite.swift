@@ -1,4 +1,3 @@
-import Addressing
 import CNI
 import Netlink
 import Plan
@@ -7,141 +6,278 @@ import Rtnetlink
 import TrafficControl
 
 extension Bandwidth {
-    /// An attachment, where it is on the host, and which class it has.
+    /// An attachment, where and in which way it is held back, and which classes it has.
     struct Site {
         let owner: Owner
-        let hostEnd: String
+        let place: Place
+        let ways: Ways
         let options: Options
-        /// The class's number in every tree.
-        var minor: UInt16
-        /// The directions whose class is there already and ours.
-        var known: [Direction] = []
+        let numbers: Numbers
 
-        private var id: ClassID { ClassID(Tree.root.major, minor) }
         private var group: Group { options.group }
 
         /// Everything there should be, in the order of making.
         ///
-        /// Classes come before what sends packets to them.
-        var steps: [any Resource<Kernel>] {
-            var steps: [any Resource<Kernel>] = []
+        /// Names come before classes, and classes before what sends packets to them.
+        func steps() throws(CNIError) -> [any Resource<Kernel>] {
+            var names: [any Resource<Kernel>] = []
+            var trees: [any Resource<Kernel>] = []
+            var classes: [any Resource<Kernel>] = []
             var steering: [any Resource<Kernel>] = []
-            for (direction, limit) in [
-                (Direction.egress, options.egress), (.ingress, options.ingress),
-            ] {
-                guard let limit else { continue }
-                guard options.usesTree(direction, limit) else {
-                    steps += ownTree(limit)
-                    continue
-                }
-                steps += sharedTree(direction) + classes(limit, direction)
-                steering.append(self.steering(direction))
-                if direction == .ingress {
-                    steps.append(Qdisc(.clsact, on: hostEnd, .shared))
-                    steps.append(LastFilter(of: hostEnd, .owned))
+            for direction in [Direction.egress, .ingress] {
+                guard let limit = options[direction], let way = ways[direction] else { continue }
+                let hostEnd = place.hostEnd ?? ""
+                switch way {
+                case .shared:
+                    let link = Port(group.link(direction), .host)
+                    trees += sharedTree(on: link)
+                    classes += self.classes(limit, direction, on: link)
+                    steering.append(self.steering(direction, of: Port(hostEnd, .host), to: link))
+                    guard direction == .ingress else { continue }
+                    classes.append(Qdisc(.clsact, on: hostEnd, .shared))
+                    classes.append(LastFilter(of: hostEnd, .owned))
+                case .hostEnd: trees += ownTree(limit, on: Port(hostEnd, .host))
+                case .hostBucket: trees.append(bucket(limit, on: Port(hostEnd, .host)))
+                case .inside(let hasRules):
+                    let own = Port(place.interface, .container)
+                    guard hasRules else {
+                        trees += ownTree(limit, on: own)
+                        continue
+                    }
+                    let isSent = direction == .egress
+                    let link = isSent ? own : Port(group.link(direction), .container)
+                    trees += isSent ? [rootQdisc(0, on: own)] : sharedTree(on: link)
+                    trees.append(SteeringTable(group.table, in: .container))
+                    classes += self.classes(limit, direction, on: link)
+                    steering.append(self.steering(direction, of: own, to: link))
+                case .insideBucket:
+                    trees.append(bucket(limit, on: Port(place.interface, .container)))
                 }
             }
-            if !steering.isEmpty { steps.append(SteeringTable(group.table)) }
-            return steps + steering
+            if ways.egress == .shared || ways.ingress == .shared {
+                names = [SteeringTable(group.table)] + self.names
+            }
+            return try trees + names + tenant + classes + steering + processes()
         }
 
-        /// A container that shares nothing with others is held back at its host's end: no
+        /// The classes of the host's processes, which are the group's and stay.
+        private func processes() throws(CNIError) -> [any Resource<Kernel>] {
+            guard let keys = group.processes, ways.egress == .shared else { return [] }
+            let link = group.link(.egress)
+            var steps: [any Resource<Kernel>] = []
+            var steered: [ProcessSteering.Processes] = []
+            for (index, (number, one)) in zip(numbers.processes, keys.classes).enumerated() {
+                let text = processName(owner.network, one.name)
+                var name = ClassName(text, of: number.id, .container, table: group.table, .shared)
+                name.isExclusive = number.isNew
+                var own = TrafficClass(
+                    number.id, of: Tree.link, on: link, rate: one.limit.rate,
+                    ceil: one.limit.ceil, .shared)
+                own.isExclusive = number.isNew
+                own.priority = one.limit.priority
+                let port = Port(link, .host)
+                steps += [name, own, leaf(number.id, one.limit, on: port, .shared)]
+                let selector = try one.selector("shaping.processes.classes[\(index)]")
+                steered.append(.init(selector, number.id, text))
+            }
+            steps.append(
+                ProcessSteering(steered, of: keys.uplink, to: link, table: group.table))
+            return steps
+        }
+
+        /// A link and where it is.
+        private struct Port {
+            let name: String
+            let side: Side
+
+            init(_ name: String, _ side: Side) {
+                self.name = name
+                self.side = side
+            }
+        }
+
+        /// A container that shares nothing with others is held back at an end of its own: no
         /// classifying, no second queue.
-        private func ownTree(_ limit: Options.Limit) -> [any Resource<Kernel>] {
+        private func ownTree(_ limit: Options.Limit, on link: Port) -> [any Resource<Kernel>] {
+            let id = numbers.own.id
             var own = TrafficClass(
-                id, of: Tree.root, on: hostEnd, rate: limit.ceil, ceil: limit.ceil, .owned)
+                id, of: Tree.root, on: link.name, in: link.side, rate: limit.ceil,
+                ceil: limit.ceil, .owned)
             own.burst = limit.burst
-            return [
-                Qdisc(.htb(standard: minor), on: hostEnd, .owned), own,
-                leaf(limit, on: hostEnd, .owned),
-            ]
+            return [rootQdisc(id.minor, on: link), own, leaf(id, limit, on: link, .owned)]
         }
 
-        /// What a group's containers share.
-        private func sharedTree(_ direction: Direction) -> [any Resource<Kernel>] {
-            let link = group.link(direction)
-            var ifb = Link(link, .ifb, in: .host, .shared)
+        private func rootQdisc(_ standard: UInt16, on link: Port) -> Qdisc {
+            Qdisc(.htb(standard: standard), on: link.name, in: link.side, .owned)
+        }
+
+        private func bucket(_ limit: Options.Limit, on link: Port) -> Qdisc {
+            .bucket(
+                limit.ceil, limit.burst, milliseconds: limit.queueMilliseconds, on: link.name,
+                in: link.side, .owned)
+        }
+
+        /// What a group's containers share, or a container's interfaces.
+        private func sharedTree(on port: Port) -> [any Resource<Kernel>] {
+            let link = port.name
+            var ifb = Link(link, .ifb, in: port.side, .shared)
             ifb.queueLength = 1000
             ifb.isUp = true
-            let rate = group.linkRate ?? Self.unlimited
+            let linkRate = port.side == .host ? group.linkRate : nil
+            let rate = linkRate ?? Self.unlimited
             var whole = TrafficClass(
-                Tree.link, of: Tree.root, on: link, rate: rate, ceil: rate, .shared)
-            whole.isAsFound = group.linkRate == nil
+                Tree.link, of: Tree.root, on: link, in: port.side, rate: rate, ceil: rate, .shared)
+            whole.isAsFound = linkRate == nil
             var standard = TrafficClass(
-                Tree.standard, of: Tree.link, on: link, rate: Rate(bitsPerSecond: 8_000_000),
-                ceil: Self.unlimited, .shared)
+                Tree.standard, of: Tree.link, on: link, in: port.side,
+                rate: Rate(bitsPerSecond: 8_000_000), ceil: Self.unlimited, .shared)
             standard.priority = 7
             standard.isAsFound = true
-            return [
-                ifb, Qdisc(.htb(standard: Tree.standard.minor), on: link, .shared), whole,
-                standard,
+            let root = Qdisc(
+                .htb(standard: Tree.standard.minor), on: link, in: port.side, .shared)
+            return [ifb, root, whole, standard]
+        }
+
+        /// The names of the container's class and of those inside it.
+        private var names: [ClassName] {
+            var all = [(numbers.own, owner.tag)]
+            if let rest = numbers.rest { all.append((rest, owner.tag(Numbers.restName))) }
+            for (number, part) in zip(numbers.parts, options.parts) {
+                all.append((number, owner.tag(part.keys.name)))
+            }
+            return all.map { number, text in
+                var name = ClassName(text, of: number.id, .container, table: group.table, .owned)
+                name.isExclusive = number.isNew
+                return name
+            }
+        }
+
+        /// The classes that the container's are in, where it has a tenant.
+        private var tenant: [Tenant] {
+            guard let keys = group.tenant, let number = numbers.tenant else { return [] }
+            var name = ClassName(keys.name, of: number.id, .tenant, table: group.table, .shared)
+            name.isExclusive = number.isNew
+            let classes = [Direction.egress, .ingress].compactMap { direction in
+                keys[direction].map { part in
+                    var own = TrafficClass(
+                        number.id, of: Tree.link, on: group.link(direction), rate: part.rate,
+                        ceil: part.ceil, .shared)
+                    own.isExclusive = number.isNew
+                    return own
+                }
+            }
+            return [Tenant(name, classes, .shared)]
+        }
+
+        /// The container's class in a tree and those inside it, with their leaves.
+        private func classes(
+            _ limit: Options.Limit, _ direction: Direction, on link: Port
+        ) -> [any Resource<Kernel>] {
+            var parent = link.name == place.interface ? Tree.root : Tree.link
+            if ways[direction] == .shared, group.tenant?[direction] != nil {
+                parent = numbers.tenant?.id ?? parent
+            }
+            guard let rest = numbers.rest, let most = options.rest(direction) else {
+                return leafClass(numbers.own, of: parent, on: link, limit)
+            }
+            var own = trafficClass(numbers.own, of: parent, on: link, limit)
+            own.isLeaf = false
+            var steps: [any Resource<Kernel>] = [own]
+            steps += leafClass(rest, of: own.id, on: link, most)
+            for (number, part) in zip(numbers.parts, options.parts) {
+                guard let limit = part[direction] else { continue }
+                steps += leafClass(number, of: own.id, on: link, limit)
+            }
+            return steps
+        }
+
+        private func leafClass(
+            _ number: Number, of parent: ClassID, on link: Port, _ limit: Options.Limit
+        ) -> [any Resource<Kernel>] {
+            [
+                trafficClass(number, of: parent, on: link, limit),
+                leaf(number.id, limit, on: link, number.isNew ? .part : .owned),
             ]
         }
 
-        /// The container's class in a shared tree, and its leaf.
-        private func classes(
-            _ limit: Options.Limit, _ direction: Direction
-        ) -> [any Resource<Kernel>] {
-            let link = group.link(direction)
-            let isNew = !known.contains(direction)
+        private func trafficClass(
+            _ number: Number, of parent: ClassID, on link: Port, _ limit: Options.Limit
+        ) -> TrafficClass {
             var own = TrafficClass(
-                id, of: Tree.link, on: link, rate: limit.rate, ceil: limit.ceil, .owned)
-            own.isExclusive = isNew
+                number.id, of: parent, on: link.name, in: link.side, rate: limit.rate,
+                ceil: limit.ceil, .owned)
+            own.isExclusive = number.isNew
             own.burst = limit.burst
             own.priority = limit.priority
-            return [own, leaf(limit, on: link, isNew ? .part : .owned)]
+            return own
         }
 
-        private func leaf(_ limit: Options.Limit, on link: String, _ sharing: Sharing) -> Qdisc {
+        private func leaf(
+            _ id: ClassID, _ limit: Options.Limit, on link: Port, _ sharing: Sharing
+        ) -> Qdisc {
             .leaf(
-                of: id, ceil: limit.ceil, milliseconds: limit.queueMilliseconds, on: link, sharing)
+                of: id, rate: limit.rate, ceil: limit.ceil,
+                milliseconds: limit.queueMilliseconds, on: link.name, in: link.side, sharing)
         }
 
-        private func steering(_ direction: Direction) -> Steering {
+        private func steering(
+            _ direction: Direction, of port: Port, to link: Port
+        ) -> Steering {
             var steering = Steering(
-                direction, of: hostEnd, to: id, on: group.link(direction), table: group.table,
-                owner: owner.tag, .owned)
+                direction, of: port.name, in: port.side, to: (numbers.rest ?? numbers.own).id,
+                on: link.name, table: group.table, owner: owner.tag, .owned)
             steering.onlyTo = options.shapedSubnets
             steering.exceptTo = options.unshapedSubnets
             steering.markMask = group.markMask
+            for (number, part) in zip(numbers.parts, options.parts) where part[direction] != nil {
+                steering.selections.append(part.keys.selection(number.id))
+            }
             return steering
         }
 
-        /// Refuses a guarantee that the group's rate cannot keep together with the others'.
+        /// Refuses a guarantee that the one above it cannot keep together with the others'.
         func requireRoom(_ kernel: Kernel) throws(CNIError) {
-            guard let linkRate = group.linkRate else { return }
-            for (direction, limit) in [
-                (Direction.egress, options.egress), (.ingress, options.ingress),
-            ] {
-                guard let limit else { continue }
+            for direction in [Direction.egress, .ingress] {
+                guard let limit = options[direction], ways[direction] == .shared else { continue }
+                let tenant = group.tenant?[direction]
+                guard tenant != nil || group.linkRate != nil else { continue }
                 let link = group.link(direction)
                 let classes = try wrapping { () throws(KernelError) in
                     try kernel.trafficClasses(of: link, in: .host)
                 }
-                var others: UInt64 = 0
-                for other in classes
-                where Tree.containers.contains(other.id.minor) && other.id.minor != minor {
-                    others += other.rate.bitsPerSecond
-                }
-                guard others + limit.rate.bitsPerSecond <= linkRate.bitsPerSecond else {
+                func require(
+                    _ wanted: Rate, of key: String, _ id: ClassID, within parent: ClassID,
+                    _ most: Rate, _ whole: String
+                ) throws(CNIError) {
+                    let others = Rate(
+                        bitsPerSecond: classes.filter {
+                            $0.parent == parent && $0.id != id && $0.id != Tree.standard
+                        }.reduce(0) { $0 + $1.rate.bitsPerSecond })
+                    guard others.bitsPerSecond + wanted.bitsPerSecond > most.bitsPerSecond else {
+                        return
+                    }
                     throw CNIError(
                         .invalidConfiguration,
-                        "shaping.\(direction).rate: \(limit.rate) and the "
-                            + "\(Rate(bitsPerSecond: others)) that others are guaranteed on \(link)"
-                            + " are more than linkRate, \(linkRate)")
+                        "shaping.\(key).rate: \(wanted) and the \(others) that others are "
+                            + "guaranteed on \(link) are more than \(whole), \(most)")
+                }
+                if let tenant, let id = numbers.tenant?.id {
+                    try require(
+                        limit.rate, of: "\(direction)", numbers.own.id, within: id, tenant.rate,
+                        "the tenant's guarantee")
+                    guard let linkRate = group.linkRate else { continue }
+                    try require(
+                        tenant.rate, of: "tenant.\(direction)", id, within: Tree.link, linkRate,
+                        "linkRate")
+                } else if let linkRate = group.linkRate {
+                    try require(
+                        limit.rate, of: "\(direction)", numbers.own.id, within: Tree.link,
+                        linkRate, "linkRate")
                 }
             }
         }
 
         /// Beyond what any link has.
         private static let unlimited = Rate(bitsPerSecond: 100_000_000_000)
-    }
-}
-
-extension Bandwidth.Options {
-    /// Whether a direction needs the tree that the group shares.
-    fileprivate func usesTree(_ direction: Direction, _ limit: Limit) -> Bool {
-        direction == .egress || limit.borrows || group.linkRate != nil || group.markMask != nil
-            || !shapedSubnets.isEmpty || !unshapedSubnets.isEmpty
     }
 }

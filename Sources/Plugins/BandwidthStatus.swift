@@ -1,17 +1,15 @@
 public import CNI
 import Netlink
+import PluginRuntime
 public import Rtnetlink
 import TrafficControl
 
 extension Bandwidth {
-    /// Tries everything in a namespace of its own; code 50 names what the kernel lacks.
+    /// Tries everything in a namespace of its own; code 50 names what the kernel lacks of what the
+    /// configuration needs.
     public static func requireKernel(_ options: Options, _ kernel: Kernel) throws(CNIError) {
-        do throws(KernelError) {
-            try kernel.returnHome()
-            try NetworkNamespace.enterNew()
-            try Kernel(container: nil).probeShaping()
-        } catch {
-            throw CNIError(.notAvailable, "this kernel cannot shape: \(error)")
-        }
+        var options = options
+        options.known = try wrapping { () throws(KernelError) in try kernel.lackingMeans() }
+        _ = try Ways(options, hasHostEnd: true)
     }
 }

@@ -84,7 +84,9 @@ public enum HostDevice: ContainerLinkPlugin {
     /// The link.
     public static func interfaces(_ attachment: Attachment, _ options: Options) -> Plan<Kernel> {
         guard !options.isInUserSpace else { return Plan([]) }
-        var link = MovedLink(attachment.interface, from: options.device ?? .oneOf([]))
+        var link = MovedLink(
+            attachment.interface, from: options.device ?? .oneOf([]),
+            mark: attachment.owner.lentName)
         link.mac = attachment.mac
         return Plan { link }
     }

@@ -26,7 +26,7 @@ public enum IPVLAN: ContainerLinkPlugin {
             master = try keys.master()
             let mode = try keys(
                 "mode", default: "l2", "Where containers are told apart: l2, l3 or l3s.")
-            mtu = try keys.mtu()
+            mtu = try keys.mtu(ofMaster: true)
             hasIPAM = try keys.ipamType() != ""
             dns = try keys.dns()
             guard let mode = ContainerLink.IPvlanMode(rawValue: mode.isEmpty ? "l2" : mode)

@@ -28,7 +28,7 @@ public enum MACVLAN: ContainerLinkPlugin {
             let mode = try keys(
                 "mode", default: "bridge",
                 "Whom the containers on one master reach: bridge, private, vepa or passthru.")
-            mtu = try keys.mtu()
+            mtu = try keys.mtu(ofMaster: true)
             let queue = try keys(
                 "bcqueuelen", default: 0,
                 "Length of the queue for broadcasts; 0 is the kernel's choice.")

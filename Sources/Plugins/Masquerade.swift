@@ -60,8 +60,11 @@ struct Masquerade: Resource {
     func erase(_ kernel: Kernel) throws(KernelError) {
         // What the rules were there for must not get by while the link is still there.
         try kernel.stopPort(owner.hostEnd, alias: owner.tag, in: .host)
-        try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
+        let wasAny = try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(of: owner, in: maps)
+        }
+        if !wasAny {
+            try ReferenceRules.masquerade.remove(of: owner, from: kernel)
         }
     }
 
@@ -75,7 +78,7 @@ struct Masquerade: Resource {
     static func remove(
         from kernel: Kernel, _ isStale: (String) -> Bool
     ) throws(KernelError) {
-        try remove(from: kernel) { (rules, maps) throws(KernelError) in
+        _ = try remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(in: maps, of: isStale)
         }
     }
@@ -91,19 +94,22 @@ struct Masquerade: Resource {
         }
     }
 
-    /// Removes claims, of each family, and what they stand for.
+    /// Removes claims, of each family, and what they stand for; says whether there were any.
     private static func remove(
         from kernel: Kernel,
         _ claims: (inout Ruleset, [Claims]) throws(KernelError) -> [[Element]]
-    ) throws(KernelError) {
+    ) throws(KernelError) -> Bool {
+        var wasAny = false
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             let families = Sets.all
             var departure = Departure(from: table, fixed: 1 + families.flatMap(\.all).count)
             for (sets, gone) in zip(families, try claims(&rules, families.map(\.claims))) {
                 try remove(gone, sets, &rules, &batch, &departure)
             }
+            wasAny = !batch.isEmpty
             try departure.complete(&batch, &rules)
         }
+        return wasAny
     }
 
     private static func remove(

@@ -74,9 +74,10 @@ struct PortMappings: Resource {
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {
-        try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
+        let wasAny = try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(of: owner, in: maps)
         }
+        if !wasAny { try ReferenceRules.portMappings.remove(of: owner, from: kernel) }
     }
 
     func differences(from found: PortMappings) -> [Difference] {
@@ -89,7 +90,7 @@ struct PortMappings: Resource {
     static func remove(
         from kernel: Kernel, _ isStale: (String) -> Bool
     ) throws(KernelError) {
-        try remove(from: kernel) { (rules, maps) throws(KernelError) in
+        _ = try remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(in: maps, of: isStale)
         }
     }
@@ -102,10 +103,13 @@ struct PortMappings: Resource {
     }
 
     /// Removes claims, of each family, and the mappings that they got; who waits for one gets it.
+    ///
+    /// Says whether there were any claims.
     private static func remove(
         from kernel: Kernel,
         _ claims: (inout Ruleset, [Claims]) throws(KernelError) -> [[Element]]
-    ) throws(KernelError) {
+    ) throws(KernelError) -> Bool {
+        var wasAny = false
         var ports: [PortRules.Claim] = []
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             let families = PortRules.Sets.all
@@ -119,9 +123,11 @@ struct PortMappings: Resource {
                 ports += gone.compactMap(sets.claim)
                 try remove(gone, sets, &rules, &batch, &departure)
             }
+            wasAny = !batch.isEmpty
             try departure.complete(&batch, &rules)
         }
         try kernel.forgetConnections(to: ports)
+        return wasAny
     }
 
     private static func remove(
@@ -243,7 +249,12 @@ struct PortMappings: Resource {
         for (claim, holder) in zip(claims, holders) where !taken.contains(claim.port) {
             taken.append(claim.port)
             if let holder = holder?.element {
-                guard holder.comment != owner.tag else { continue }
+                guard holder.comment != owner.tag else {
+                    // Somebody may have removed the other half of an own one.
+                    additions[claim.isForAny, default: ([], [])].sources.append(
+                        Element(claim.key, verdict, comment: owner.tag))
+                    continue
+                }
                 batch.add([Element(claim.port)], to: sets.contested)
                 continue
             }

@@ -1,6 +1,7 @@
 package import Addressing
 package import Netlink
 import Nftables
+package import Plan
 import PluginRuntime
 package import Rtnetlink
 import SystemPackage
@@ -93,5 +94,34 @@ extension RuleListing.Mapping {
         let names: [UInt8: String] = [6: "tcp", 17: "udp", 132: "sctp"]
         return (hostAddress.map { "\($0) " } ?? "") + "\(hostPort)/"
             + (names[number] ?? "\(number)")
+    }
+}
+
+extension RuleListing {
+    /// Removes an owner's elements, if the object is made of such; whether it is.
+    ///
+    /// The links that they are about stay as they are.
+    package static func clear(
+        _ object: any Resource<Kernel>, _ kernel: Kernel
+    ) throws(KernelError) -> Bool {
+        switch object {
+        case let object as Masquerade:
+            try Masquerade.remove(from: kernel) { $0 == object.owner.tag }
+        case let object as SpoofCheck:
+            try SpoofCheck.remove(from: kernel) { $0 == object.owner.tag }
+        case let object as PortMappings:
+            try PortMappings.remove(from: kernel) { $0 == object.owner.tag }
+        default: return false
+        }
+        return true
+    }
+
+    /// Removes every element that carries one of these tags.
+    package static func remove(
+        _ tags: Set<String>, _ kernel: Kernel
+    ) throws(KernelError) {
+        try PortMappings.remove(from: kernel) { tags.contains($0) }
+        try Masquerade.remove(from: kernel) { tags.contains($0) }
+        try SpoofCheck.remove(from: kernel) { tags.contains($0) }
     }
 }

@@ -31,7 +31,8 @@ public enum Tap: ContainerLinkPlugin {
             settings.owner = try keys("owner", "The number of the user that may open the tap.")
             settings.group = try keys("group", "The number of the group that may open the tap.")
             let context = try keys(
-                "selinuxContext", default: "", "The SELinux context of the tap.")
+                "selinuxContext", default: "",
+                "The SELinux context of the tap, such as system_u:system_r:container_t:s0.")
             let bridge = try keys(
                 "bridge", default: "", "A bridge in the container that the tap is a port of.")
             self.bridge = bridge.isEmpty ? nil : bridge
@@ -45,9 +46,7 @@ public enum Tap: ContainerLinkPlugin {
                     throw keys.invalid(key, "not a number of 32 bits: \(id ?? 0)")
                 }
             }
-            guard context.isEmpty else {
-                throw CNIError(.unsupportedField, "selinuxContext: not supported yet")
-            }
+            settings.context = context.isEmpty ? nil : context
             self.settings = settings
         }
     }
@@ -58,6 +57,10 @@ public enum Tap: ContainerLinkPlugin {
         var options = try Options(&keys)
         let argumentMAC = try call.argumentMAC()
         options.mac = options.runtimeMAC ?? argumentMAC ?? options.mac
+        guard call.invocation.verb != .add || options.settings.context == nil || hasSELinux() else {
+            throw CNIError(
+                .invalidConfiguration, "selinuxContext: SELinux is not enabled on this kernel")
+        }
         return options
     }
 

@@ -22,7 +22,7 @@ public enum VLAN: ContainerLinkPlugin {
         init(_ keys: inout Keys) throws(CNIError) {
             master = try keys.master()
             id = try keys("vlanId", default: 0, "The VLAN, 0 to 4094.")
-            mtu = try keys.mtu()
+            mtu = try keys.mtu(ofMaster: true)
             _ = try keys.ipamType()
             dns = try keys.dns()
             guard (0...4094).contains(id) else {

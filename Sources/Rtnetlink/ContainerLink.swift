@@ -147,10 +147,9 @@ public struct ContainerLink: Resource {
         var message = Message(
             "add \(description)", type: RTM_NEWLINK, flags: [.create, .exclusive], ifinfomsg())
         message.put(IFLA_IFNAME, name)
-        put(into: &message)
         if let lower {
             let below = try kernel.below(lower)
-            guard mtu ?? 0 <= below.mtu else {
+            guard (0...(kind.mayExceedLower ? .max : below.mtu)).contains(mtu ?? 0) else {
                 throw KernelError(
                     "add \(description)", .invalidArgument,
                     detail: "invalid MTU \(mtu ?? 0), must be [0, master MTU(\(below.mtu))]")
@@ -160,6 +159,7 @@ public struct ContainerLink: Resource {
                 message.put(IFLA_NET_NS_FD, UInt32(try kernel.containerDescriptor().rawValue))
             }
         }
+        put(into: &message)
         message.nest(IFLA_LINKINFO) { info in
             info.put(IFLA_INFO_KIND, kind.name)
             info.nest(IFLA_INFO_DATA) { kind.put(into: &$0) }

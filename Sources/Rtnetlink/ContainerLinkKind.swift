@@ -27,6 +27,11 @@ extension ContainerLink {
             }
         }
 
+        /// Whether the kernel lets its MTU be larger than the lower link's, as users of ipvlan may have it.
+        var mayExceedLower: Bool {
+            if case .ipvlan = self { true } else { false }
+        }
+
         /// Adds what only this kind has to the message that makes it.
         func put(into data: inout Message) {
             switch self {

@@ -42,6 +42,7 @@ public final class Kernel: System {
     /// Links of which only the index is known, from their peers.
     private var peers: [(side: Side, name: String, index: UInt32)] = []
     private var position = Side.host
+    private var isAlone = false
     var listed: (side: Side, index: UInt32, addresses: [Address])?
     var sysctlRoot: FileDescriptor?
     /// What another subsystem of the kernel keeps open as long as this is.
@@ -93,12 +94,40 @@ public final class Kernel: System {
     /// Runs `body` if no other ADD is under way in this host namespace.
     public func alone(_ body: () -> Void) -> Bool {
         guard home.lockAlone() else { return false }
+        isAlone = true
+        defer { isAlone = false }
         body()
         return true
     }
 
-    /// Moves the thread to a side.
-    func enter(_ side: Side) throws(KernelError) {
+    /// Runs `body` when no other ADD is under way in this host namespace, waiting for that about as
+    /// long as `lockShared()` does; without it, if there always is one.
+    public func whenAlone(_ body: () throws(KernelError) -> Void) throws(KernelError) {
+        guard !isAlone else { return try body() }
+        guard home.lockAlonePatiently() else { return }
+        // The end of this program can take longer than others should wait.
+        defer { home.unlock() }
+        try body()
+    }
+
+    /// Runs `body` with the kernel of a new network namespace, which goes when `body` ends.
+    public func inNewNamespace(
+        _ body: (Kernel) throws(KernelError) -> Void
+    ) throws(KernelError) {
+        try returnHome()
+        try NetworkNamespace.enterNew()
+        var failure: KernelError?
+        do throws(KernelError) {
+            try body(Kernel(container: nil))
+        } catch {
+            failure = error
+        }
+        try home.enter()
+        if let failure { throw failure }
+    }
+
+    /// Moves the thread to a side; `returnHome()` ends that.
+    public func enter(_ side: Side) throws(KernelError) {
         guard side != position else { return }
         switch side {
         case .host: try home.enter()

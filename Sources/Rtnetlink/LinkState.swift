@@ -44,6 +44,8 @@ public struct LinkState: Sendable {
     public private(set) var qdisc: String = ""
     /// Its alias: whose it is, for links of ours.
     public private(set) var alias: String?
+    /// The names by which it is found beside its own.
+    public private(set) var alternativeNames: [String] = []
     /// Its settings as a bridge's port, if it is one.
     public private(set) var port: Port?
 
@@ -84,6 +86,10 @@ public struct LinkState: Sendable {
                 peerNamespace = attribute.uint32.map { Int32(bitPattern: $0) }
             case IFLA_QDISC: qdisc = attribute.text
             case IFLA_IFALIAS: alias = attribute.text
+            case IFLA_PROP_LIST:
+                for property in attribute.nested where property.type == IFLA_ALT_IFNAME {
+                    alternativeNames.append(property.text)
+                }
             case IFLA_LINKINFO:
                 kind = attribute.nested[IFLA_INFO_KIND]?.text ?? ""
                 settings = attribute.nested[IFLA_INFO_DATA]?.nested
@@ -213,7 +219,8 @@ extension Kernel {
         Message("remove link \(index)", type: RTM_DELLINK, ifinfomsg(index: index))
     }
 
-    private func link(_ message: inout Message, in side: Side) throws(KernelError) -> LinkState? {
+    /// The link that a message asks for, or nil if there is none.
+    func link(_ message: inout Message, in side: Side) throws(KernelError) -> LinkState? {
         message.skipCounters()
         do throws(KernelError) {
             let state = try request(side, message).lazy.compactMap { LinkState($0) }.first
@@ -235,7 +242,7 @@ extension ifinfomsg {
     init(index: UInt32 = 0, family: UInt8 = 0, set: UInt32 = 0, clear: UInt32 = 0) {
         self.init()
         ifi_family = family
-        ifi_index = Int32(index)
+        ifi_index = Int32(bitPattern: index)
         ifi_flags = set
         ifi_change = set | clear
     }

@@ -30,7 +30,8 @@ public struct Route: Resource {
     public var advmss: Int?
     /// The metric; lower is preferred.
     public var priority: Int?
-    /// The number of the routing table; nil for the main table.
+    /// The number of the routing table; nil for the main table, where the plugin `vrf` takes it along
+    /// into its VRF's.
     public var table: Int?
     /// The scope, RT_SCOPE_*; nil for link without a gateway and global with one.
     public var scope: Int?
@@ -61,12 +62,14 @@ public struct Route: Resource {
 
     /// The route as the kernel has it, or nil.
     public func read(_ kernel: Kernel) throws(KernelError) -> Route? {
-        guard let index = try kernel.link(link, in: side)?.index else { return nil }
+        guard let state = try kernel.link(link, in: side) else { return nil }
+        var number = table.map { UInt32($0) }
+        if number == nil { number = try kernel.tableOfMaster(of: state, in: side) }
         var header = rtmsg()
         header.rtm_family = destination.family.addressFamily
         var message = Message("list routes of \(link)", type: RTM_GETROUTE, flags: .dump, header)
-        message.put(Int(RTA_OIF.rawValue), index)
-        message.put(Int(RTA_TABLE.rawValue), UInt32(table ?? Int(RT_TABLE_MAIN.rawValue)))
+        message.put(Int(RTA_OIF.rawValue), state.index)
+        message.put(Int(RTA_TABLE.rawValue), number ?? RT_TABLE_MAIN.rawValue)
         do throws(KernelError) {
             return try kernel.request(side, message).lazy
                 .compactMap { Route($0, like: self) }.first { isSame(as: $0) }
@@ -151,6 +154,14 @@ public struct Route: Resource {
 }
 
 extension Kernel {
+    /// The routing table of the VRF that a link is a member of, if it is.
+    fileprivate func tableOfMaster(
+        of link: LinkState, in side: Side
+    ) throws(KernelError) -> UInt32? {
+        guard let master = link.master else { return nil }
+        return try self.link(index: master, in: side)?.table
+    }
+
     /// The index of the link of the default route, the preferred one of IPv4 or else of IPv6; nil
     /// if there is none.
     func defaultRouteLink(in side: Side) throws(KernelError) -> UInt32? {

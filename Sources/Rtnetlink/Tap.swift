@@ -12,6 +12,9 @@ public struct TapSettings: Sendable, Equatable {
     public var owner: Int?
     /// The group that may open it; nil for none.
     public var group: Int?
+    /// The SELinux context it is made under, which the kernel does not show afterwards; nil for the
+    /// plugin's own.
+    public var context: String?
 
     /// A tap for root alone, with one queue.
     public init() {}
@@ -42,14 +45,40 @@ extension Kernel {
         var flags = IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL
         if settings.hasManyQueues { flags |= IFF_MULTI_QUEUE }
         if settings.owner != nil, settings.group != nil { flags |= IFF_VNET_HDR }
-        let tap = unsafe linux_open_tap(name, Int32(flags))
-        guard tap >= 0 else {
-            let errno = Errno.current
-            throw KernelError(operation, errno == .resourceBusy ? .fileExists : errno)
+        let (owner, group) = (Int64(settings.owner ?? -1), Int64(settings.group ?? -1))
+        if let context = settings.context {
+            var isLabel: Int32 = 0
+            guard
+                unsafe linux_make_tap_as(
+                    context, name, Int32(flags), owner, group, &isLabel) == 0
+            else {
+                throw isLabel == 0
+                    ? Self.tapError(operation)
+                    : KernelError(lastOf: "take SELinux context \(context) to \(operation)")
+            }
+            return
         }
+        let tap = unsafe linux_open_tap(name, Int32(flags))
+        guard tap >= 0 else { throw Self.tapError(operation) }
         defer { _ = Glibc.close(tap) }
-        guard
-            linux_keep_tap(tap, Int64(settings.owner ?? -1), Int64(settings.group ?? -1)) == 0
-        else { throw KernelError(lastOf: operation) }
+        guard linux_keep_tap(tap, owner, group) == 0 else { throw KernelError(lastOf: operation) }
     }
+
+    /// The error of the last call, with which a tap that is there already is like any other link.
+    private static func tapError(_ operation: String) -> KernelError {
+        let errno = Errno.current
+        return KernelError(operation, errno == .resourceBusy ? .fileExists : errno)
+    }
+}
+
+/// Whether this kernel has SELinux, and it is on.
+public func hasSELinux() -> Bool {
+    // The kernel registers this file system when SELinux is on, mounted or not.
+    let file = unsafe Glibc.open("/proc/filesystems", O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return false }
+    defer { _ = Glibc.close(file) }
+    var bytes = [UInt8](repeating: 0, count: 4096)
+    let count = unsafe Glibc.read(file, &bytes, bytes.count)
+    return bytes[..<max(0, count)].split(separator: UInt8(ascii: "\n"))
+        .contains { $0.split(separator: UInt8(ascii: "\t")).last == Array("selinuxfs".utf8)[...] }
 }

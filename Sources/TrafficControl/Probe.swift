@@ -2,27 +2,71 @@ public import Netlink
 internal import Plan
 public import Rtnetlink
 
+/// What shaping needs of a kernel, one thing each.
+public enum Means: String, Sendable, CaseIterable {
+    /// Trees of classes.
+    case classes = "HTB"
+    /// A link to queue at.
+    case queues = "IFB"
+    /// Maps in nftables, by which packets that a link has received are classed and sent to another
+    /// link.
+    case receiving = "nftables' forwarding at ingress"
+    /// The same for packets that a link is about to send, which is younger.
+    case sending = "nftables' egress hook"
+    /// A ceiling without classes.
+    case buckets = "TBF"
+}
+
 extension Kernel {
-    /// Makes a link with a tree, and what sends packets there, in a namespace to be thrown away.
-    ///
-    /// - Throws: What the kernel says to the first thing that it cannot do.
-    public func probeShaping() throws(KernelError) {
-        let link = Link("probe", .ifb, in: .host, .owned)
-        try link.write(self, over: nil)
-        try Qdisc(.htb(standard: Tree.standard.minor), on: link.name, .owned)
-            .write(self, over: nil)
-        let id = ClassID(Tree.root.major, Tree.containers.lowerBound)
-        let rate = Rate(bitsPerSecond: 1_000_000)
-        try TrafficClass(id, of: Tree.root, on: link.name, rate: rate, ceil: rate, .owned)
-            .write(self, over: nil)
-        try Qdisc.leaf(of: id, ceil: rate, on: link.name, .owned).write(self, over: nil)
-        try Qdisc(.clsact, on: link.name, .owned).write(self, over: nil)
-        try LastFilter(of: link.name, .owned).write(self, over: nil)
-        for direction in [Direction.egress, .ingress] {
-            try Steering(
-                direction, of: link.name, to: id, on: link.name, table: "probe", owner: "probe",
-                .owned
-            ).write(self, over: nil)
+    /// Tries each of the means in a namespace to be thrown away, and returns what the kernel has said
+    /// to those that it lacks.
+    public func lackingMeans() throws(KernelError) -> [Means: KernelError] {
+        var lacking: [Means: KernelError] = [:]
+        try inNewNamespace { (kernel) throws(KernelError) in
+            for means in Means.allCases {
+                do throws(KernelError) {
+                    try means.probe(kernel)
+                } catch {
+                    lacking[means] = error
+                }
+            }
         }
+        return lacking
+    }
+}
+
+extension Means {
+    /// Makes one of it; every kind has a link of its own, so that one does not need another.
+    fileprivate func probe(_ kernel: Kernel) throws(KernelError) {
+        let rate = Rate(bitsPerSecond: 1_000_000)
+        let id = ClassID(Tree.root.major, Tree.containers.lowerBound)
+        switch self {
+        case .classes:
+            try Qdisc(.htb(standard: 0), on: "lo", .owned).write(kernel, over: nil)
+            try TrafficClass(id, of: Tree.root, on: "lo", rate: rate, ceil: rate, .owned)
+                .write(kernel, over: nil)
+            try Qdisc.leaf(of: id, rate: rate, ceil: rate, on: "lo", .owned).write(
+                kernel, over: nil)
+        case .queues:
+            try Link("probe", .ifb, in: .host, .owned).write(kernel, over: nil)
+        case .receiving: try steering(.egress, id).write(kernel, over: nil)
+        case .sending:
+            try steering(.ingress, id).write(kernel, over: nil)
+            try Qdisc(.clsact, on: "lo", .owned).write(kernel, over: nil)
+            try LastFilter(of: "lo", .owned).write(kernel, over: nil)
+        case .buckets:
+            // The place may have been taken by the tree.
+            let tree = Qdisc(.htb(standard: 0), on: "lo", .owned)
+            if (try? tree.read(kernel)) != nil { try tree.erase(kernel) }
+            try Qdisc.bucket(rate, on: "lo", .owned).write(kernel, over: nil)
+        }
+    }
+
+    private func steering(_ direction: Direction, _ id: ClassID) -> Steering {
+        var steering = Steering(
+            direction, of: "lo", to: id, on: "lo", table: "probe", owner: "probe", .owned)
+        // Nothing is sent, but the kernel is to take the rule.
+        steering.isForwarding = true
+        return steering
     }
 }

@@ -14,6 +14,8 @@ public struct Qdisc: Resource {
         case splitting(limit: UInt32)
         /// Holds at most so many bytes.
         case fifo(limit: UInt32)
+        /// Lets so much pass, and holds at most so many bytes.
+        case bucket(Rate, Burst, limit: UInt32)
         /// Only a place for filters.
         case clsact
 
@@ -21,7 +23,7 @@ public struct Qdisc: Resource {
         var name: String {
             switch self {
             case .htb: "htb"
-            case .splitting: "tbf"
+            case .splitting, .bucket: "tbf"
             case .fifo: "bfifo"
             case .clsact: "clsact"
             }
@@ -33,6 +35,8 @@ public struct Qdisc: Resource {
             case .htb(let standard): "htb default " + String(standard, radix: 16)
             case .splitting(let limit): "tbf limit " + limit.description
             case .fifo(let limit): "bfifo limit " + limit.description
+            case .bucket(let rate, let burst, let limit):
+                "tbf rate \(rate) burst \(burst) limit \(limit)"
             case .clsact: "clsact"
             }
         }
@@ -61,23 +65,38 @@ public struct Qdisc: Resource {
         self.sharing = sharing
     }
 
-    /// The leaf that a class of such a ceiling needs: room for `milliseconds` of it, and frames
-    /// instead of 64 kB packets where one of those would hold up the others for a millisecond.
+    /// The leaf that a class of such numbers needs: room for `milliseconds` of its ceiling, and frames
+    /// instead of 64 kB packets where one of those would hold up the others for a millisecond, or be
+    /// more than the class's turn.
     public static func leaf(
-        of id: ClassID, ceil: Rate, milliseconds: Int = 20, on link: String,
+        of id: ClassID, rate: Rate, ceil: Rate, milliseconds: Int = 20, on link: String,
         in side: Side = .host, _ sharing: Sharing
     ) -> Qdisc {
         let bytes = ceil.bytes(inMicroseconds: UInt64(milliseconds) * 1000)
         let limit = UInt32(min(max(bytes, 12 * 1514), UInt64(Int32.max)))
         let kind: Kind =
-            ceil.bitsPerSecond < 500_000_000 ? .splitting(limit: limit) : .fifo(limit: limit)
+            ceil.bitsPerSecond < 500_000_000 || rate.bitsPerSecond < 100_000_000
+            ? .splitting(limit: limit) : .fifo(limit: limit)
         return Qdisc(kind, at: id, on: link, in: side, sharing)
     }
 
-    /// `qdisc 1: on shp-e`, `leaf of class 1:10 on shp-e`.
+    /// A ceiling without classes, at a link's root.
+    public static func bucket(
+        _ rate: Rate, _ burst: Burst? = nil, milliseconds: Int = 20, on link: String,
+        in side: Side = .host, _ sharing: Sharing
+    ) -> Qdisc {
+        // What is larger than the burst is lost: two jumbo frames must fit.
+        let least = Burst(bits: 2 * 9018 * 8)
+        let burst = max(least, burst?.raised(for: rate) ?? .fitting(rate))
+        let bytes = rate.bytes(inMicroseconds: UInt64(milliseconds) * 1000)
+        let limit = UInt32(min(max(bytes, 12 * 1514), UInt64(Int32.max)))
+        return Qdisc(.bucket(rate, burst, limit: limit), on: link, in: side, sharing)
+    }
+
+    /// `root qdisc of shp-e`, `leaf of class 1:10 on shp-e`, `clsact of veth0`.
     public var description: String {
         if let parent { return "leaf of class \(parent) on \(link)" }
-        return "\(kind.name) on \(link)"
+        return "\(kind == .clsact ? kind.name : "root qdisc") of \(link)"
     }
 
     /// The qdisc as it is; nil if there is none or, at a root, one that nobody has chosen.
@@ -103,7 +122,15 @@ public struct Qdisc: Resource {
             found.kind = .htb(standard: UInt16(truncatingIfNeeded: numbers?.uint32(at: 8) ?? 0))
         case "tbf":
             let numbers = options?.nested[Int(TCA_TBF_PARMS)]?.payload
-            found.kind = .splitting(limit: numbers?.uint32(at: 24) ?? 0)
+            let limit = numbers?.uint32(at: 24) ?? 0
+            if parent == nil {
+                let wide = options?.nested[Int(TCA_TBF_RATE64)]?.uint64
+                let rate = Rate(bytesPerSecond: wide ?? UInt64(numbers?.uint32(at: 8) ?? 0))
+                let burst = Burst(bytes: rate.bytes(inTicks: numbers?.uint32(at: 28) ?? 0))
+                found.kind = .bucket(rate, burst, limit: limit)
+            } else {
+                found.kind = .splitting(limit: limit)
+            }
         case "bfifo": found.kind = .fifo(limit: options?.uint32 ?? 0)
         case "clsact": found.kind = .clsact
         default:
@@ -142,12 +169,12 @@ public struct Qdisc: Resource {
         }
     }
 
-    /// Whether no container has a class in the tree, or no filter hangs in the place for them.
+    /// Whether no one has a class in the tree, or no filter hangs in the place for them.
     public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
         switch kind {
         case .htb:
             return try kernel.trafficClasses(of: link, in: side).allSatisfy {
-                !Tree.containers.contains($0.id.minor)
+                $0.id == Tree.link || $0.id == Tree.standard
             }
         case .clsact:
             for place in [Place.ingress, Place.egress] {
@@ -156,13 +183,25 @@ public struct Qdisc: Resource {
                 }
             }
             return true
-        case .splitting, .fifo: return false
+        case .splitting, .fifo, .bucket: return false
         }
     }
 
     /// How `found` misses this qdisc.
     public func differences(from found: Qdisc) -> [Difference] {
-        [Difference(in: description, wanted: kind, found: found.kind)].compactMap { $0 }
+        if case .bucket(let rate, let burst, let limit) = kind,
+            case .bucket(let foundRate, let foundBurst, let foundLimit) = found.kind
+        {
+            return [
+                Difference(
+                    in: "\(description): rate", wanted: rate.rounded, found: foundRate.rounded),
+                Difference(
+                    in: "\(description): burst", wanted: burst,
+                    found: burst.isAbout(foundBurst) ? burst : foundBurst),
+                Difference(in: "\(description): limit", wanted: limit, found: foundLimit),
+            ].compactMap { $0 }
+        }
+        return [Difference(in: description, wanted: kind, found: found.kind)].compactMap { $0 }
     }
 
     private var place: UInt32 {
@@ -203,6 +242,16 @@ public struct Qdisc: Resource {
                 options.put(Int(TCA_TBF_RATE64), rate.bytesPerSecond)
                 options.put(Int(TCA_TBF_BURST), burst)
             }
+        case .bucket(let rate, let burst, let limit):
+            message.nest(Int(TCA_OPTIONS)) { options in
+                var numbers = tc_tbf_qopt()
+                numbers.rate = tc_ratespec(rate)
+                numbers.limit = limit
+                numbers.buffer = rate.ticks(forBytes: burst.bytes)
+                options.put(Int(TCA_TBF_PARMS), numbers)
+                if rate.isWide { options.put(Int(TCA_TBF_RATE64), rate.bytesPerSecond) }
+                options.put(Int(TCA_TBF_BURST), UInt32(clamping: burst.bytes))
+            }
         case .fifo(let limit): message.put(Int(TCA_OPTIONS), tc_fifo_qopt(limit: limit))
         case .clsact: break
         }
@@ -225,4 +274,6 @@ public enum Tree {
     public static let standard = ClassID(1, 0xfffe)
     /// The minor numbers of containers' classes.
     public static let containers: ClosedRange<UInt16> = 0x10...0xefff
+    /// The minor numbers of tenants' classes.
+    public static let tenants: ClosedRange<UInt16> = 0xf000...0xfffd
 }

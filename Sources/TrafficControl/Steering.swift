@@ -1,5 +1,4 @@
 public import Addressing
-internal import CLinux
 public import Netlink
 internal import Nftables
 public import Plan
@@ -19,19 +18,26 @@ public enum Direction: Sendable, Equatable, CustomStringConvertible {
     public var letter: String { self == .egress ? "e" : "i" }
 }
 
-/// What makes packets of a container one class's and sends them to the tree: an element of a map,
-/// whose comment says whose it is, and a chain of nftables on the host's end.
+/// What makes packets of a container a class's and sends them to the tree: an element of a map,
+/// whose comment says whose it is, and a chain of nftables on the host's end of its veth pair, or
+/// in the container on its own end.
 public struct Steering: Resource {
     /// The owner's tag.
     public private(set) var owner: String
-    /// The host's end of the container's veth pair.
+    /// The link that the packets pass.
     public let port: String
+    /// The namespace it is in: the host's end, or the container's own.
+    public let side: Side
     /// Which packets.
     public let direction: Direction
     /// The class they get.
     public private(set) var id: ClassID
-    /// The link whose tree has the class.
+    /// Those of them that get another one; the first that a packet is in counts.
+    public var selections: [Selection] = []
+    /// The link whose tree has the classes: the port itself, or another that packets are sent to.
     public let link: String
+    /// Whether they have to be sent there.
+    public var isForwarding: Bool
     /// The table's name.
     public let table: String
     /// The mark's bits that get the class's number as well; nil for none.
@@ -42,23 +48,35 @@ public struct Steering: Resource {
     public var exceptTo: [IPPrefix] = []
     /// Whose it is.
     public let sharing: Sharing
-    /// The rules as found; nil where they are as they should be.
-    private var foundRules: [[String]]?
+    /// What has passed, as the kernel shows it.
+    public private(set) var count: Count?
+    /// Whether the rules as found are others.
+    private var hasOtherRules = false
     /// Whether the rules as found send packets to a link that is not there any more.
     private var isAstray = false
+
+    /// Packets and bytes.
+    public struct Count: Sendable, Equatable {
+        /// Packets.
+        public let packets: UInt64
+        /// Their bytes, link headers included.
+        public let bytes: UInt64
+    }
 
     /// The longest tag of an owner, in bytes.
     public static let longestOwner = Element.longestComment
 
     /// The steering of one direction of a port.
     public init(
-        _ direction: Direction, of port: String, to id: ClassID, on link: String, table: String,
-        owner: String, _ sharing: Sharing
+        _ direction: Direction, of port: String, in side: Side = .host, to id: ClassID,
+        on link: String, table: String, owner: String, _ sharing: Sharing
     ) {
         self.direction = direction
         self.port = port
+        self.side = side
         self.id = id
         self.link = link
+        isForwarding = link != port
         self.table = table
         self.owner = owner
         self.sharing = sharing
@@ -69,30 +87,44 @@ public struct Steering: Resource {
 
     /// What the port has, whoever owns it.
     public func read(_ kernel: Kernel) throws(KernelError) -> Steering? {
-        var ruleset = try kernel.ruleset()
-        guard let element = try ruleset.elements([key], of: map).first ?? nil,
-            var found = Steering(element, like: self)
-        else { return nil }
-        found.foundRules = try ruleset.rules(of: chain) ?? []
-        if found.foundRules?.isEmpty == false {
-            let index = try kernel.presentIndex(of: link, in: .host)
-            found.isAstray = try ruleset.immediates(of: chain).last != index?.bytes
+        let index = try kernel.presentIndex(of: link, in: side) ?? 0
+        return try kernel.withRules(side) { (rules) throws(KernelError) in
+            guard let element = try rules.elements([key], of: map).first ?? nil,
+                var found = Steering(element, like: self)
+            else { return nil }
+            var target = index
+            if isForwarding, let bytes = try rules.target(of: chain) {
+                target = bytes[...].uint32(at: 0) ?? 0
+                found.isAstray = target != index
+            }
+            found.hasOtherRules =
+                try rules.hasExactly(self.rules(link: target), in: chain) != true
+            return found
         }
-        return found
+    }
+
+    /// The element alone, which says whose class the port has; no look at the rules.
+    public func readElement(_ kernel: Kernel) throws(KernelError) -> Steering? {
+        try kernel.withRules(side) { (rules) throws(KernelError) in
+            (try rules.elements([key], of: map).first ?? nil).flatMap {
+                Steering($0, like: self)
+            }
+        }
     }
 
     /// Puts the element and the chain in place, in one transaction.
     public func write(_ kernel: Kernel, over found: Steering?) throws(KernelError) {
-        let rules = rules(link: try kernel.index(of: link, in: .host))
-        var ruleset = try kernel.ruleset()
-        if found == nil {
-            // A chain is rarely there without its element, and removing one costs milliseconds.
-            do throws(KernelError) {
-                return try ruleset.commit(
-                    batch(rules, replacesChain: false, replacesElement: false))
-            } catch  where error.errno == .fileExists {}
+        let list = rules(link: try kernel.index(of: link, in: side))
+        try kernel.withRules(side) { (rules) throws(KernelError) in
+            if found == nil {
+                // A chain is rarely there without its element, and removing one costs milliseconds.
+                do throws(KernelError) {
+                    return try rules.commit(
+                        batch(list, replacesChain: false, replacesElement: false))
+                } catch  where error.errno == .fileExists {}
+            }
+            try rules.commit(batch(list, replacesChain: true, replacesElement: found != nil))
         }
-        try ruleset.commit(batch(rules, replacesChain: true, replacesElement: found != nil))
     }
 
     private func batch(_ rules: [Rule], replacesChain: Bool, replacesElement: Bool) -> Batch {
@@ -112,37 +144,32 @@ public struct Steering: Resource {
 
     /// Takes the chain and the element away.
     public func erase(_ kernel: Kernel) throws(KernelError) {
-        var ruleset = try kernel.ruleset()
-        guard let element = try ruleset.elements([key], of: map).first ?? nil,
-            element.comment == owner
-        else { return }
-        var both = Batch()
-        both.remove(chain)
-        both.remove([Element(key)], from: map)
-        do throws(KernelError) {
-            try ruleset.commit(both)
-        } catch  where error.errno == .noSuchFileOrDirectory {
-            // Some kernels take a chain away with its device.
-            var one = Batch()
-            one.remove([Element(key)], from: map)
-            try unlessAbsent { () throws(KernelError) in
-                try ruleset.commit(one)
+        try kernel.withRules(side) { (rules) throws(KernelError) in
+            guard let element = try rules.elements([key], of: map).first ?? nil,
+                element.comment == owner
+            else { return }
+            var both = Batch()
+            both.remove(chain)
+            both.remove([Element(key)], from: map)
+            do throws(KernelError) {
+                try rules.commit(both)
+            } catch  where error.errno == .noSuchFileOrDirectory {
+                // Some kernels take a chain away with its device.
+                var one = Batch()
+                one.remove([Element(key)], from: map)
+                try unlessAbsent { () throws(KernelError) in try rules.commit(one) }
             }
         }
     }
 
     /// How `found` misses this.
     public func differences(from found: Steering) -> [Difference] {
-        let wanted = rules(link: 0).map(\.names)
-        let isSame = found.foundRules.map { $0 == wanted } ?? true
-        return [
+        [
             Difference(in: "\(description): owner", wanted: owner, found: found.owner),
             Difference(in: "\(description): class", wanted: id, found: found.id),
-            isSame
-                ? nil
-                : Difference(
-                    "\(description): rules of \(chain)", wanted: wanted.count.description,
-                    found: found.foundRules?.isEmpty == true ? "none" : "others"),
+            found.hasOtherRules
+                ? Difference("\(description): rules of \(chain)", wanted: "ours", found: "others")
+                : nil,
             found.isAstray
                 ? Difference("\(description): goes to", wanted: link, found: "another link") : nil,
         ].compactMap { $0 }
@@ -150,20 +177,22 @@ public struct Steering: Resource {
 
     private var key: [UInt8] { Element.interfaceName(port) }
 
-    private var map: NamedSet { Steering.map(direction, table) }
+    var map: NamedSet { Steering.map(direction, table) }
 
     static func map(_ direction: Direction, _ table: String) -> NamedSet {
         NamedSet(
             "\(direction)_class", in: Table(.netdev, table), of: [.interfaceName],
-            to: .data([.classID]))
+            to: .data([.classID]), isCounting: true)
     }
 
-    private var chain: Chain {
-        // What the container sends comes in at the host's end, and the other way round.
-        let hook: Chain.Hook =
-            direction == .egress
+    var chain: Chain {
+        Chain("\(direction.letter)-\(port)", in: Table(.netdev, table), hook)
+    }
+
+    /// What the container sends comes in at the host's end, and the other way round.
+    var hook: Chain.Hook {
+        (direction == .egress) == (side == .host)
             ? .ingress(of: port, priority: 0) : .egress(of: port, priority: 0)
-        return Chain("\(direction.letter)-\(port)", in: Table(.netdev, table), hook)
     }
 
     fileprivate init?(_ element: Element, like other: Steering) {
@@ -173,101 +202,19 @@ public struct Steering: Resource {
         self = other
         owner = element.comment ?? ""
         id = ClassID(handle: number)
+        count = element.count.map { Count(packets: $0.packets, bytes: $0.bytes) }
     }
-
-    /// The rules: what must not wait for its turn passes, the rest goes to the tree.
-    private func rules(link index: UInt32) -> [Rule] {
-        let word = Register(word: 0)
-        let toTree: [Expression] =
-            [
-                .meta(direction == .egress ? .inputName : .outputName, to: word),
-                .map(word, by: map.name, to: word),
-                .setMeta(.priority, from: word),
-            ] + marking(word) + [
-                .immediate(index.bytes, to: word),
-                .forward(word),
-            ]
-        var rules = [Rule(in: chain, etherType(UInt16(ETH_P_ARP)) + [.verdict(.accept)])]
-        for type: UInt8 in [135, 136] {
-            rules.append(
-                Rule(
-                    in: chain,
-                    etherType(UInt16(ETH_P_IPV6)) + [
-                        .payload(.network, offset: 6, length: 1, to: word),
-                        .compare(word, .equal, [UInt8(IPPROTO_ICMPV6)]),
-                        .payload(.network, offset: 40, length: 1, to: word),
-                        .compare(word, .equal, [type]), .verdict(.accept),
-                    ]))
-        }
-        for prefix in exceptTo {
-            rules.append(Rule(in: chain, remote(prefix) + [.verdict(.accept)]))
-        }
-        for prefix in onlyTo { rules.append(Rule(in: chain, remote(prefix) + toTree)) }
-        if onlyTo.isEmpty { rules.append(Rule(in: chain, toTree)) }
-        return rules
-    }
-
-    /// Writes the class's number into the bits of the mark that are given.
-    private func marking(_ word: Register) -> [Expression] {
-        guard let mask = markMask else { return [] }
-        let value = UInt32(id.minor) << UInt32(mask.trailingZeroBitCount) & mask
-        return [
-            .meta(.mark, to: word),
-            .bitwise(word, mask: (~mask).bytes, flip: value.bytes, to: word),
-            .setMeta(.mark, from: word),
-        ]
-    }
-
-    private func etherType(_ number: UInt16) -> [Expression] {
-        let word = Register(word: 0)
-        return [
-            .payload(.link, offset: 12, length: 2, to: word),
-            .compare(word, .equal, [UInt8(number >> 8), UInt8(number & 0xff)]),
-        ]
-    }
-
-    /// Whether the packet's far end is in a network.
-    private func remote(_ prefix: IPPrefix) -> [Expression] {
-        let network = prefix.network
-        let bytes = network.address.networkOrder
-        let isV4 = bytes.count == 4
-        // The container's egress is about where packets go, its ingress about where they are from.
-        let offset = (isV4 ? 12 : 8) + (direction == .egress ? bytes.count : 0)
-        let register = Register(word: 0)
-        var mask = [UInt8](repeating: 0, count: bytes.count)
-        for bit in 0..<prefix.length { mask[bit / 8] |= 0x80 >> UInt8(bit % 8) }
-        return etherType(UInt16(isV4 ? ETH_P_IP : ETH_P_IPV6)) + [
-            .payload(.network, offset: offset, length: bytes.count, to: register),
-            .bitwise(
-                register, mask: mask, flip: [UInt8](repeating: 0, count: bytes.count),
-                to: register),
-            .compare(register, .equal, bytes),
-        ]
-    }
-}
-
-extension UInt32 {
-    /// The number's bytes in the host's order.
-    fileprivate var bytes: [UInt8] { unsafe withUnsafeBytes(of: self) { unsafe Array($0) } }
-}
-
-extension ClassID {
-    fileprivate var bytes: [UInt8] { handle.bytes }
 }
 
 extension Kernel {
-    /// Opens the host's nftables.
-    func ruleset() throws(KernelError) -> Ruleset {
-        try returnHome()
-        return try Ruleset()
-    }
-
-    /// What of an owner a table steers, found by its comment in the whole map.
+    /// What of an owner a table steers, found by its comment in the whole map; of all owners
+    /// without one.
     public func steering(
         of owner: String?, _ direction: Direction, on link: String, table: String
     ) throws(KernelError) -> [Steering] {
-        var ruleset = try ruleset()
-        let elements = try ruleset.elements(of: Steering.map(direction, table)) ?? []
+        let elements = try withRules(.host) { (rules) throws(KernelError) in
+            try rules.elements(of: Steering.map(direction, table)) ?? []
+        }
         var found: [Steering] = []
         for element in elements where owner == nil || element.comment == owner {
             let port = String(decoding: element.key.prefix { $0 != 0 }, as: UTF8.self)

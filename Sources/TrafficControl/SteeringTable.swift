@@ -3,54 +3,63 @@ internal import Nftables
 public import Plan
 public import Rtnetlink
 
-/// The table of a group, with the maps from a port to its class in each direction.
+/// The table of a group, with the maps from a port to its class in each direction, and the names of
+/// all classes.
 public struct SteeringTable: Resource {
     /// Its name.
     public let name: String
+    /// The namespace it is in.
+    public let side: Side
     /// Whose it is: the group's containers share it.
     public var sharing: Sharing { .shared }
 
     /// A table of a name.
-    public init(_ name: String) { self.name = name }
+    public init(_ name: String, in side: Side = .host) {
+        self.name = name
+        self.side = side
+    }
 
     /// `table netdev shaper`.
     public var description: String { Table(.netdev, name).description }
 
     /// The table, or nil if there is none.
     public func read(_ kernel: Kernel) throws(KernelError) -> SteeringTable? {
-        var ruleset = try kernel.ruleset()
-        return try ruleset.contains(Table(.netdev, name)) ? self : nil
+        try kernel.withRules(side) { (rules) throws(KernelError) in
+            try rules.contains(Table(.netdev, name)) ? self : nil
+        }
     }
 
-    /// Makes the table and its maps.
+    /// Makes the table, its maps and its sets.
     public func write(_ kernel: Kernel, over found: SteeringTable?) throws(KernelError) {
         var batch = Batch()
         batch.add(Table(.netdev, name))
         for direction in [Direction.egress, .ingress] {
             batch.add(Steering.map(direction, name))
         }
-        var ruleset = try kernel.ruleset()
-        try ruleset.commit(batch)
+        for kind in ClassName.Kind.allCases { batch.add(ClassName.set(kind, name)) }
+        try kernel.withRules(side) { (rules) throws(KernelError) in try rules.commit(batch) }
     }
 
     /// Removes the table with all that is in it.
     public func erase(_ kernel: Kernel) throws(KernelError) {
         var batch = Batch()
         batch.remove(Table(.netdev, name))
-        var ruleset = try kernel.ruleset()
         try unlessAbsent { () throws(KernelError) in
-            try ruleset.commit(batch)
+            try kernel.withRules(side) { (rules) throws(KernelError) in try rules.commit(batch) }
         }
     }
 
-    /// Whether no port is in its maps.
+    /// Whether no port is in its maps, and no class has a name.
     public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
-        var ruleset = try kernel.ruleset()
-        for direction in [Direction.egress, .ingress] {
-            let elements = try ruleset.elements(of: Steering.map(direction, name))
-            guard elements?.isEmpty ?? true else { return false }
+        let all =
+            [Direction.egress, .ingress].map { Steering.map($0, name) }
+            + ClassName.Kind.allCases.map { ClassName.set($0, name) }
+        return try kernel.withRules(side) { (rules) throws(KernelError) in
+            for set in all {
+                guard try rules.elements(of: set)?.isEmpty ?? true else { return false }
+            }
+            return true
         }
-        return true
     }
 
     /// There is nothing about it that could differ.

@@ -28,6 +28,12 @@ public struct TrafficClass: Resource {
     public var burst: Burst?
     /// Who is offered what is left first: 0 to 7, 0 being first.
     public var priority = 0
+    /// Whether packets wait in it, so that no other class may be in it.
+    public var isLeaf = true
+    /// Whether it goes with all the classes in it, if it is erased.
+    public var takesChildren = false
+    /// Whether other classes borrow from it, as the kernel shows it.
+    public private(set) var hasChildren = false
 
     /// A class of a guaranteed rate and a most.
     public init(
@@ -61,8 +67,18 @@ public struct TrafficClass: Resource {
 
     /// Makes the class, or changes it while its packets go on.
     public func write(_ kernel: Kernel, over found: TrafficClass?) throws(KernelError) {
-        // A class keeps its parent for life.
-        if let found, found.parent != parent { try found.erase(kernel) }
+        var found = found
+        if let there = found {
+            // A class keeps its parent for life, and packets wait in those that are in it.
+            let isMoved = there.parent != parent
+            if there.hasChildren, isMoved || isCrowded(there) {
+                try there.eraseChildren(kernel)
+            }
+            if isMoved {
+                try there.erase(kernel)
+                found = nil
+            }
+        }
         let verb = found == nil ? "add" : "change"
         var flags: Message.Flags = .create
         if isExclusive, found == nil { flags.insert(.exclusive) }
@@ -85,7 +101,23 @@ public struct TrafficClass: Resource {
         guard let index = try kernel.presentIndex(of: link, in: side) else { return }
         let message = Message(
             "remove \(description)", type: RTM_DELTCLASS, tcmsg(index: index, handle: id.handle))
-        try unlessAbsent { () throws(KernelError) in try kernel.request(side, message) }
+        do throws(KernelError) {
+            try unlessAbsent { () throws(KernelError) in try kernel.request(side, message) }
+        } catch  where error.errno == .resourceBusy && takesChildren {
+            try eraseChildren(kernel)
+            try kernel.request(side, message)
+        }
+    }
+
+    private func isCrowded(_ found: TrafficClass) -> Bool {
+        isLeaf && found.hasChildren && sharing == .owned
+    }
+
+    private func eraseChildren(_ kernel: Kernel) throws(KernelError) {
+        for child in try kernel.trafficClasses(of: link, in: side) where child.parent == id {
+            if child.hasChildren { try child.eraseChildren(kernel) }
+            try child.erase(kernel)
+        }
     }
 
     /// The numbers in which `found` misses this class.
@@ -93,12 +125,10 @@ public struct TrafficClass: Resource {
         guard !isAsFound else { return [] }
         let wanted = effectiveBurst
         let got = found.burst ?? wanted
-        // The kernel keeps a burst as a time, so it comes back rounded.
-        let isClose =
-            got.bytes + got.bytes / 100 + 64 >= wanted.bytes
-            && wanted.bytes + wanted.bytes / 100 + 64 >= got.bytes
         return [
             Difference(in: "\(description): parent", wanted: parent, found: found.parent),
+            isCrowded(found)
+                ? Difference("\(description): classes in it", wanted: "none", found: "some") : nil,
             Difference(
                 in: "\(description): rate", wanted: rate.rounded, found: found.rate.rounded),
             Difference(
@@ -106,16 +136,20 @@ public struct TrafficClass: Resource {
             Difference(
                 in: "\(description): priority", wanted: priority, found: found.priority),
             Difference(
-                in: "\(description): burst", wanted: wanted, found: isClose ? wanted : got),
+                in: "\(description): burst", wanted: wanted,
+                found: wanted.isAbout(got) ? wanted : got),
         ].compactMap { $0 }
     }
 
     /// The burst, raised to what the rate needs.
     var effectiveBurst: Burst { burst?.raised(for: rate) ?? .fitting(rate) }
 
-    /// Bytes that a class may send in its turn: in proportion to its rate, from one frame to what
-    /// the kernel still takes for a sane number.
-    var quantum: UInt32 { UInt32(min(60_000, max(1514, rate.bytesPerSecond / 1000))) }
+    /// Bytes that a class may send in its turn: 5 ms of its rate, and one frame at least.
+    ///
+    /// Turns are whole packets; only if the largest fits in is what is left shared out in proportion.
+    var quantum: UInt32 {
+        UInt32(min(4_000_000, max(1514, rate.bytes(inMicroseconds: 5000))))
+    }
 
     private var parameters: tc_htb_opt {
         var options = tc_htb_opt()
@@ -149,12 +183,13 @@ public struct TrafficClass: Resource {
             sharing)
         self.priority = Int(priority)
         burst = Burst(bytes: self.rate.bytes(inTicks: buffer))
+        hasChildren = numbers.uint32(at: 36) ?? 0 > 0
     }
 }
 
 extension Rate {
     /// The rate as the kernel holds it, in whole bytes.
-    fileprivate var rounded: Rate { Rate(bytesPerSecond: bytesPerSecond) }
+    var rounded: Rate { Rate(bytesPerSecond: bytesPerSecond) }
 }
 
 extension Kernel {

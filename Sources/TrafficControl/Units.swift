@@ -77,6 +77,12 @@ public struct Burst: Sendable, Hashable, Comparable, CustomStringConvertible {
         max(self, .least, Burst(bytes: rate.bytes(inMicroseconds: 500)))
     }
 
+    /// Whether another amount is this one but for rounding: the kernel keeps a burst as a time.
+    func isAbout(_ other: Burst) -> Bool {
+        let margin = max(bytes, other.bytes) / 100 + 64
+        return max(bytes, other.bytes) - min(bytes, other.bytes) <= margin
+    }
+
     /// Orders by the amount.
     public static func < (left: Burst, right: Burst) -> Bool { left.bits < right.bits }
 

@@ -19,11 +19,16 @@ struct CNICtl: ParsableCommand {
             command line makes no sense. `cnictl exec` ends with the command's own.
             """,
         version: Program.version,
+        subcommands: [Manual.self],
         groupedSubcommands: [
             CommandGroup(
-                name: "Attachments", subcommands: [List.self, Explain.self]),
+                name: "Attachments",
+                subcommands: [List.self, Explain.self, Log.self, RepairCommand.self]),
             CommandGroup(
-                name: "Configurations", subcommands: [LintCommand.self, SchemaCommand.self]),
+                name: "Traffic", subcommands: [Top.self, Shape.self, MetricsCommand.self]),
+            CommandGroup(
+                name: "Configurations",
+                subcommands: [LintCommand.self, SchemaCommand.self, Install.self]),
             CommandGroup(
                 name: "Running networks as a runtime does",
                 subcommands: [

@@ -1,33 +1,136 @@
 import ArgumentParser
 import CNI
+import Glibc
 import Operator
 import PluginRuntime
+import SystemPackage
 
 /// Removes what is left of containers that have gone.
 struct Collect: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "gc",
         abstract: "Removes what is left of containers that have gone.",
-        discussion: "What is kept is what `--valid` names.")
+        discussion: """
+            Without --valid: what is gone is what has no namespace any more or, with --from, no \
+            container that the runtime knows. It is looked for twice, and only what is found both \
+            times is removed, by the plugins and then by its owner's tag. With --valid: the \
+            specification's GC of one network with these attachments to keep.
+            """)
 
-    @Argument(help: "The network's name, or a file with a slash in its path.")
-    var network: String
+    @Argument(help: "The network; without one, all of them.")
+    var network: String?
 
     @Option(help: "An attachment to keep, as CONTAINER or CONTAINER/INTERFACE; several times.")
     var valid: [String] = []
 
+    @Flag(help: "With --valid or alone: nothing of the network is to be kept.")
+    var all = false
+
+    @Option(help: "Who knows the containers: crictl, podman, or - for IDs on standard input.")
+    var from: String?
+
+    @Option(help: "Seconds between the two looks.")
+    var interval: Double = 2
+
+    @Flag(help: "Only tells what would be removed.")
+    var dryRun = false
+
     @OptionGroup var places: Places
+    @OptionGroup var output: OutputOptions
+
+    func validate() throws {
+        if !valid.isEmpty || all {
+            guard network != nil, from == nil, !dryRun else {
+                throw ValidationError(
+                    "--valid and --all need a network, and neither --from nor --dry-run")
+            }
+        }
+        if let from, !["crictl", "podman", "-"].contains(from) {
+            throw ValidationError("--from takes crictl, podman or -")
+        }
+        guard interval >= 0 else { throw ValidationError("--interval must not be negative") }
+    }
 
     func run() throws {
-        let list = try places.network(network)
-        try places.runtime.gc(
-            list,
-            valid: Set(
-                valid.map { text in
-                    let words = text.split(separator: "/").map(String.init)
-                    return NetworkConfiguration.ValidAttachment(
-                        containerID: words.first ?? "",
-                        interface: words.count > 1 ? words[1] : "eth0")
-                }))
+        try requireRoot()
+        if let network, !valid.isEmpty || all { return try collect(network) }
+        let input = from == "-" ? Self.readIDs() : nil
+        // The look at the host comes before the runtime's list: who is added meanwhile is in
+        // neither, and so nobody takes him for gone.
+        let first = try look(input)
+        if !first.isEmpty, !dryRun { usleep(useconds_t(interval * 1_000_000)) }
+        let second = dryRun ? first : try look(input)
+        let owners = Set(first.map(\.owner))
+        let stale = second.filter { owners.contains($0.owner) }
+        let collector = Collector(
+            places.runtime, configurationDirectory: places.confDir, sources: places.sources)
+        var outcomes: [(state: AttachmentState, failure: CNIError?)] = []
+        for state in stale {
+            var failure: CNIError?
+            if !dryRun {
+                do throws(CNIError) {
+                    try collector.remove(state)
+                } catch {
+                    failure = error
+                }
+            }
+            outcomes.append((state, failure))
+        }
+        show(outcomes)
+        if outcomes.contains(where: { $0.failure != nil }) { throw Exit.failed }
+    }
+
+    private func collect(_ network: String) throws {
+        let valid = valid.map { text in
+            let words = text.split(separator: "/").map(String.init)
+            return NetworkConfiguration.ValidAttachment(
+                containerID: words.first ?? "", interface: words.count > 1 ? words[1] : "eth0")
+        }
+        try places.runtime.gc(places.network(network), valid: Set(valid))
+    }
+
+    private func look(_ input: Set<String>?) throws -> [AttachmentState] {
+        let inventory = try Inventory(places.sources)
+        let known = try from.map { try input ?? Self.containers(of: $0) }
+        return Collector.stale(inventory, known: known).filter {
+            network == nil || $0.owner.network == network
+        }
+    }
+
+    private func show(_ outcomes: [(state: AttachmentState, failure: CNIError?)]) {
+        let json = outcomes.map { outcome in
+            outcome.state.json.setting("removed", to: .bool(!dryRun && outcome.failure == nil))
+                .setting("error", to: outcome.failure.map { .string("\($0)") } ?? .null)
+        }
+        output.print(.array(json)) {
+            for (state, failure) in outcomes {
+                let what = AttachmentState.Trace.allCases.filter(state.traces.contains)
+                    .map(\.rawValue).joined(separator: ", ")
+                let verb = dryRun ? "would remove" : failure == nil ? "removed" : "could not remove"
+                print(
+                    Terminal.styled(verb, failure == nil ? .green : .red)
+                        + " \(state.owner.tag): \(what)" + (failure.map { ": \($0)" } ?? ""))
+            }
+            if outcomes.isEmpty { print("nothing is left of containers that have gone") }
+        }
+    }
+
+    private static func readIDs() -> Set<String> {
+        var ids: Set<String> = []
+        while let line = readLine() {
+            let id = line.split(separator: " ").first.map(String.init) ?? ""
+            if !id.isEmpty { ids.insert(id) }
+        }
+        return ids
+    }
+
+    /// The containers that a runtime knows of; what it cannot say is an error, not an empty list.
+    private static func containers(of runtime: String) throws(CNIError) -> Set<String> {
+        let words =
+            runtime == "crictl"
+            ? ["crictl", "pods", "--quiet", "--no-trunc"]
+            : ["podman", "ps", "--all", "--quiet", "--no-trunc"]
+        let text = try HelperProgram(words).output()
+        return Set(text.split(whereSeparator: \.isWhitespace).map(String.init))
     }
 }

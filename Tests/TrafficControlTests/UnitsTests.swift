@@ -68,15 +68,16 @@ import Testing
             ).quantum
         }
         #expect(quantum(1_000_000) == 1514)
-        #expect(quantum(100_000_000) == 12_500)
-        #expect(quantum(10_000_000_000) == 60_000)
+        #expect(quantum(100_000_000) == 62_500)
+        #expect(quantum(10_000_000_000) == 4_000_000)
     }
 
     @Test("a slow class's leaf splits packets, a fast one's does not")
     func leaf() {
         let leaf = { (rate: UInt64) in
             Qdisc.leaf(
-                of: ClassID(1, 0x10), ceil: Rate(bitsPerSecond: rate), on: "x", .owned
+                of: ClassID(1, 0x10), rate: Rate(bitsPerSecond: rate),
+                ceil: Rate(bitsPerSecond: rate), on: "x", .owned
             ).kind
         }
         #expect(leaf(1_000_000) == .splitting(limit: 18_168))

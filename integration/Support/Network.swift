@@ -124,7 +124,8 @@ final class Network {
         for plugin in plugins {
             let ended = try Command(
                 ["\(path ?? world.plugins)/\(plugin["type"].string ?? "")"],
-                environment: ["CNI_COMMAND": "GC", "CNI_PATH": path ?? world.plugins],
+                environment: ["CNI_COMMAND": "GC", "CNI_PATH": path ?? world.plugins]
+                    .merging(world.environment) { $1 },
                 input: Array(configuration(plugin, with: keys).description.utf8), in: world.host
             ).wait()
             guard ended.succeeded else {

@@ -6,16 +6,24 @@ import Testing
 struct Uplink {
     let neighbour: World.Container
 
+    /// A cable, and the neighbour's addresses on it or on a VLAN of it.
+    @discardableResult
     init(
-        _ world: World, gateways: [String] = ["10.71.0.1/16", "fd00:71::1/64"]
+        _ world: World, gateways: [String] = ["10.71.0.1/16", "fd00:71::1/64"], vlan: Int? = nil
     ) throws {
         neighbour = try world.container("neighbour")
         let inside = neighbour.path.split(separator: "/").last ?? ""
         try world.onHost("ip link add up0 type veth peer name up1 netns \(inside)")
-        for gateway in gateways {
-            try neighbour.output(of: "ip addr add \(gateway) dev up1 nodad")
-        }
         try neighbour.output(of: "ip link set up1 up")
+        var near = "up1"
+        if let vlan {
+            near = "up1.\(vlan)"
+            try neighbour.output(of: "ip link add link up1 name \(near) type vlan id \(vlan)")
+            try neighbour.output(of: "ip link set \(near) up")
+        }
+        for gateway in gateways {
+            try neighbour.output(of: "ip addr add \(gateway) dev \(near) nodad")
+        }
         // Its link-local address would come and go by itself.
         try world.onHost("ip link set up0 addrgenmode none")
         try world.onHost("ip link set up0 up")

@@ -3,8 +3,12 @@
 # columns: the contestants, as `ours peer`.
 # ratios: which medians to divide, as `peer/ours`.
 # targets: what to hold a ratio against, as `ADD:peer/ours:least:4.0 DEL:ours/floor:most:2`.
+# label: the width of the first column, by default 8.
 
-BEGIN { FS = "\t" }
+BEGIN {
+    FS = "\t"
+    if (!label) label = 8
+}
 
 {
     least[$1, $2] = $3 / 1000
@@ -27,7 +31,7 @@ END {
     count = split(columns, column, " ")
     ratio_count = split(ratios, ratio, " ")
 
-    line = sprintf("%-8s", "")
+    line = sprintf("%-*s", label, "")
     units = line
     for (i = 1; i <= count; i++) {
         line = line sprintf("%18s", column[i])
@@ -41,7 +45,7 @@ END {
 
     for (row = 1; row <= verbs; row++) {
         name = verb[row]
-        line = sprintf("%-8s", name)
+        line = sprintf("%-*s", label, name)
         for (i = 1; i <= count; i++) {
             key = name SUBSEP column[i]
             if (key in median) line = line sprintf("%9.2f%9.2f", least[key], median[key])

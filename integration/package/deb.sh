@@ -12,7 +12,7 @@ directory=$(mkdir -p "$2" && realpath "$2")
 here=$root/integration/package
 documents=$stage/usr/share/doc/swift-cni
 
-install_plugins /usr/lib/cni
+install_programs /usr/lib/cni /usr/sbin
 mkdir -p "$documents/examples" "$documents/plugins"
 install -m 644 "$root"/conf/*.conflist "$documents/examples/"
 install -m 644 "$root"/docs/plugins/*.md "$documents/plugins/"
@@ -27,33 +27,28 @@ cp "$here/copyright" "$documents/copyright"
 } | gzip -9n > "$documents/changelog.gz"
 install -D -m 644 "$here/lintian-overrides" "$stage/usr/share/lintian/overrides/swift-cni"
 
-# The operator's command, its manual and completions, where they have been made.
-command=$root/.build/cni/cnictl
-if [ -x "$command" ]; then install -D -m 755 "$command" "$stage/usr/bin/cnictl"; fi
+# The operator's command completes words in three shells; its manual comes along where it has been made.
+while read -r shell file; do
+    mkdir -p "$stage/usr/share/${file%/*}"
+    "$stage/usr/sbin/cnictl" --generate-completion-script "$shell" | sed '1{/^#!/d}' > "$stage/usr/share/$file"
+done << 'COMPLETIONS'
+bash bash-completion/completions/cnictl
+zsh zsh/vendor-completions/_cnictl
+fish fish/vendor_completions.d/cnictl.fish
+COMPLETIONS
 for page in "$root"/.build/man/*.[1-8]; do
     [ -e "$page" ] || continue
     target=$stage/usr/share/man/man${page##*.}/${page##*/}.gz
     mkdir -p "${target%/*}"
     gzip -9n < "$page" > "$target"
 done
-while read -r made target; do
-    if [ -e "$root/.build/completions/$made" ]; then
-        install -D -m 644 "$root/.build/completions/$made" "$stage/usr/share/$target"
-    fi
-done << 'COMPLETIONS'
-cnictl.bash bash-completion/completions/cnictl
-_cnictl zsh/vendor-completions/_cnictl
-cnictl.fish fish/vendor_completions.d/cnictl.fish
-COMPLETIONS
 
 # What the programs are linked to, as the packages of this machine have it.
 work=$(mktemp -d)
 trap 'rm -rf "$stage" "$work"' EXIT
 mkdir "$work/debian"
 cp "$here/control" "$work/debian/control"
-programs=("$stage/usr/lib/cni/swift-cni")
-if [ -x "$stage/usr/bin/cnictl" ]; then programs+=("$stage/usr/bin/cnictl"); fi
-libraries=$(cd "$work" && dpkg-shlibdeps -O "${programs[@]}" 2> /dev/null | sed -n 's/^shlibs:Depends=//p')
+libraries=$(cd "$work" && dpkg-shlibdeps -O "$stage/usr/lib/cni/swift-cni" "$stage/usr/sbin/cnictl" 2> /dev/null | sed -n 's/^shlibs:Depends=//p')
 
 mkdir "$stage/DEBIAN"
 (cd "$stage" && find usr -type f -print0 | sort -z | xargs -0 md5sum) > "$stage/DEBIAN/md5sums"

@@ -8,7 +8,7 @@ architecture=$(dpkg --print-architecture)
 name=swift-cni-linux-$architecture-v$1.tgz
 directory=$(mkdir -p "$2" && realpath "$2")
 
-install_plugins /
+install_programs / /
 install -m 644 "$root/LICENSE" "$stage/"
 same_times
 tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=gnu \

@@ -11,9 +11,10 @@ stage=$(mktemp -d)
 chmod 755 "$stage"
 trap 'rm -rf "$stage"' EXIT
 
-# install_plugins DIRECTORY: the program and its names, below the stage.
-install_plugins() {
-    make -C "$root" --no-print-directory install "DESTDIR=$stage" "BINDIR=$1" > "$stage/log" \
+# install_programs DIRECTORY OTHER: the plugins' program and its names, and the operator's command, below the
+# stage.
+install_programs() {
+    make -C "$root" --no-print-directory install "DESTDIR=$stage" "BINDIR=$1" "SBINDIR=$2" > "$stage/log" \
         || { cat "$stage/log" >&2; exit 1; }
     rm "$stage/log"
 }

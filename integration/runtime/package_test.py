@@ -11,10 +11,10 @@ PACKAGE, ARCHIVE = os.environ["PACKAGE"], os.environ["ARCHIVE"]
 def package():
     """The Debian package"""
     print(output("dpkg-deb --show", [PACKAGE]))
-    found = run("lintian --allow-root --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs", [PACKAGE])
-    claim("lintian finds no error and warns of nothing", found.returncode == 0, found.stdout)
-    before = set(output("find /usr /etc /var/lib/cni -xdev -not -path /usr/share/doc/swift-cni/*").splitlines()) \
-        if pathlib.Path("/var/lib/cni").exists() else set(output("find /usr /etc -xdev").splitlines())
+    found = run("lintian --allow-root --fail-on error,warning --suppress-tags no-manual-page", [PACKAGE])
+    claim("lintian finds no error and warns of nothing but of a command without a manual page", found.returncode == 0,
+          found.stdout)
+    before = set(output("find /usr /etc -xdev").splitlines())
     install()
     succeeds("dpkg finds its files as they were packed", "dpkg --verify swift-cni")
     claim("it takes the place of containernetworking-plugins",
@@ -27,6 +27,7 @@ def package():
     for path in programs:
         answer = run([path], environment={"CNI_COMMAND": "VERSION"})
         claim(f"{path} says its versions", path.name == "swift-cni" or '"1.1.0"' in answer.stdout, answer.stdout)
+    claim("cnictl answers for itself", "USAGE" in run("cnictl --help").stdout)
     examples = pathlib.Path("/usr/share/doc/swift-cni/examples")
     claim("it brings example networks", len(list(examples.glob("*.conflist"))) > 10)
     output("dpkg --purge swift-cni")

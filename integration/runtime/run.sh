@@ -8,7 +8,7 @@ distribution=$(realpath "$1")
 version=$2
 shift 2
 tests=("$@")
-[ ${#tests[@]} -gt 0 ] || tests=(package containerd podman libcni)
+[ ${#tests[@]} -gt 0 ] || tests=(package containerd podman libcni swap)
 limit=${LIMIT:-300}
 build=$(realpath "$here/../../.build")
 

@@ -183,7 +183,8 @@ def snapshot():
 def passing(line):
     """Whether a line is about what the kernel itself adds to a link, or to a program that listens."""
     return bool(re.match(r"33:33:|01:00:5e:|multicast ff00::/8|fe80::/64 ", line)
-                or re.search(r"inet6 fe80::| fe80::.*table local", line))
+                # Of an address that is settled, and not of one that is not yet.
+                or re.search(r"inet6 fe80::|^(local|anycast) \S*:.* table local", line))
 
 
 def lasting(line):
@@ -275,5 +276,5 @@ class Network:
 def install():
     """Installs the package, by dpkg, and unpacks the archive, as an administrator does."""
     output("dpkg --install", [os.environ["PACKAGE"]])
-    UNPACKED.mkdir(parents=True)
+    UNPACKED.mkdir(parents=True, exist_ok=True)
     output(f"tar --extract --gzip --directory {UNPACKED} --file", [os.environ["ARCHIVE"]])

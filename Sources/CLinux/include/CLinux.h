@@ -19,6 +19,7 @@
 #include <linux/if_arp.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
+#include <linux/gen_stats.h>
 #include <linux/if_tun.h>
 #include <linux/magic.h>
 #include <linux/neighbour.h>
@@ -57,6 +58,9 @@ int linux_open_beneath(int at, const char *path, int flags);
 /// and unlink(2) where the file system cannot. Returns 0, or -1 with errno set, EEXIST if there is a `to`.
 int linux_rename_new(int at, const char *from, const char *to);
 
+/// The number of the cgroup of version 2 at `path` below the root, or 0 if there is none.
+uint64_t linux_cgroup(const char *path);
+
 /// Whether `fd` lies on procfs. Returns 1 or 0, or -1 with errno set.
 int linux_is_procfs(int fd);
 
@@ -89,3 +93,9 @@ int linux_open_tap(const char *name, int flags);
 /// Keeps a tap without its descriptor; its owner and group, where not negative, may open it.
 /// Returns 0, or -1 with errno set.
 int linux_keep_tap(int tap, int64_t owner, int64_t group);
+
+/// Makes and keeps a tap in a process of its own that has the SELinux context `context`: the kernel
+/// gives the tap its maker's, and no other process's changes. `flags`, `owner` and `group` are as above.
+/// Returns 0, or -1 with errno set; then `is_label` tells whether it was the context that was refused.
+int linux_make_tap_as(
+    const char *context, const char *name, int flags, int64_t owner, int64_t group, int *is_label);

@@ -1,0 +1,112 @@
+internal import SystemPackage
+public import CNI
+internal import IPAM
+internal import Netlink
+internal import Plan
+internal import PluginRuntime
+internal import Plugins
+internal import Rtnetlink
+internal import TrafficControl
+
+/// Removes what is left of containers that have gone.
+public struct Collector: Sendable {
+    /// Runs the networks' plugins.
+    public let runtime: Runtime
+    /// Where networks are configured.
+    public let configurationDirectory: String
+    /// Where leases are.
+    public let sources: Inventory.Sources
+
+    /// A collector that calls the plugins of these networks.
+    public init(
+        _ runtime: Runtime, configurationDirectory: String, sources: Inventory.Sources
+    ) {
+        self.runtime = runtime
+        self.configurationDirectory = configurationDirectory
+        self.sources = sources
+    }
+
+    /// What of a look is stale: it belongs to no container that is there or, where a runtime says
+    /// which those are, to none of them.
+    public static func stale(
+        _ inventory: Inventory, known containers: Set<String>?
+    ) -> [AttachmentState] {
+        inventory.attachments.filter { state in
+            containers.map { !$0.contains(state.owner.containerID) } ?? state.isOrphan
+        }
+    }
+
+    /// Removes an attachment: DEL by its network's plugins, then all that still carries its owner.
+    public func remove(_ state: AttachmentState) throws(CNIError) {
+        var failures: [CNIError] = []
+        if let list = list(of: state) {
+            let target =
+                state.cached.map { Runtime.Target($0) }
+                ?? Runtime.Target(
+                    containerID: state.owner.containerID, netns: "",
+                    interface: state.owner.interface)
+            do throws(CNIError) {
+                try runtime.del(list, target)
+            } catch {
+                failures.append(error)
+            }
+        }
+        do throws(CNIError) {
+            try sweep(state)
+        } catch {
+            failures.append(error)
+        }
+        guard let first = failures.first else { return }
+        throw CNIError(code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
+    }
+
+    /// The network's configuration: the one the attachment was made by, or else today's.
+    private func list(of state: AttachmentState) -> ConfigurationList? {
+        if let list = try? state.cached?.list() { return list }
+        return try? ConfigurationList.find(state.owner.network, in: configurationDirectory)
+    }
+
+    /// What a plugin would have removed if it were configured, or worked.
+    private func sweep(_ state: AttachmentState) throws(CNIError) {
+        let tag = state.owner.tag
+        try wrapping { () throws(KernelError) in
+            let kernel = try Kernel(container: nil)
+            do throws(KernelError) {
+                try RuleListing.remove([tag], kernel)
+            } catch  where error.errno == .protocolNotSupported {}
+            let links = try kernel.allLinks(in: .host).filter {
+                $0.alias == tag && $0.kind == "veth"
+            }
+            try kernel.removeLinks(links.map(\.index), in: .host)
+        }
+        try unshape(state.owner)
+        let holder = Holder(
+            containerID: state.owner.containerID, interface: state.owner.interface)
+        for directory in sources.dataDirectories {
+            guard
+                var store = try ReservationStore.open(
+                    directory, network: state.owner.network, creating: false)
+            else { continue }
+            try store.release(holder)
+            store.close()
+        }
+        runtime.cache.remove(state.owner)
+    }
+
+    /// Removes an owner's classes, in whatever group they are, as the plugin does.
+    private func unshape(_ owner: Owner) throws(CNIError) {
+        let groups = try wrapping { () throws(KernelError) in
+            ShapingGroup.all(try Kernel(container: nil).links(kind: "ifb", in: .host))
+        }
+        for group in groups {
+            let configuration = try NetworkConfiguration(
+                json: [
+                    "name": .string(owner.network), "cniVersion": "1.1.0",
+                    "shaping": ["group": .string(group.name)],
+                ])
+            let invocation = Invocation(
+                verb: .del, containerID: owner.containerID, interface: owner.interface)
+            try Bandwidth.del(Call(invocation, configuration))
+        }
+    }
+}

@@ -1,0 +1,93 @@
+public import CNI
+internal import Netlink
+internal import Plan
+internal import PluginRuntime
+internal import Plugins
+internal import Rtnetlink
+internal import SystemPackage
+
+/// Puts back what somebody has removed or changed of attachments whose containers are there.
+public enum Repair {
+    /// An object that is not as its plugin wants it, and what became of it.
+    public struct Step: Sendable {
+        /// The plugin's name.
+        public let plugin: String
+        /// The object.
+        public let object: String
+        /// How it differed.
+        public let differences: [String]
+        /// Why it could not be put back; nil if it was, or was not tried.
+        public let failure: String?
+    }
+
+    /// Looks at every object of an attachment and, unless it is only to be told of, puts it back.
+    ///
+    /// - Returns: The objects that were not as they should be.
+    public static func run(
+        _ state: AttachmentState, onlyTells: Bool
+    ) throws(CNIError) -> [Step] {
+        var steps: [Step] = []
+        for (type, call) in try Inspection.calls(state) {
+            guard let plugin = plugin(named: type) else { continue }
+            do throws(CNIError) {
+                if let (plan, kernel) = try Inspection.wanted(plugin, call) {
+                    steps += mend(plan, of: type, kernel, onlyTells)
+                } else {
+                    try plugin.check(call)
+                }
+            } catch {
+                steps.append(
+                    Step(
+                        plugin: type, object: "settings", differences: ["\(error)"],
+                        failure: onlyTells ? nil : "only a new ADD can make it"))
+            }
+        }
+        return steps
+    }
+
+    private static func mend(
+        _ plan: Plan<Kernel>, of plugin: String, _ kernel: Kernel, _ onlyTells: Bool
+    ) -> [Step] {
+        defer { try? kernel.returnHome() }
+        // No roll-back of an ADD may take away meanwhile what is shared.
+        try? kernel.lockShared()
+        var steps: [Step] = []
+        for step in plan.steps {
+            let differences = Inspection.differences(of: step, in: kernel)
+            guard !differences.isEmpty else { continue }
+            var failure: String?
+            if !onlyTells {
+                do throws(KernelError) {
+                    try write(step, kernel)
+                    let left = Inspection.differences(of: step, in: kernel)
+                    failure = left.isEmpty ? nil : left.joined(separator: "; ")
+                } catch {
+                    failure = "\(error)"
+                }
+            }
+            steps.append(
+                Step(
+                    plugin: plugin, object: step.description, differences: differences,
+                    failure: failure))
+        }
+        return steps
+    }
+
+    private static func write<Object: Resource<Kernel>>(
+        _ step: Object, _ kernel: Kernel
+    ) throws(KernelError) {
+        let found = try step.read(kernel)
+        if found == nil, let link = step as? Link, link.sharing == .owned {
+            throw KernelError(
+                "make \(link)", .notPermitted,
+                detail: "the container's end has gone with it, only a new ADD can make both")
+        }
+        do throws(KernelError) {
+            try step.write(kernel, over: found)
+        } catch  where error.errno == .fileExists {
+            // Some of an owner's elements are left: all are made anew.
+            guard try RuleListing.clear(step, kernel) else { throw error }
+            try step.write(kernel, over: nil)
+        }
+    }
+}

@@ -1,0 +1,33 @@
+import CNI
+import Netlink
+import PluginRuntime
+import Rtnetlink
+import SystemPackage
+
+extension Bandwidth {
+    /// Where an attachment's packets pass.
+    struct Place {
+        /// The interface in the container.
+        let interface: String
+        /// The other end of its veth pair on the host; nil for what is no veth.
+        let hostEnd: String?
+
+        /// The place of an attachment whose interface is there.
+        init(_ attachment: Attachment, _ kernel: Kernel) throws(CNIError) {
+            interface = attachment.interface
+            let own = try wrapping { () throws(KernelError) in
+                try kernel.link(attachment.interface, in: .container)
+            }
+            guard let own, own.kind != "veth" else {
+                hostEnd = try attachment.hostEnd(kernel).name
+                return
+            }
+            guard attachment.result.interfaces.contains(where: { $0.name == own.name }) else {
+                throw CNIError(
+                    .invalidConfiguration,
+                    "prevResult.interfaces: interface \(own.name) is missing")
+            }
+            hostEnd = nil
+        }
+    }
+}

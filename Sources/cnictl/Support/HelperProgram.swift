@@ -1,0 +1,30 @@
+import CNI
+import Glibc
+import PluginRuntime
+import SystemPackage
+
+/// Another program that is found by PATH.
+struct HelperProgram {
+    private let words: [String]
+
+    /// A program with its arguments.
+    init(_ words: [String]) { self.words = words }
+
+    /// Where it is, or nil if it is not installed.
+    var path: FilePath? {
+        let directories = environment("PATH") ?? "/usr/sbin:/usr/bin:/sbin:/bin"
+        return Delegate.find(words[0], in: directories.split(separator: ":").map(String.init))
+    }
+
+    /// What it prints.
+    ///
+    /// - Throws: Code 5 if it is not installed or fails.
+    func output() throws(CNIError) -> String {
+        guard let path else { throw CNIError(.io, "\(words[0]) is not installed") }
+        let (status, bytes) = try Subprocess.run(path, Array(words.dropFirst()))
+        guard status == 0 else {
+            throw CNIError(.io, "\(words.joined(separator: " ")) ended with status \(status)")
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}

@@ -1,0 +1,238 @@
+import Foundation
+import Testing
+
+@Suite("cnictl looks after what is on the host", .enabled(if: isRoot))
+struct CnictlCareTests {
+    private func attached(_ world: World, _ ids: [String]) throws -> (Cnictl, [World.Container]) {
+        let cnictl = try Cnictl(world)
+        try cnictl.configure(world.shapedList(), as: "shaped.conflist")
+        var containers: [World.Container] = []
+        for (number, id) in ids.enumerated() {
+            let container = try world.container(id)
+            try cnictl.output(
+                of: "add shaped \(container.path) --container-id \(id) "
+                    + "--cap portMappings=[{\"hostPort\":\(8080 + number),\"containerPort\":80}]")
+            containers.append(container)
+        }
+        return (cnictl, containers)
+    }
+
+    private func remove(_ container: World.Container, of world: World) throws {
+        try output(of: "ip netns del \((container.path as NSString).lastPathComponent)")
+        while try world.onHost("ip link show type veth").contains("shaped \(container.id) eth0") {
+            usleep(5_000)
+        }
+    }
+
+    @Test(
+        "repair puts back a flushed ruleset, a route, an address and a class, and only tells before"
+    )
+    func repair() throws {
+        let world = try World()
+        let (cnictl, containers) = try attached(world, ["web", "db"])
+        let rules = { try world.onHost("nft -s list ruleset") }
+        let before = try rules()
+        #expect(try cnictl.run("repair --dry-run").status == 0)
+        let id = try cnictl.json("ls web")[0]["classes"][0]["id"].string ?? ""
+        try world.onHost("nft flush ruleset")
+        try containers[0].output(of: "ip route del default")
+        try world.onHost("tc class change dev shp-e parent 1:1 classid \(id) htb rate 5mbit")
+        let told = try cnictl.run("repair --dry-run -o json")
+        #expect(told.status == 2)
+        #expect(told.json.array.contains { $0["object"].string == "class \(id) on shp-e" })
+        #expect(try rules() == "")
+        try cnictl.output(of: "repair")
+        let sorted = { (text: String) in text.split(separator: "\n").sorted() }
+        #expect(try sorted(rules()).count == sorted(before).count)
+        #expect(try containers[0].output(of: "ip route").contains("default via 10.99.0.1"))
+        for id in ["web", "db"] { #expect(try cnictl.run("explain \(id)").status == 0) }
+        #expect(try cnictl.run("repair --dry-run").status == 0)
+    }
+
+    @Test("repair makes an owner's elements anew where only some are left")
+    func partly() throws {
+        let world = try World()
+        let (cnictl, _) = try attached(world, ["web"])
+        try world.onHost("nft flush map inet cni_masquerade sources4")
+        try world.onHost("nft flush map inet cni_portmap any4_source")
+        try cnictl.output(of: "repair")
+        #expect(try cnictl.run("explain web").status == 0)
+    }
+
+    @Test("gc removes what is left of containers that have gone, and nothing of the others")
+    func collect() throws {
+        let world = try World()
+        let (cnictl, containers) = try attached(world, ["web", "db"])
+        try remove(containers[1], of: world)
+        let told = try cnictl.json("gc --dry-run").array
+        #expect(told.map { $0["container"].string } == ["db"])
+        #expect(world.files("cache/results").count == 2)
+        try cnictl.output(of: "gc --interval 0.05")
+        #expect(world.files("cache/results") == ["shaped-web-eth0"])
+        let rules = try world.onHost("nft list ruleset")
+        #expect(rules.contains("shaped web eth0") && !rules.contains("shaped db eth0"))
+        #expect(world.files("networks/shaped").filter { $0.hasPrefix("10.") }.count == 1)
+        #expect(try cnictl.run("explain web").status == 0)
+    }
+
+    @Test("gc goes by the list of a runtime, and needs no configuration and no result")
+    func list() throws {
+        let world = try World()
+        let (cnictl, _) = try attached(world, ["web", "db"])
+        try run("rm -r \(world.directory)/cache \(cnictl.networks)/shaped.conflist")
+        let options = "--data-dir \(world.directory)/networks"
+        try cnictl.output(of: "gc --from - --interval 0.05 \(options)", input: "web\n")
+        let links = try world.onHost("ip link show type veth")
+        #expect(links.contains("alias shaped web eth0") && !links.contains("alias shaped db"))
+        #expect(try !world.onHost("nft list ruleset").contains("shaped db eth0"))
+        #expect(world.files("networks/shaped").filter { $0.hasPrefix("10.") }.count == 1)
+        let failed = try cnictl.run("gc --from crictl --interval 0 \(options)")
+        #expect(failed.status == 1)
+        #expect(failed.errors.contains("crictl is not installed"))
+        #expect(try world.onHost("ip link show type veth").contains("alias shaped web eth0"))
+    }
+
+    @Test("shape shows the trees that tc has, and changes a rate live")
+    func shape() throws {
+        let world = try World()
+        let (cnictl, _) = try attached(world, ["web", "db"])
+        let trees = try cnictl.json("shape").array
+        #expect(trees.map { $0["link"].string } == ["shp-e", "shp-i"])
+        let whole = trees[0]["classes"][0]
+        #expect(whole["rate"].number == 1_000_000_000)
+        let names = whole["children"].array.compactMap { $0["container"].string }
+        #expect(names.sorted() == ["db", "web"])
+        let text = try cnictl.output(of: "shape")
+        #expect(text.contains("├─ ") && text.contains("web eth0 on shaped"))
+        try cnictl.output(of: "shape web --egress-rate 20M --egress-ceil 1.5G --ingress-ceil 700M")
+        let id = try cnictl.json("ls web")[0]["classes"][0]["id"].string ?? ""
+        #expect(
+            try world.onHost("tc class show dev shp-e classid \(id)")
+                .contains("rate 20Mbit ceil 1500Mbit"))
+        #expect(
+            try world.onHost("tc class show dev shp-i classid \(id)").contains("ceil 700Mbit"))
+        #expect(try cnictl.run("shape web --egress-rate 9M --egress-ceil 1M").status == 64)
+        #expect(try cnictl.run("shape nobody --egress-rate 9M").status == 3)
+    }
+
+    @Test("top's rates are those of the traffic, in the class of the container that sends it")
+    func top() throws {
+        let world = try World()
+        let (cnictl, containers) = try attached(world, ["web", "db"])
+        #expect(try cnictl.run("top --once --interval 0.1").output.contains("BIT/S"))
+        // 100 packets of 1,000 bytes and their headers each second.
+        let ping = try Command(
+            "ping -q -i 0.01 -c 400 -s 1000 10.99.0.1".split(separator: " ").map(String.init),
+            in: containers[0].path)
+        usleep(300_000)
+        let rows = try cnictl.json("top --once --interval 1 --active").array
+        kill(ping.process, SIGINT)
+        _ = ping.wait()
+        let sent = rows.first { $0["direction"].string == "egress" }
+        #expect(sent?["container"].string == "web")
+        let bits = sent?["bitsPerSecond"].number ?? 0
+        let packets = sent?["packetsPerSecond"].number ?? 0
+        #expect((10...110).contains(packets), "\(packets)")
+        #expect(bits > packets * 8 * 1000 && bits < packets * 8 * 1100, "\(bits) \(packets)")
+        let others = rows.filter { $0["container"].string == "db" }
+        #expect(others.allSatisfy { ($0["bitsPerSecond"].number ?? 0) * 5 < bits })
+    }
+
+    @Test("metrics are OpenMetrics text with the kernel's numbers")
+    func metrics() throws {
+        let world = try World()
+        let (cnictl, containers) = try attached(world, ["web", "db"])
+        try remove(containers[1], of: world)
+        let lines = try cnictl.output(of: "metrics").split(separator: "\n").map(String.init)
+        #expect(lines.last == "# EOF")
+        #expect(lines.contains(#"cni_attachments{network="shaped"} 1"#))
+        #expect(lines.contains(#"cni_orphans{network="shaped"} 1"#))
+        let pool = #"{network="shaped",pool="10.99.0.1-10.99.0.254"}"#
+        #expect(lines.contains("cni_pool_addresses_used\(pool) 2"))
+        #expect(lines.contains("cni_pool_addresses\(pool) 253"))
+        #expect(lines.contains(#"cni_bridge_ports{bridge="cni-shaped"} 1"#))
+        #expect(lines.contains("cni_bridge_ports_limit 1024"))
+        #expect(
+            lines.contains { $0.hasPrefix("cni_class_ceil_bits{") && $0.hasSuffix(" 100000000") })
+        // Every sample belongs to the family that is announced before it.
+        var family = ""
+        for line in lines.dropLast() {
+            if line.hasPrefix("# TYPE ") { family = String(line.split(separator: " ")[2]) }
+            if !line.hasPrefix("#") { #expect(line.hasPrefix(family), "\(line)") }
+        }
+        let file = world.directory + "/cni.prom"
+        try cnictl.output(of: "metrics --textfile \(file)")
+        #expect(world.file("cni.prom")?.hasSuffix("# EOF\n") == true)
+    }
+}
+
+@Suite("the plugins' log", .enabled(if: isRoot))
+struct CallLogTests {
+    private func call(
+        _ world: World, _ verb: String, _ configuration: String, log: String
+    ) throws -> Command.Ended {
+        try Command(
+            ["\(world.plugins)/static"],
+            environment: [
+                "CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/c1",
+                "CNI_IFNAME": "eth0", "CNI_PATH": world.plugins, "SWIFT_CNI_LOG": log,
+                "CNI_ARGS": "K8S_POD_NAMESPACE=web;K8S_POD_NAME=pod",
+            ], input: Array(configuration.utf8), in: world.host
+        ).wait()
+    }
+
+    private let good =
+        #"{"cniVersion": "1.0.0", "name": "net", "type": "static", "ipam": {"type": "static", "#
+        + #""addresses": [{"address": "10.1.0.5/16"}]}}"#
+    private let bad =
+        #"{"cniVersion": "1.0.0", "name": "net", "type": "static", "ipam": {"type": "static", "#
+        + #""addresses": "hunter2"}}"#
+
+    @Test("is off where there is none, and has a line for each verb where there is one")
+    func lines() throws {
+        let world = try World()
+        let log = world.directory + "/calls.log"
+        #expect(try call(world, "ADD", good, log: log).succeeded)
+        #expect(world.file("calls.log") == nil, "a plugin makes no log")
+        let cnictl = try Cnictl(world)
+        try cnictl.output(of: "log --on --file \(log)")
+        for verb in ["ADD", "VERSION", "DEL"] { _ = try call(world, verb, good, log: log) }
+        #expect(try call(world, "ADD", bad, log: log).status == 1)
+        let calls = try cnictl.json("log --file \(log)").array
+        #expect(calls.map { $0["verb"].string } == ["ADD", "DEL", "ADD"])
+        #expect(calls[0]["plugin"].string == "static")
+        #expect(calls[0]["network"].string == "net")
+        #expect(calls[0]["container"].string == "c1")
+        #expect(calls[0]["pod"].string == "web/pod")
+        #expect((1...10_000_000).contains(calls[0]["us"].number ?? 0))
+        #expect(calls.map { $0["code"].number } == [0, 0, 6])
+        #expect(calls[2]["error"].string?.hasPrefix("ipam.addresses: expected an array") == true)
+        #expect(world.file("calls.log")?.contains("hunter2") == false)
+        #expect(try cnictl.json("log --failed --file \(log)").array.count == 1)
+        #expect(try cnictl.output(of: "log del --file \(log)").contains("net c1 eth0"))
+        let metrics = try cnictl.output(of: "metrics --log \(log)")
+        #expect(metrics.contains(#"cni_call_errors_total{plugin="static",verb="ADD",code="6"} 1"#))
+        #expect(
+            metrics.contains(#"cni_call_duration_seconds_count{plugin="static",verb="ADD"} 2"#))
+        try cnictl.output(of: "log --off --file \(log)")
+        #expect(world.file("calls.log") == nil)
+    }
+
+    @Test("goes to the journal's socket where a link leads there")
+    func journal() throws {
+        let world = try World()
+        let (socket, link) = (world.directory + "/socket", world.directory + "/link")
+        let listener = try Command([
+            "python3", "-c",
+            "import socket, sys\n"
+                + "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind(sys.argv[1])\n"
+                + "s.settimeout(20); print(s.recv(4096).decode(), end='')", socket,
+        ])
+        while access(socket, F_OK) != 0 { usleep(5_000) }
+        symlink(socket, link)
+        #expect(try call(world, "ADD", good, log: link).succeeded)
+        let received = listener.wait().output
+        #expect(received.hasPrefix("PRIORITY=6\nSYSLOG_IDENTIFIER=swift-cni\nMESSAGE={"))
+        #expect(received.contains(#""verb":"ADD""#))
+    }
+}

@@ -1,0 +1,107 @@
+import Testing
+
+/// A macvlan has no end on the host: what it sends and receives is held back in the container.
+@Suite("bandwidth: behind plugins without an end on the host", .enabled(if: isRoot))
+struct ContainerEndTests {
+    let world: World
+    let uplink: Uplink
+
+    init() throws {
+        world = try World()
+        uplink = try Uplink(
+            world, gateways: ["10.71.0.1/16", "10.71.0.9/32", "fd00:71::1/64"])
+    }
+
+    private func network(_ keys: JSON) -> Network {
+        var list: JSON = #"{"name": "web", "cniVersion": "1.1.0"}"#
+        let first = Network(
+            plugin: "macvlan", #"{"master": "up0"}"#, version: "1.1.0", in: world)
+        let second = (#"{"type": "bandwidth"}"# as JSON).merging(keys)
+        list["plugins"] = JSON([first.plugins[0].value, second.value])
+        return Network(list, in: world)
+    }
+
+    private func rate(from: String, to: String, _ address: String, _ port: Int = 5001) throws
+        -> Double
+    {
+        try Flow(from: from, to: to, address: address, port: port, seconds: 1.5).rate()
+    }
+
+    @Test("limits hold in both directions, and DEL leaves the container as it was")
+    func limits() throws {
+        let network = network(BandwidthTests.caps)
+        let container = try world.container()
+        try network.add(container)
+        #expect(try network.check(container) == nil)
+        let sent = try rate(from: container.path, to: uplink.neighbour.path, "10.71.0.1")
+        #expect((6...11).contains(sent), "\(sent) Mbit/s of 10")
+        let received = try rate(from: uplink.neighbour.path, to: container.path, "10.71.0.2")
+        #expect((12...22).contains(received), "\(received) Mbit/s of 20")
+        let before = try Snapshot(of: try world.container())
+        try network.del(container)
+        let after = try Snapshot(of: container)
+        #expect(after == before, "\(after.difference(from: before))")
+        try network.del(container)
+    }
+
+    @Test("classes and subnets are kept there")
+    func classes() throws {
+        let network = network(
+            """
+            {"unshapedSubnets": ["10.71.0.9/32"], "shaping": {
+                "egress": {"rate": 20000000}, "ingress": {"rate": 20000000},
+                "classes": [{"name": "slow", "ports": [5002], "egress": {"ceil": 4000000},
+                    "ingress": {}}]}}
+            """)
+        let container = try world.container()
+        try network.add(container)
+        #expect(try network.check(container) == nil)
+        for (address, port, expected) in [
+            ("10.71.0.1", 5001, 10...22), ("10.71.0.1", 5002, 2...4.5),
+            ("10.71.0.9", 5001, 40...100_000),
+        ] {
+            let got = try rate(from: container.path, to: uplink.neighbour.path, address, port)
+            #expect(expected.contains(got), "\(got) Mbit/s to \(address) \(port)")
+        }
+        let got = try rate(from: uplink.neighbour.path, to: container.path, "10.71.0.2")
+        #expect((10...22).contains(got), "\(got) Mbit/s")
+        try network.del(container)
+    }
+
+    @Test("what is about other containers cannot be kept there, and is refused or left out")
+    func shared() throws {
+        let keys = #""linkRate": 100000000, "egress": {"rate": 5000000, "ceil": 10000000}"#
+        let refused = try network("{\"shaping\": {\(keys)}}").tryAdd(try world.container())
+        #expect(refused.json["code"].number == 7)
+        #expect(
+            refused.json["msg"].string
+                == "shaping.linkRate, shaping.egress.rate: cannot be kept, because the interface has "
+                + "no end on the host")
+        let container = try world.container()
+        let network = network("{\"shaping\": {\(keys), \"onMissing\": \"degrade\"}}")
+        let ended = try network.tryAdd(container)
+        #expect(ended.succeeded, "\(ended.output)")
+        #expect(ended.errors.contains("not kept, because the interface has no end"))
+        #expect(
+            try container.output(of: "tc class show dev eth0").contains("rate 10Mbit ceil 10Mbit"))
+        #expect(try network.check(container) == nil)
+        try network.del(container)
+    }
+
+    @Test("a failed ADD leaves the container as it was")
+    func rollBack() throws {
+        let network = network(
+            BandwidthTests.caps.merging(#"{"unshapedSubnets": ["10.72.0.0/16"]}"#))
+        let container = try world.container()
+        let plain = Network(plugin: "macvlan", #"{"master": "up0"}"#, version: "1.1.0", in: world)
+        let result = try plain.add(container)
+        try container.output(of: "ip link add shp-i type bridge")
+        let before = try Snapshot(of: container)
+        let ended = try world.call(
+            "bandwidth", "ADD", network.configuration(network.plugins[1], previous: result),
+            container)
+        #expect(!ended.succeeded)
+        let after = try Snapshot(of: container)
+        #expect(after == before, "\(after.difference(from: before))")
+    }
+}

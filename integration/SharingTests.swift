@@ -1,0 +1,230 @@
+import Foundation
+import Testing
+
+@Suite("bandwidth: beside others", .serialized, .enabled(if: isRoot))
+struct SharingTests {
+    let world: World
+
+    init() throws { world = try World() }
+
+    private static let keys: JSON = """
+        {"shaping": {"linkRate": 10000000000, "egress": {"rate": 1000000, "ceil": 10000000000},
+            "ingress": {"rate": 1000000, "ceil": 10000000000}}}
+        """
+
+    private func port(_ result: JSON) -> String { result["interfaces"][1]["name"].string ?? "" }
+
+    /// The group's rules, and the classes of both of its trees, in order.
+    private func state() throws -> String {
+        var lines = try world.onHost("nft -s list ruleset").split(separator: "\n")
+        for link in ["shp-e", "shp-i"] {
+            lines += try world.onHost("tc class show dev \(link)").split(separator: "\n")
+        }
+        return lines.sorted().joined(separator: "\n")
+    }
+
+    @Test("a hundred ADDs at once have a number each, and ADDs and DELs at once leave no trace")
+    func storm() throws {
+        let bridge = Network(version: "1.1.0", in: world)
+        let network = BandwidthTests.network(Self.keys, in: world)
+        let first = try world.container()
+        try network.add(first)
+        let start = try state()
+        let all = try (0..<100).map { _ in
+            let container = try world.container()
+            return (container, try bridge.add(container))
+        }
+        func run(_ verbs: [(String, Int)]) throws {
+            let running = try verbs.map { verb, index in
+                let (container, result) = all[index]
+                return try world.start(
+                    "bandwidth", verb,
+                    network.configuration(network.plugins[1], previous: result).description,
+                    container: container.id, namespace: container.path)
+            }
+            for command in running {
+                let ended = command.wait()
+                #expect(ended.succeeded, "\(ended.output)")
+            }
+        }
+        func numbers() throws -> Int {
+            let text = try world.onHost("nft -j list set netdev shaper classes")
+            let sets = JSON(text: text)["nftables"].array.map { $0["set"]["elem"].array.count }
+            return sets.reduce(0, +)
+        }
+        try run((0..<100).map { ("ADD", $0) })
+        #expect(try numbers() == 101)
+        for link in ["shp-e", "shp-i"] {
+            let classes = try world.onHost("tc class show dev \(link)").split(separator: "\n")
+                .filter { $0.hasPrefix("class htb") }
+            #expect(classes.count == 103)
+        }
+        try run((0..<100).map { ($0 % 2 == 0 ? "DEL" : "ADD", $0) })
+        #expect(try numbers() == 51)
+        try run((0..<100).map { ($0 % 2 == 0 ? "ADD" : "DEL", $0) })
+        #expect(try numbers() == 51)
+        try run((0..<100).map { ("DEL", $0) })
+        #expect(try state() == start)
+        #expect(try network.check(first) == nil)
+    }
+
+    @Test("another tool's programs on the veth see each packet once, and outlive DEL")
+    func coexistence() throws {
+        let files = "\(world.directory)/bpf"
+        let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("lacking/counter.c").path
+        let counter = "\(world.directory)/counter"
+        try output(of: "gcc -O1 -Wall -Werror -o \(counter) \(source)")
+        try output(of: "mkdir \(files)")
+        try output(of: "mount -t bpf bpf \(files)")
+        defer { _ = try? run("umount \(files)") }
+        let bridge = Network(version: "1.1.0", in: world)
+        let network = BandwidthTests.network(Self.keys, in: world)
+        let container = try world.container()
+        let result = try bridge.add(container)
+        let port = port(result)
+        try world.onHost("tc qdisc add dev \(port) clsact")
+        for way in ["ingress", "egress"] {
+            try output(of: "\(counter) load \(files)/\(way)")
+            try world.onHost(
+                "tc filter add dev \(port) \(way) prio 10 bpf da object-pinned \(files)/\(way)")
+        }
+        func counts() throws -> [Int] {
+            try ["ingress", "egress"].map { way in
+                Int(try output(of: "\(counter) read \(files)/\(way)").filter { $0 != "\n" }) ?? -1
+            }
+        }
+        let configuration = network.configuration(network.plugins[1], previous: result)
+        let filters = try world.onHost("tc filter show dev \(port) egress")
+        func ping(_ when: Comment) throws {
+            let before = try counts()
+            for _ in 0..<5 { #expect(try container.reaches("10.71.0.1")) }
+            #expect(try counts() == before.map { $0 + 5 }, when)
+        }
+        try ping("before")
+        let added = try world.call("bandwidth", "ADD", configuration, container)
+        #expect(added.succeeded, "\(added.output)")
+        try ping("shaped")
+        let removed = try world.call("bandwidth", "DEL", configuration, container)
+        #expect(removed.succeeded, "\(removed.output)")
+        #expect(try world.onHost("tc filter show dev \(port) egress") == filters)
+        try ping("after")
+    }
+
+    @Test("GC leaves other groups and other networks alone, and what was made by hand")
+    func others() throws {
+        let network = { (name: String, group: String) in
+            BandwidthTests.network(
+                """
+                {"shaping": {"group": "\(group)",
+                    "tenant": {"name": "t", "egress": {"rate": 1000000}}}}
+                """, name: name, in: self.world)
+        }
+        let (mine, other, same) = (
+            network("web", "red"), network("web", "blue"), network("db", "red")
+        )
+        let containers = try (0..<3).map { _ in try world.container() }
+        try other.add(containers[1])
+        try same.add(containers[2])
+        // Taken by hand: numbers, elements and a tenant's place.
+        for number in ["1:77", "1:f077"] {
+            try world.onHost(
+                "tc class add dev shp-e-red parent 1:1 classid \(number) htb rate 1mbit quantum 1514"
+            )
+        }
+        try world.nft("add element netdev shaper-red egress_class { \"mine\" : 1:77 }")
+        func state() throws -> [String] {
+            let texts =
+                try ["shp-e-red", "shp-e-blue"].map { try world.onHost("tc class show dev \($0)") }
+                + [world.onHost("nft -s list ruleset")]
+            return texts.flatMap { $0.split(separator: "\n").map(String.init) }.sorted()
+        }
+        let bridge = Network(version: "1.1.0", in: world)
+        let result = try bridge.add(containers[0])
+        let before = try state()
+        let plugin = mine.plugins[1]
+        let added = try world.call(
+            "bandwidth", "ADD", mine.configuration(plugin, previous: result), containers[0])
+        #expect(added.succeeded, "\(added.output)")
+        #expect(try state() != before)
+        let valid: JSON = #"{"cni.dev/valid-attachments": []}"#
+        let ended = try world.call(
+            "bandwidth", "GC", mine.configuration(plugin, with: valid), containers[0])
+        #expect(ended.succeeded, "\(ended.output)")
+        let after = try state()
+        #expect(after == before, "\(after.difference(from: before))")
+        #expect(try other.check(containers[1]) == nil)
+        #expect(try same.check(containers[2]) == nil)
+    }
+
+    @Test("a second ADD with other rates changes a flow within a second, and loses few packets")
+    func liveChange() throws {
+        let network = { (rate: Int) in
+            BandwidthTests.network(
+                "{\"egressRate\": \(rate)000000, \"egressBurst\": 2147483647}", in: self.world)
+        }
+        let container = try world.container()
+        let result = try network(50).add(container)
+        let flow = try Flow(
+            from: container.path, to: world.host, address: "10.71.0.1", port: 5001, seconds: 7)
+        for rate in [200, 20] {
+            usleep(2_200_000)
+            let next = network(rate)
+            let ended = try world.call(
+                "bandwidth", "ADD", next.configuration(next.plugins[1], previous: result), container
+            )
+            #expect(ended.succeeded, "\(ended.output)")
+        }
+        let (rates, again) = try flow.samples()
+        let faster = try #require(rates.firstIndex { $0 > 120 }, "\(rates)")
+        let slower = try #require(rates[faster...].firstIndex { $0 < 30 }, "\(rates)")
+        // From the change on, a second is ten steps; the first one came at about 2.2 s.
+        #expect((15...35).contains(faster) && (37...60).contains(slower), "\(rates)")
+        let mean = { (part: ArraySlice<Double>) in part.reduce(0, +) / Double(part.count) }
+        #expect((40...52).contains(mean(rates[5..<(faster - 2)])), "\(rates)")
+        #expect((150...205).contains(mean(rates[(faster + 5)..<(slower - 3)])), "\(rates)")
+        #expect((10...23).contains(mean(rates.suffix(8))), "\(rates)")
+        let segments = Int(rates.reduce(0, +) * 1e5 / 8 / 1448)
+        #expect(again < segments / 10, "\(again) of \(segments) segments sent again")
+    }
+
+    @Test("the guide's database has its guarantee beside batch jobs, which share the rest")
+    func guide() throws {
+        let network = { (name: String) in
+            let path = "\(ConflistTests.directory)/\(name).conflist"
+            var list = JSON(text: try String(contentsOfFile: path, encoding: .utf8))
+            var plugin = list["plugins"][0]
+            plugin["ipam"]["dataDir"] = JSON(self.world.directory)
+            list["plugins"] = JSON([plugin.value, list["plugins"][1].value])
+            return Network(list, in: self.world)
+        }
+        let (database, batch) = (try network("database"), try network("batch"))
+        let (db, jobs) = (
+            try world.container("db"), try (0..<2).map { try world.container("job\($0)") }
+        )
+        try database.add(db)
+        for job in jobs { try batch.add(job) }
+        #expect(try database.check(db) == nil)
+        #expect(try batch.check(jobs[1]) == nil)
+        let names = try world.onHost("nft list set netdev shaper classes")
+        for name in ["database db eth0", "database db eth0 *", "database db eth0 clients"] {
+            #expect(names.contains("comment \"\(name)\""), "\(names)")
+        }
+        #expect(try world.onHost("nft list set netdev shaper tenants").contains("\"batch\""))
+        let flow = { (container: World.Container, address: String, port: Int) in
+            try Flow(
+                from: container.path, to: self.world.host, address: address, port: port,
+                seconds: 3)
+        }
+        let flows =
+            try [flow(db, "10.94.0.1", 5001)]
+            + jobs.enumerated().map { try flow($1, "10.95.0.1", 5002 + $0) }
+        let rates = try flows.map { try $0.rate() }
+        // 800 and 200 Mbit/s, as long as the machine can.
+        #expect(rates[1] + rates[2] < 300, "\(rates)")
+        #expect(rates[0] > 1.5 * (rates[1] + rates[2]), "\(rates)")
+        for job in jobs { try batch.del(job) }
+        try database.del(db)
+        #expect(try !world.onHost("nft list table netdev shaper").contains("comment"))
+    }
+}
