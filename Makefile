@@ -15,9 +15,10 @@ LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
-TEST_PACKAGES := gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 strace util-linux
+TEST_PACKAGES := gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 util-linux
 BENCH_PACKAGES := gcc jq
 GUEST_PACKAGES := qemu-system-x86 linux-image-amd64 busybox-static cpio kmod
+INTERFERE := $(BUILD)/interfere
 PACKAGE_PACKAGES := dpkg-dev xz-utils
 # The version of the package and of the archive.
 VERSION ?= 0.1.0
@@ -26,28 +27,55 @@ DIST := $(BUILD)/dist
 # The suites that only run whole where the kernel has every kind of link, and network cards.
 GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests
 
-<<<<<<< HEAD
-.PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-plugins \
-    bench-shaping lint format install deb \
-    dist clean setup setup-test
-=======
-.PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-shaping bench-plugins lint format man \
-    completions install deb dist clean setup setup-test
->>>>>>> 737e76f8e49cca3d18a5352560defe1184e0128b
+.PHONY: build demo test unit-test root-test torture fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
+    lint format man completions install deb dist clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
 demo: build setup-test ## Two containers on a bridge, from nothing and back
 	bash integration/demo.sh $(CNI)
 
-test: build setup-test ## Unit tests, and as root the integration tests
+test: build setup-test $(INTERFERE) ## Unit tests, and as root the integration tests
 	CNI_BIN=$(CNI) swift test --explicit-target-dependency-import-check error
 
 unit-test: setup ## The tests that need no root
 	swift test --skip IntegrationTests
 
-root-test: build setup-test ## The tests in network namespaces
+root-test: build setup-test $(INTERFERE) ## The tests in network namespaces
 	CNI_BIN=$(CNI) swift test --filter IntegrationTests
+
+torture: build setup-test $(INTERFERE) ## Every death and fault at every system call, every race: all of it, and a table
+	printf 'what\tof\ttried\tof all\tbit\tproblems\n' > $(BUILD)/torture.tsv
+	TORTURE=whole TORTURE_TABLE=$(BUILD)/torture.tsv CNI_BIN=$(CNI) swift test --filter IntegrationTests.Torture || status=$$?; \
+	    column -t -s $$'\t' $(BUILD)/torture.tsv; exit $${status:-0}
+
+# Each target of Tests/Fuzz for so many seconds, from the corpus beside it, in a network namespace of its own.
+FUZZ_TARGETS := configuration environment kernel reservations index
+FUZZ_SECONDS ?= 600
+FUZZER := $(BUILD)/fuzz/fuzzer
+
+fuzz: setup ## Fuzzes every parser of outside bytes, by coverage, FUZZ_SECONDS each
+	FUZZ=1 swift build -c release --sanitize=fuzzer --scratch-path $(BUILD)/fuzz --product Fuzz -Xswiftc -enable-testing
+	swiftc -O -sanitize=fuzzer -o $(FUZZER) -Xlinker --whole-archive \
+	    $(BUILD)/fuzz/release/libFuzz.a -Xlinker --no-whole-archive -lmnl -lnftnl -ljansson
+	for target in $(FUZZ_TARGETS); do \
+	    mkdir -p $(BUILD)/fuzz/$$target; \
+	    FUZZ_TARGET=$$target unshare -rn $(FUZZER) -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 \
+	        -rss_limit_mb=512 -artifact_prefix=$(BUILD)/fuzz/$$target- -print_final_stats=1 \
+	        $(BUILD)/fuzz/$$target Tests/Fuzz/corpus/$$target > $(BUILD)/fuzz/$$target.log 2>&1 \
+	        || { tail -40 $(BUILD)/fuzz/$$target.log; exit 1; }; \
+	    awk -v target=$$target '/cov:/ {coverage = $$4} /number_of_executed_units/ {count = $$2} \
+	        /peak_rss_mb/ {memory = $$2} \
+	        END {print target ": " count " inputs, " coverage " edges, at most " memory " MB"}' \
+	        $(BUILD)/fuzz/$$target.log; \
+	done
+
+# The names of the kernel's calls, from its header, and what interferes with them.
+$(INTERFERE): integration/torture/interfere.c
+	mkdir -p $(BUILD)/torture
+	gcc -dM -E -include sys/syscall.h - < /dev/null \
+	    | sed -n 's/^#define __NR_\([a-z0-9_]*\) [0-9]*$$/[__NR_\1] = "\1",/p' > $(BUILD)/torture/syscall-names.h
+	gcc -O2 -Wall -Wextra -Werror -Wno-implicit-fallthrough -I$(BUILD)/torture -o $@ $<
 
 guest-test: build setup-test ## What this kernel may lack, on a guest kernel: the suites of links and of VLANs of bridges
 	swift build --build-tests
@@ -63,15 +91,6 @@ bench: build ## Times beside Debian's Go plugins and a C floor, in one run
 	bash integration/install-packages.sh $(BENCH_PACKAGES)
 	bash integration/bench/bench.sh $(CNI)
 
-<<<<<<< HEAD
-bench-plugins: build ## ADD and DEL of every plugin of links beside Debian's Go plugin
-	bash integration/install-packages.sh $(BENCH_PACKAGES) $(GUEST_PACKAGES)
-	bash integration/bench/plugins.sh $(CNI)
-
-bench-shaping: build setup-test ## What bandwidth keeps, beside Debian's Go plugin, and the picture of it in docs/
-	python3 -B integration/bench/shaping/shaping.py $(CNI) \
-	    "$$(bash integration/fetch-peer.sh $(BUILD)/peer)" docs/borrowing.svg
-=======
 bench-shaping: build setup-test ## What bandwidth keeps, beside Debian's Go plugin, and the picture of it in docs/
 	python3 -B integration/bench/shaping/shaping.py $(CNI) \
 	    "$$(bash integration/fetch-peer.sh $(BUILD)/peer)" docs/borrowing.svg
@@ -79,7 +98,6 @@ bench-shaping: build setup-test ## What bandwidth keeps, beside Debian's Go plug
 bench-plugins: build ## ADD and DEL of every plugin of links beside Debian's Go plugin
 	bash integration/install-packages.sh $(BENCH_PACKAGES) $(GUEST_PACKAGES)
 	bash integration/bench/plugins.sh $(CNI)
->>>>>>> 737e76f8e49cca3d18a5352560defe1184e0128b
 
 lint: ## The formatter's rules, strictly
 	swift format lint --strict --parallel -r Package.swift Sources Tests integration

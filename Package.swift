@@ -102,9 +102,23 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
             exclude: [
-                "bench", "guest", "lacking", "package", "runtime", "demo.sh", "fetch-peer.sh",
+                "bench", "guest", "lacking", "package", "runtime", "torture/interfere.c", "demo.sh",
+                "fetch-peer.sh",
                 "install-packages.sh",
             ]),
     ],
     swiftLanguageModes: [.v6]
 )
+
+// The fuzzer, whose every module must be instrumented: `make fuzz` asks for it.
+if Context.environment["FUZZ"] != nil {
+    package.products.append(.library(name: "Fuzz", type: .static, targets: ["Fuzz"]))
+    package.targets.append(
+        .target(
+            name: "Fuzz",
+            dependencies: [
+                "Addressing", "CLinux", "CNI", "IPAM", "Netlink", "PluginRuntime", "Plugins",
+                system,
+            ],
+            path: "Tests/Fuzz", exclude: ["corpus"]))
+}

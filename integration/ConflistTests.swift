@@ -20,18 +20,6 @@ struct ConflistTests {
             ? .bridgeVLANs : KernelFeature(rawValue: String(file.prefix { $0 != "." }))
     }
 
-    /// The network of a conflist, its reservations kept in the world.
-    private func network(_ file: String, in world: World) throws -> Network {
-        var list = JSON(
-            text: try String(contentsOfFile: "\(Self.directory)/\(file)", encoding: .utf8))
-        var plugin = list["plugins"][0]
-        if !plugin["master"].isNull { plugin["master"] = #""up0""# }
-        if !plugin["device"].isNull { plugin["device"] = #""up0""# }
-        if !plugin["ipam"].isNull { plugin["ipam"]["dataDir"] = JSON(world.directory) }
-        list["plugins"] = JSON([plugin.value] + list["plugins"].array.dropFirst().map(\.value))
-        return Network(list, in: world)
-    }
-
     @Test("there are some")
     func some() { #expect(Self.conflists.count >= 8) }
 
@@ -41,16 +29,7 @@ struct ConflistTests {
             try Test.cancel("this kernel lacks what \(file) needs")
         }
         let world = try World()
-        let network = try network(file, in: world)
-        let plugin = network.plugins[0]
-        if !plugin["master"].isNull || !plugin["device"].isNull {
-            // The gateways are not the host's, but a neighbour's.
-            let gateways = plugin["ipam"]["ranges"].array.map { range in
-                (range[0]["subnet"].string ?? "")
-                    .replacing("0/24", with: "1/24").replacing("::/64", with: "::1/64")
-            }
-            try Uplink(world, gateways: gateways, vlan: plugin["vlanId"].number)
-        }
+        let network = try Network(conflist: file, in: world)
         #expect(network.name + ".conflist" == file)
         let interface = network.name == "loopback" ? "lo" : "eth0"
         // The bridge stays for the next container; a first one makes it.
@@ -78,7 +57,7 @@ struct ConflistTests {
             ("vlan-access.conflist", true),
         ] where Self.feature(file)?.isPresent ?? true {
             let world = try World()
-            let network = try network(file, in: world)
+            let network = try Network(conflist: file, in: world)
             let (one, other) = (try world.container(), try world.container())
             let address = try network.add(one)["ips"][0]["address"].string ?? ""
             try network.add(other)

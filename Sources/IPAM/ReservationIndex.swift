@@ -35,6 +35,8 @@ struct ReservationIndex: ~Copyable {
     private static let machinePosition = headerWords * 8
     private static let blockSize = 4096
     private static let leastCapacity = 1024
+    /// More than any file system can hold reservations; a greater one is damage.
+    private static let greatestCapacity = 1 << 40
 
     private let file: FileDescriptor?
     private var memory: [UInt8]
@@ -58,7 +60,8 @@ struct ReservationIndex: ~Copyable {
     init?(file: FileDescriptor, of signature: DirectorySignature?) {
         let known = Self.words(of: file)
         guard let signature, Self.isOfState(known, signature), known[6] == signature.boot,
-            let capacity = Int(exactly: known[1]), capacity >= Self.leastCapacity,
+            let capacity = Int(exactly: known[1]),
+            (Self.leastCapacity...Self.greatestCapacity).contains(capacity),
             capacity & (capacity - 1) == 0, let count = Int(exactly: known[2]), count < capacity,
             Self.size(of: file) == Self.headerSize + capacity * Slot.size
         else {

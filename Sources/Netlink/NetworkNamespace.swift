@@ -34,8 +34,13 @@ public struct NetworkNamespace: ~Copyable {
         var magic: UInt = 0
         let verdict = unsafe linux_is_network_namespace(descriptor.rawValue, &magic)
         var status = stat()
-        let known = unsafe fstat(descriptor.rawValue, &status)
-        guard verdict == 1, known == 0 else {
+        let known = verdict < 0 ? -1 : unsafe fstat(descriptor.rawValue, &status)
+        guard verdict >= 0, known == 0 else {
+            let error = KernelError(lastOf: "open network namespace \(path)")
+            try? descriptor.close()
+            throw error
+        }
+        guard verdict == 1 else {
             try? descriptor.close()
             throw KernelError(
                 "open network namespace \(path)", .invalidArgument,

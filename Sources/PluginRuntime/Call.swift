@@ -57,8 +57,20 @@ public struct Call: Sendable {
     }
 
     /// Opens the kernel for DEL: with the container's namespace if it is still there.
+    ///
+    /// - Throws: Why a namespace that may be there cannot be opened, besides what opening the
+    ///   kernel throws: without it, less would be removed than there is.
     public func kernelForRemoval() throws(CNIError) -> Kernel {
-        guard let namespace = try? NetworkNamespace(path: invocation.netns) else {
+        let namespace: NetworkNamespace
+        do throws(KernelError) {
+            namespace = try NetworkNamespace(path: invocation.netns)
+        } catch {
+            let gone: [Errno] = [
+                .noSuchFileOrDirectory, .notDirectory, .invalidArgument, .noSuchProcess,
+            ]
+            guard gone.contains(error.errno) || invocation.netns.isEmpty else {
+                throw CNIError(error)
+            }
             return try open(nil)
         }
         return try open(namespace)

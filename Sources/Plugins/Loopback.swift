@@ -21,6 +21,23 @@ public enum Loopback: Plugin {
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
+        let wasUp = try wrapping { () throws(KernelError) in
+            try kernel.link(link, in: .container)?.isUp ?? false
+        }
+        do throws(CNIError) {
+            return try bringUp(kernel, call)
+        } catch {
+            var leftBehind: [String] = []
+            do throws(KernelError) {
+                if !wasUp { try up.reverse(kernel) }
+            } catch {
+                leftBehind.append("\(error)")
+            }
+            throw error.leaving(leftBehind)
+        }
+    }
+
+    private static func bringUp(_ kernel: Kernel, _ call: Call) throws(CNIError) -> AddResult {
         let addresses = try wrapping { () throws(KernelError) in
             try up.write(kernel, over: nil)
             let index = try kernel.index(of: link, in: .container)

@@ -242,7 +242,7 @@ extension ifinfomsg {
     init(index: UInt32 = 0, family: UInt8 = 0, set: UInt32 = 0, clear: UInt32 = 0) {
         self.init()
         ifi_family = family
-        ifi_index = Int32(index)
+        ifi_index = Int32(bitPattern: index)
         ifi_flags = set
         ifi_change = set | clear
     }

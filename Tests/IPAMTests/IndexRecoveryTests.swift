@@ -55,6 +55,17 @@ import Testing
         #expect(before[.systemFileNumber] as? Int != after[.systemFileNumber] as? Int)
     }
 
+    @Test("of a size that cannot be, under a good header, it is built anew")
+    func size() throws {
+        for bit in [10, 40, 59, 62] {
+            try damage { bytes in
+                bytes.replaceSubrange(8..<16, with: [UInt8](repeating: 0, count: 8))
+                bytes[8 + bit / 8] = 1 << (bit % 8)
+            }
+            try expectRight("a size of 2 to the power of \(bit)")
+        }
+    }
+
     @Test("lost, it is built anew, with its directory too")
     func lost() throws {
         try FileManager.default.removeItem(atPath: data.index)

@@ -1,9 +1,11 @@
 import Foundation
 
-/// All that a plugin could leave on a host, a line for each thing, as `ip`, `tc`, `nft`, `sysctl`
-/// and the file system tell it.
+/// All that a plugin could leave on a host, as `ip`, `bridge`, `tc`, `nft`, /proc/sys and the file
+/// system tell it: each object by its name, with its properties.
+///
+/// What changes by itself is left out: indices, carriers, timers, learned and link-local addresses.
 struct Snapshot: Equatable, CustomStringConvertible {
-    let lines: [String]
+    private var objects: [String: [String: String]] = [:]
 
     /// The world's host and its files.
     init(of world: World) throws {
@@ -16,49 +18,186 @@ struct Snapshot: Equatable, CustomStringConvertible {
     }
 
     private init(namespace: String, directory: String?) throws {
-        var lines: [String] = []
-        let commands = [
-            "ip -o link", "ip -o addr", "ip -4 route show table all",
-            "ip -6 route show table all", "ip -4 rule", "ip -6 rule", "bridge fdb",
-            "tc qdisc", "nft list ruleset",
-            "sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding",
-        ]
-        for command in commands {
-            let text = try output(of: command, in: namespace)
-            lines += text.split(separator: "\n").filter { !Snapshot.comesByItself($0) }
-                .map { "\(command): \(Snapshot.lasting($0))" }
+        let look = { (words: [String], input: String) in
+            try Command(words, input: Array(input.utf8), in: namespace)
         }
-        if let directory { lines += Snapshot.files(below: directory) }
-        self.lines = lines.sorted()
-    }
-
-    /// Whether a line is about what the kernel adds to a link a second or two after it comes up,
-    /// and takes away with it.
-    private static func comesByItself(_ line: Substring) -> Bool {
-        line.hasPrefix("33:33:") || line.hasPrefix("01:00:5e:")
-            || line.hasPrefix("multicast ff00::/8")
-            || line.hasPrefix("fe80::/64 ") || line.contains("inet6 fe80::")
-            || (line.contains(" fe80::") && line.contains("table local"))
-    }
-
-    /// A line without what changes by itself: indices, link states and timers.
-    private static func lasting(_ line: Substring) -> String {
-        var line = String(line)
-        for (pattern, stays) in [
-            (#"^\d+: "#, ""), (#"@if\d+"#, ""), (#"link-netns \S+|link-netnsid \d+"#, ""),
-            (#"(NO-CARRIER|LOWER_UP),?|,(NO-CARRIER|LOWER_UP)"#, ""),
-            (#"state (UP|DOWN|UNKNOWN|LOWERLAYERDOWN)"#, ""),
-            (#"\b(tentative|dadfailed|linkdown|permanent)\b"#, ""),
-            (#"counter packets \d+ bytes \d+"#, "counter"), (#"\s+"#, " "),
-        ] {
-            line = line.replacingOccurrences(
-                of: pattern, with: stays, options: .regularExpression)
+        let listings = "route show table all\nrule\nneigh show nud permanent\n"
+        let commands = try [
+            ["ip", "-d", "-j", "addr"], ["ip", "-4", "-d", "-j", "-batch", "-"],
+            ["ip", "-6", "-d", "-j", "-batch", "-"], ["bridge", "-j", "fdb"],
+            ["bridge", "-j", "vlan"], ["tc", "-j", "-d", "qdisc"],
+            ["nft", "-j", "list", "ruleset"],
+            ["grep", "-rs", "", "/proc/sys/net"],
+        ].map { try look($0, $0.last == "-" ? listings : "") }
+        let texts = commands.map { $0.wait().output }
+        addLinks(JSON(text: texts[0]))
+        for text in texts[1...2] { addListings(text) }
+        addForwarding(JSON(text: texts[3]))
+        for port in JSON(text: texts[4]).array {
+            add("VLANs of \(port["ifname"].string ?? "")", port["vlans"])
         }
-        return line.trimmingCharacters(in: .whitespaces)
+        try addQdiscs(JSON(text: texts[5])) { try look($0, "").wait().output }
+        addRuleset(JSON(text: texts[6]))
+        addSysctls(texts[7])
+        if let directory { addFiles(below: directory) }
     }
 
-    private static func files(below directory: String) -> [String] {
+    /// What is in one snapshot and not in the other, for a reader: `-` what is gone, `+` what is
+    /// new, and what has changed from what to what.
+    func difference(from other: Snapshot) -> String {
         var lines: [String] = []
+        for name in Set(objects.keys).union(other.objects.keys).sorted() {
+            switch (other.objects[name], objects[name]) {
+            case (let before?, let now?):
+                for key in Set(before.keys).union(now.keys).sorted() where before[key] != now[key] {
+                    let (before, now) = (before[key] ?? "nothing", now[key] ?? "nothing")
+                    lines.append("\(name): \(key) was \(before), is \(now)")
+                }
+            case (let before?, nil): lines.append("- \(name) \(Self.brief(before))")
+            case (nil, let now?): lines.append("+ \(name) \(Self.brief(now))")
+            case (nil, nil): break
+            }
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    var description: String {
+        objects.keys.sorted().map { "\($0) \(Self.brief(objects[$0] ?? [:]))" }
+            .joined(separator: "\n")
+    }
+
+    /// The few properties that say whose something is or what it does.
+    private static func brief(_ properties: [String: String]) -> String {
+        let telling = ["ifalias", "master", "content", "expr", "comment"]
+        return telling.compactMap { key in properties[key].map { "\(key) \($0)" } }
+            .joined(separator: ", ")
+    }
+
+    // MARK: - What the tools print
+
+    /// Keys whose values the kernel changes by itself, or that count anew each time.
+    private static let passing: Set<String> = [
+        "ifindex", "operstate", "link_index", "link_netnsid", "bridge_id", "root_id", "gc_timer",
+        "hello_timer", "tcn_timer", "topology_change_timer", "topology_change",
+        "topology_change_detected", "message_age_timer", "forward_delay_timer", "hold_timer",
+        "tentative", "dadfailed", "optimistic", "refcnt", "handle", "metainfo", "addr_info",
+        "expires", "pref", "packets", "bytes", "tso_max_size", "tso_max_segs",
+    ]
+
+    /// Adds an object with the values of some JSON, each by its path.
+    private mutating func add(_ name: String, _ json: JSON) {
+        var properties: [String: String] = [:]
+        Self.flatten(json, "", into: &properties)
+        objects[name, default: [:]].merge(properties) { $1 }
+    }
+
+    private static func flatten(_ json: JSON, _ path: String, into all: inout [String: String]) {
+        guard !json.keys.isEmpty else {
+            let flags = json.array.map(\.description)
+            let lasting = flags.filter { !["\"NO-CARRIER\"", "\"LOWER_UP\""].contains($0) }
+            all[path] = flags.isEmpty ? json.description : lasting.sorted().joined(separator: " ")
+            return
+        }
+        for key in json.keys where !passing.contains(key) {
+            flatten(json[key], path.isEmpty ? key : "\(path).\(key)", into: &all)
+        }
+    }
+
+    private mutating func addLinks(_ links: JSON) {
+        for link in links.array {
+            let name = link["ifname"].string ?? ""
+            add("link \(name)", link)
+            for address in link["addr_info"].array where address["scope"].string != "link" {
+                let text = "\(address["local"].string ?? "")/\(address["prefixlen"].number ?? 0)"
+                add("address \(text) on \(name)", address)
+            }
+        }
+    }
+
+    /// Adds routes, rules and neighbours: an array of each, one after the other.
+    private mutating func addListings(_ text: String) {
+        for (kind, line) in zip(["route", "rule", "neighbour"], text.split(separator: "\n")) {
+            for entry in JSON(text: String(line)).array {
+                let destination = entry["dst"].string ?? ""
+                guard !destination.hasPrefix("fe80::"), destination != "ff00::/8" else { continue }
+                var words: [String] = []
+                for key in entry.keys where key != "flags" && !Self.passing.contains(key) {
+                    words.append("\(key) \(entry[key].string ?? entry[key].description)")
+                }
+                objects["\(kind) " + words.joined(separator: " ")] = [:]
+            }
+        }
+    }
+
+    private mutating func addForwarding(_ entries: JSON) {
+        for entry in entries.array where ["permanent", "static"].contains(entry["state"].string) {
+            let mac = entry["mac"].string ?? ""
+            guard !mac.hasPrefix("33:33:"), !mac.hasPrefix("01:00:5e:") else { continue }
+            let place = ["ifname", "vlan", "dst"].map { entry[$0] }.filter { !$0.isNull }
+            add("forwarding of \(mac) to \(place.map(\.description))", entry)
+        }
+    }
+
+    private mutating func addQdiscs(
+        _ qdiscs: JSON, _ run: ([String]) throws -> String
+    ) throws {
+        var devices: Set<String> = []
+        for qdisc in qdiscs.array {
+            let device = qdisc["dev"].string ?? ""
+            let place = qdisc["parent"].string ?? "root"
+            add("qdisc at \(place) of \(device)", qdisc)
+            add("qdisc at \(place) of \(device)", JSON(["number": qdisc["handle"].value]))
+            if !["noqueue", "noop"].contains(qdisc["kind"].string) { devices.insert(device) }
+        }
+        for device in devices {
+            for words in ["class show dev", "filter show dev", "filter show ingress dev"] {
+                for line in try run(
+                    ["tc"] + words.split(separator: " ").map(String.init) + [device]
+                )
+                .split(separator: "\n") {
+                    objects["\(words) \(device): \(line.trimmingPrefix(while: \.isWhitespace))"] =
+                        [:]
+                }
+            }
+        }
+    }
+
+    private mutating func addRuleset(_ ruleset: JSON) {
+        for entry in ruleset["nftables"].array {
+            guard let kind = entry.keys.first, kind != "metainfo" else { continue }
+            var object = entry[kind]
+            let place = ["family", "table", "chain", "name"].compactMap { object[$0].string }
+            let name = "nft \(kind) \(place.joined(separator: " "))"
+            for element in object["elem"].array {
+                objects["element of \(name): \(element)"] = [:]
+            }
+            object["elem"] = JSON(nil)
+            add(kind == "rule" ? "\(name) \(object["expr"])" : name, object)
+        }
+    }
+
+    /// Adds the settings, those of a link to the link's properties.
+    private mutating func addSysctls(_ text: String) {
+        for line in text.split(separator: "\n") {
+            guard let colon = line.firstIndex(of: ":") else { continue }
+            var path = line[..<colon].split(separator: "/").dropFirst(2).map(String.init)
+            let value = String(line[line.index(after: colon)...])
+            guard path.last != "nf_conntrack_count" else { continue }
+            if path.count == 5, ["conf", "neigh"].contains(path[2]) {
+                let link = path.remove(at: 3)
+                guard objects["link \(link)"] == nil else {
+                    objects["link \(link)"]?[path.joined(separator: "/")] = value
+                    continue
+                }
+                guard ["all", "default"].contains(link) else { continue }
+                path.insert(link, at: 3)
+            }
+            objects["sysctl \(path.joined(separator: "/"))", default: [:]]["value", default: ""] +=
+                value
+        }
+    }
+
+    private mutating func addFiles(below directory: String) {
         for case let path as String in FileManager.default.enumerator(atPath: directory) ?? .init()
         {
             // host-local's lock must stay for whoever waits for it, and where it left off is meant
@@ -67,21 +206,14 @@ struct Snapshot: Equatable, CustomStringConvertible {
                 !path.hasSuffix("/lock"), !path.contains("/last_reserved_ip"),
                 let content = FileManager.default.contents(atPath: "\(directory)/\(path)")
             else { continue }
-            let text = String(decoding: content, as: UTF8.self)
-            let mode = try? FileManager.default.attributesOfItem(atPath: "\(directory)/\(path)")
-            lines.append("file \(path): \(mode?[.posixPermissions] ?? 0) \(text)")
+            let status = try? FileManager.default.attributesOfItem(atPath: "\(directory)/\(path)")
+            objects["file \(path)"] = [
+                "content": String(decoding: content, as: UTF8.self),
+                "mode": "\(status?[.posixPermissions] ?? 0)",
+                "owner": "\(status?[.ownerAccountID] ?? 0)",
+            ]
         }
-        return lines
     }
-
-    /// What is in one snapshot and not in the other, for a reader.
-    func difference(from other: Snapshot) -> String {
-        let gone = other.lines.filter { !lines.contains($0) }.map { "- \($0)" }
-        let new = lines.filter { !other.lines.contains($0) }.map { "+ \($0)" }
-        return (gone + new).joined(separator: "\n")
-    }
-
-    var description: String { lines.joined(separator: "\n") }
 }
 
 extension World {
@@ -90,11 +222,17 @@ extension World {
     func unchanged(_ body: () throws -> Void) throws {
         let before = try Snapshot(of: self)
         try body()
+        let difference = try settledDifference(from: before)
+        guard difference.isEmpty else { throw Failure("the host has changed:\n\(difference)") }
+    }
+
+    /// What differs from a snapshot of this world, after a while if it does at first.
+    func settledDifference(from before: Snapshot) throws -> String {
         var difference = try Snapshot(of: self).difference(from: before)
         for _ in 0..<10 where !difference.isEmpty {
             usleep(200_000)
             difference = try Snapshot(of: self).difference(from: before)
         }
-        guard difference.isEmpty else { throw Failure("the host has changed:\n\(difference)") }
+        return difference
     }
 }

@@ -45,11 +45,13 @@ final class World {
     private let name: String
     private var namespaces: [String] = []
 
+    /// Where what is built for the tests is found.
+    static let build =
+        URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent().path + "/.build"
+
     init() throws {
-        let tests = URL(fileURLWithPath: #filePath)
-        let root = tests.deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent().path
-        plugins = ProcessInfo.processInfo.environment["CNI_BIN"] ?? root + "/.build/cni"
+        plugins = ProcessInfo.processInfo.environment["CNI_BIN"] ?? Self.build + "/cni"
         guard FileManager.default.isExecutableFile(atPath: plugins + "/bridge") else {
             throw Failure("no plugins in \(plugins): run `make build`")
         }
@@ -86,11 +88,12 @@ final class World {
     /// What `ip -j` says of something on the host.
     func ip(_ words: String) throws -> JSON { JSON(text: try onHost("ip -d -j \(words)")) }
 
-    /// Starts a plugin as a runtime does.
+    /// Starts a plugin as a runtime does, by way of another program with arguments if `through`
+    /// says so.
     func start(
         _ plugin: String, _ command: String, _ configuration: String, container: String,
         namespace: String, interface: String = "eth0", arguments: String? = nil,
-        path: String? = nil
+        path: String? = nil, through: [String] = []
     ) throws -> Command {
         var environment = [
             "CNI_COMMAND": command, "CNI_CONTAINERID": container, "CNI_NETNS": namespace,
@@ -99,7 +102,7 @@ final class World {
         environment["CNI_ARGS"] = arguments
         environment.merge(self.environment) { $1 }
         return try Command(
-            ["\(path ?? plugins)/\(plugin)"], environment: environment,
+            through + ["\(path ?? plugins)/\(plugin)"], environment: environment,
             input: Array(configuration.utf8), in: host)
     }
 
