@@ -15,7 +15,7 @@ LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
-TEST_PACKAGES := iproute2 iptables iputils-ping nftables jq procps python3 strace util-linux
+TEST_PACKAGES := gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 strace util-linux
 BENCH_PACKAGES := gcc jq
 GUEST_PACKAGES := qemu-system-x86 linux-image-amd64 busybox-static cpio kmod
 PACKAGE_PACKAGES := dpkg-dev xz-utils
@@ -26,9 +26,8 @@ DIST := $(BUILD)/dist
 # The suites that only run whole where the kernel has every kind of link, and network cards.
 GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests
 
-.PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-plugins \
-    bench-shaping lint format install deb \
-    dist clean setup setup-test
+.PHONY: build demo test unit-test root-test guest-test guest-test-all runtime-test bench bench-shaping bench-plugins lint format man \
+    completions install deb dist clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
@@ -58,19 +57,29 @@ bench: build ## Times beside Debian's Go plugins and a C floor, in one run
 	bash integration/install-packages.sh $(BENCH_PACKAGES)
 	bash integration/bench/bench.sh $(CNI)
 
-bench-plugins: build ## ADD and DEL of every plugin of links beside Debian's Go plugin
-	bash integration/install-packages.sh $(BENCH_PACKAGES) $(GUEST_PACKAGES)
-	bash integration/bench/plugins.sh $(CNI)
-
 bench-shaping: build setup-test ## What bandwidth keeps, beside Debian's Go plugin, and the picture of it in docs/
 	python3 -B integration/bench/shaping/shaping.py $(CNI) \
 	    "$$(bash integration/fetch-peer.sh $(BUILD)/peer)" docs/borrowing.svg
+
+bench-plugins: build ## ADD and DEL of every plugin of links beside Debian's Go plugin
+	bash integration/install-packages.sh $(BENCH_PACKAGES) $(GUEST_PACKAGES)
+	bash integration/bench/plugins.sh $(CNI)
 
 lint: ## The formatter's rules, strictly
 	swift format lint --strict --parallel -r Package.swift Sources Tests integration
 
 format: ## Formats in place
 	swift format --in-place --parallel -r Package.swift Sources Tests integration
+
+man: build ## The manual's pages, in .build/man
+	mkdir -p $(BUILD)/man
+	$(BUILD)/cnictl manual $(BUILD)/man
+
+completions: build ## Completions of cnictl for shells, in .build/completions
+	mkdir -p $(BUILD)/completions
+	for shell in bash zsh fish; do \
+	    $(BUILD)/cnictl --generate-completion-script $$shell > $(BUILD)/completions/cnictl.$$shell; \
+	done
 
 install: build ## Puts the program and its links into $(DESTDIR)$(BINDIR), each name at once whole
 	mkdir -p $(DESTDIR)$(BINDIR)

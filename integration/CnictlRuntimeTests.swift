@@ -148,3 +148,55 @@ struct CnictlRuntimeTests {
         }
     }
 }
+
+@Suite("cnictl install", .enabled(if: isRoot))
+struct CnictlInstallTests {
+    @Test(
+        "puts every plugin in its place once, takes over what is there, and skips what it is told to"
+    )
+    func install() throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        let place = world.directory + "/opt/cni/bin"
+        try FileManager.default.createDirectory(atPath: place, withIntermediateDirectories: true)
+        for name in ["bridge", "dhcp", "portmap"] {
+            try "another's".write(toFile: "\(place)/\(name)", atomically: true, encoding: .utf8)
+        }
+        let command = "install --dest \(place) --from \(world.plugins) --skip portmap"
+        #expect(try cnictl.output(of: command).contains("installed swift-cni, bandwidth, bridge"))
+        #expect(world.file("opt/cni/bin/dhcp") == "another's")
+        #expect(world.file("opt/cni/bin/portmap") == "another's")
+        #expect(
+            try run("stat -c %i \(place)/bridge \(place)/swift-cni").output.split(separator: "\n")
+                .count == 2)
+        #expect(try run("\(place)/bridge").succeeded)
+        #expect(world.files("opt/cni/bin").allSatisfy { !$0.hasSuffix(".new") })
+        let again = try cnictl.json(command).array
+        #expect(!again.isEmpty && again.allSatisfy { $0["changed"].bool == false })
+        #expect(try cnictl.run("install --dest \(place) --from /no/such").status == 1)
+    }
+}
+
+@Suite("cnictl's manual and completions")
+struct CnictlManualTests {
+    @Test(
+        "there is a page for every command, and completions for every shell", .enabled(if: isRoot))
+    func pages() throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        try run("mkdir \(world.directory)/man")
+        try cnictl.output(of: "manual \(world.directory)/man")
+        let help = try cnictl.output(of: "--help")
+        let pages = world.files("man")
+        for name in ["ls", "explain", "top", "shape", "gc", "repair", "lint", "exec", "install"] {
+            #expect(pages.contains("cnictl-\(name).8"))
+            #expect(help.contains("\n  \(name) "))
+        }
+        #expect(!help.contains("manual"))
+        #expect(world.file("man/cnictl-gc.8")?.contains(".TP\n.B \\-\\-dry\\-run\n") == true)
+        for shell in ["bash", "zsh", "fish"] {
+            #expect(
+                try cnictl.output(of: "--generate-completion-script \(shell)").contains("explain"))
+        }
+    }
+}

@@ -1,9 +1,9 @@
 import Foundation
 import Testing
 
-/// The kernel here has everything.
+/// Shaping on a kernel that lacks something.
 ///
-/// A library loaded into the plugin spoils its messages about what a
+/// The kernel here has everything. A library loaded into the plugin spoils its messages about what a
 /// test says is lacking, so that the kernel refuses them; see `lacking/lacking.c`.
 @Suite("bandwidth: what a kernel lacks", .enabled(if: isRoot))
 struct FallbackTests {

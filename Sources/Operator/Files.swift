@@ -93,6 +93,9 @@ enum Files {
 }
 
 extension stat {
+    /// Whether its owner may run it.
+    var isExecutable: Bool { st_mode & S_IXUSR != 0 }
+
     /// Whether it is a directory's.
     var isDirectory: Bool { st_mode & S_IFMT == S_IFDIR }
 }

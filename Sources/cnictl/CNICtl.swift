@@ -19,6 +19,7 @@ struct CNICtl: ParsableCommand {
             command line makes no sense. `cnictl exec` ends with the command's own.
             """,
         version: Program.version,
+        subcommands: [Manual.self],
         groupedSubcommands: [
             CommandGroup(
                 name: "Attachments",
@@ -26,7 +27,8 @@ struct CNICtl: ParsableCommand {
             CommandGroup(
                 name: "Traffic", subcommands: [Top.self, Shape.self, MetricsCommand.self]),
             CommandGroup(
-                name: "Configurations", subcommands: [LintCommand.self, SchemaCommand.self]),
+                name: "Configurations",
+                subcommands: [LintCommand.self, SchemaCommand.self, Install.self]),
             CommandGroup(
                 name: "Running networks as a runtime does",
                 subcommands: [

@@ -53,7 +53,7 @@ class Host:
         return run("ip", "netns", "exec", self.name, *words)
 
     def call(self, verb, plugin, keys, container, interface="eth0", namespace=None, plugins=None):
-        """A plugin's call: its result, and the system's time for it in ms."""
+        """A plugin's call: its result, and its time on a processor in ms."""
         plugins = plugins or self.plugins
         environment = {
             "CNI_COMMAND": verb, "CNI_CONTAINERID": container, "CNI_IFNAME": interface,
@@ -67,14 +67,17 @@ class Host:
             process = subprocess.Popen(
                 ["nsenter", f"--net=/run/netns/{self.name}", f"{plugins}/{plugin}"],
                 stdin=given, stdout=answer, stderr=subprocess.PIPE, env=environment)
-            _, status, usage = os.wait4(process.pid, 0)
+            # Until it is waited for, a process that has ended tells its time.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            with open(f"/proc/{process.pid}/schedstat") as file:
+                spent = int(file.read().split()[0])
             process.stderr.close()
-            process.returncode = status
+            status = process.wait()
             answer.seek(0)
             text = answer.read().decode()
         if status:
             raise RuntimeError(f"{verb} of {plugin}: {text}")
-        return json.loads(text) if text.strip() else None, usage.ru_stime * 1000
+        return json.loads(text) if text.strip() else None, spent / 1e6
 
     def container(self, keys=None):
         return Container(self, keys)
@@ -362,7 +365,7 @@ def many(table):
                     for _ in range(5):
                         text = run(
                             "ip", "netns", "exec", container.name, sys.executable, f"{HERE}/flow.py",
-                            "packets", "10.71.0.1", "30000")
+                            "packets", "10.71.0.1", "50000")
                         costs.setdefault((name, container), []).append(float(text))
 
             cost(1)
@@ -383,9 +386,9 @@ def many(table):
             run("ip", "netns", "del", box)
     for count, most in [(10, 0.3), (200, 0.3), (1000, 1)]:
         took = times["ADD"][count]
-        table.row(f"system's time of ADD, {count} containers", f"<= {most} ms", f"{took:.2f} ms", took <= most)
+        table.row(f"time of ADD beyond its start, {count} containers", f"<= {most} ms", f"{took:.2f} ms", took <= most)
     took = statistics.median(times["DEL"][1000])
-    table.row("system's time of DEL, 1000 containers", "<= 0.3 ms", f"{took:.2f} ms", took <= 0.3)
+    table.row("time of DEL beyond its start, 1000 containers", "<= 0.3 ms", f"{took:.2f} ms", took <= 0.3)
     extra = {name: min(costs[name, first]) - min(costs[name, unshaped]) for name in (10, 1000)}
     for name, spent in extra.items():
         table.row(f"extra time of a packet, {name} containers", "<= 1900 ns", f"{spent:.0f} ns", spent <= 1900)

@@ -1,0 +1,51 @@
+import ArgumentParser
+import CNI
+import Glibc
+import Operator
+
+/// Puts the plugins into a runtime's directory.
+struct Install: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Puts the plugins into a runtime's directory.",
+        discussion: """
+            Each name is whole at every moment, also while a runtime calls it. What is right already \
+            is left alone, and each plugin is asked for its versions at the end.
+            """)
+
+    @Option(help: "The runtime's directory.")
+    var dest = Runtime.standardDirectories[0]
+
+    @Option(help: "The program, or the directory with it; without it, cni beside this command.")
+    var from: String?
+
+    @Option(help: "A plugin that somebody else's program is to go on with; several times.")
+    var skip: [String] = []
+
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+        let changes = try Installation.install(
+            from: from ?? Self.beside(), to: dest, skipping: skip)
+        let json = changes.map { change -> JSON in
+            ["name": .string(change.name), "changed": .bool(change.isNew)]
+        }
+        output.print(.array(json)) {
+            let new = changes.filter(\.isNew).map(\.name)
+            print(
+                new.isEmpty
+                    ? "\(dest): everything is in its place"
+                    : "\(dest): installed \(new.joined(separator: ", "))")
+        }
+    }
+
+    /// The plugins of the build that this command is of, or of its own directory.
+    private static func beside() -> String {
+        var path = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = unsafe readlink("/proc/self/exe", &path, path.count)
+        let own = String(
+            decoding: path.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let directory = own.prefix(through: own.lastIndex(of: "/") ?? own.startIndex)
+        return unsafe access("\(directory)cni/swift-cni", R_OK) == 0
+            ? "\(directory)cni" : String(directory)
+    }
+}
