@@ -128,7 +128,7 @@ install: build ## Puts the program and its links into $(DESTDIR)$(BINDIR), each 
 	install -m 755 $(BUILD)/cnictl $(DESTDIR)$(SBINDIR)/.cnictl.new
 	mv -f $(DESTDIR)$(SBINDIR)/.cnictl.new $(DESTDIR)$(SBINDIR)/cnictl
 
-deb: build ## A Debian package, .build/dist/swift-cni_*.deb
+deb: man ## A Debian package, .build/dist/swift-cni_*.deb
 	@bash integration/install-packages.sh $(PACKAGE_PACKAGES)
 	bash integration/package/deb.sh $(VERSION) $(DIST)
 
@@ -151,7 +151,7 @@ LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -p
 REPLACED := swift_copyAuxiliaryExecutablePath \
     _swift_stdlib_getUnsafeArgvArgc _swift_stdlib_overrideUnsafeArgvArgc
 RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
-    -Xlinker --gc-sections -Xlinker --no-export-dynamic -Xlinker -s --disable-local-rpath \
+    -Xlinker --gc-sections -Xlinker --no-export-dynamic -Xlinker --build-id=none -Xlinker -s --disable-local-rpath \
     -Xlinker $(LINK)/start.o $(addprefix -Xlinker --wrap=,$(REPLACED)) \
     -Xswiftc -Xclang-linker -Xswiftc $(if $(LIBMNL_A),-static,-no-pie) \
     -Xswiftc -cross-module-optimization \
@@ -165,8 +165,11 @@ CNICTL_RELEASE := -c release --scratch-path $(BUILD)/operator --static-swift-std
     -Xswiftc -Xclang-linker -Xswiftc -no-pie \
     --explicit-target-dependency-import-check error --product cnictl
 
-# What tells where the program was built; without it the bytes are the same anywhere.
-PLACES := .swift_modhash .note.gnu.build-id
+# Zeros over the section whose digests, which only the compiler reads, depend on the folder: the bytes
+# are then the same wherever they are built.
+without-place = read -r offset size < <(readelf --sections --wide $1 \
+    | sed -n 's/.* \.swift_modhash *PROGBITS *[0-9a-f]* *\([0-9a-f]*\) *\([0-9a-f]*\) .*/\1 \2/p') \
+    && dd if=/dev/zero of=$1 bs=1 seek=$$((16\#$$offset)) count=$$((16\#$$size)) conv=notrunc status=none
 
 .PHONY: release-build
 release-build: $(LINK)/.ready
@@ -174,8 +177,8 @@ release-build: $(LINK)/.ready
 	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(CNICTL_RELEASE)
 	cp -f --remove-destination "$$(swift build -c release --scratch-path $(BUILD)/operator --show-bin-path)/cnictl" $(BUILD)/cnictl
 	mkdir -p $(CNI)
-	objcopy $(addprefix --remove-section=,$(PLACES)) \
-	    "$$(swift build -c release --show-bin-path)/swift-cni" $(CNI)/.swift-cni.new
+	cp -f "$$(swift build -c release --show-bin-path)/swift-cni" $(CNI)/.swift-cni.new
+	$(call without-place,$(CNI)/.swift-cni.new)
 	mv -f $(CNI)/.swift-cni.new $(CNI)/swift-cni
 	for plugin in $(PLUGINS); do ln -sf swift-cni $(CNI)/$$plugin; done
 

@@ -183,7 +183,8 @@ struct SharingTests {
         let mean = { (part: ArraySlice<Double>) in part.reduce(0, +) / Double(part.count) }
         #expect((40...52).contains(mean(rates[5..<(faster - 2)])), "\(rates)")
         #expect((150...205).contains(mean(rates[(faster + 5)..<(slower - 3)])), "\(rates)")
-        #expect((10...23).contains(mean(rates.suffix(8))), "\(rates)")
+        // The last steps are as long as a loaded machine makes them.
+        #expect((10...23).contains(rates.suffix(11).sorted()[5]), "\(rates)")
         let segments = Int(rates.reduce(0, +) * 1e5 / 8 / 1448)
         #expect(again < segments / 10, "\(again) of \(segments) segments sent again")
     }

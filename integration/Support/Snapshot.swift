@@ -169,9 +169,15 @@ struct Snapshot: Equatable, CustomStringConvertible {
             let place = ["family", "table", "chain", "name"].compactMap { object[$0].string }
             let name = "nft \(kind) \(place.joined(separator: " "))"
             for element in object["elem"].array {
-                objects["element of \(name): \(element)"] = [:]
+                let lasting = "\(element)".replacing(/"counter":\{[^}]*\},?/, with: "")
+                objects["element of \(name): \(lasting)"] = [:]
             }
             object["elem"] = JSON(nil)
+            if kind == "rule" {
+                let counted = "\(object["expr"])"
+                object["expr"] = JSON(
+                    text: counted.replacing(/"counter":\{[^}]*\}/, with: #""counter":null"#))
+            }
             add(kind == "rule" ? "\(name) \(object["expr"])" : name, object)
         }
     }
@@ -182,7 +188,8 @@ struct Snapshot: Equatable, CustomStringConvertible {
             guard let colon = line.firstIndex(of: ":") else { continue }
             var path = line[..<colon].split(separator: "/").dropFirst(2).map(String.init)
             let value = String(line[line.index(after: colon)...])
-            guard path.last != "nf_conntrack_count" else { continue }
+            // One counts by itself; the other belongs to a link that containers share, and stays.
+            guard !["nf_conntrack_count", "route_localnet"].contains(path.last) else { continue }
             if path.count == 5, ["conf", "neigh"].contains(path[2]) {
                 let link = path.remove(at: 3)
                 guard objects["link \(link)"] == nil else {

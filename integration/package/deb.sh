@@ -27,7 +27,7 @@ cp "$here/copyright" "$documents/copyright"
 } | gzip -9n > "$documents/changelog.gz"
 install -D -m 644 "$here/lintian-overrides" "$stage/usr/share/lintian/overrides/swift-cni"
 
-# The operator's command completes words in three shells; its manual comes along where it has been made.
+# The operator's command completes words in three shells; `make man` has made the manual.
 while read -r shell file; do
     mkdir -p "$stage/usr/share/${file%/*}"
     "$stage/usr/sbin/cnictl" --generate-completion-script "$shell" | sed '1{/^#!/d}' > "$stage/usr/share/$file"
