@@ -131,7 +131,7 @@ struct MasqueradeTests {
         try goes.0.del(goes.1)
         #expect(try stays.0.check(stays.1) == nil)
         let network = firstGoesFirst ? "10.71.0.0/24" : "10.71.0.0/16"
-        #expect(try ruleset().contains("10.71.0.9 : goto net-\(network)"))
+        #expect(try ruleset().contains(": goto net-\(network)"))
         #expect(try !ruleset().contains(goes.1.id))
         try stays.0.del(stays.1)
         #expect(try ruleset() == "")
@@ -162,9 +162,11 @@ struct MasqueradeTests {
         let target = "goto net-10.71.0.0/16"
         let address = { (number: Int) in "10.71.\(100 + number / 250).\(number % 250 + 1)" }
         let holders = numbers.map {
-            "\"v\($0)\" . \(address($0)) comment \"web c\($0) eth0\" : \(target)"
+            "\"v\($0)\" . 0 comment \"web c\($0) eth0\" : \(address($0)) . 16"
         }
-        let sources = numbers.map { "\(address($0)) : \(target)" }
+        let sources = numbers.map {
+            "\(address($0)) comment \"web c\($0) eth0\" : \(target)"
+        }
         let text =
             "add element inet cni_masquerade holders4 { \(holders.joined(separator: ",")) }\n"
             + "add element inet cni_masquerade sources4 { \(sources.joined(separator: ",")) }\n"

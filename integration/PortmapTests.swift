@@ -165,20 +165,26 @@ struct PortmapTests {
         #expect(second.peer() == Outside.address)
     }
 
-    @Test("a port that another container has is refused by name, and that one keeps it")
+    @Test("a port that another container has stays that one's, and is the next one's after it")
     func taken() throws {
         let network = network()
         let (holder, late) = (try world.container(), try world.container())
         try network.add(holder, with: mapping(web))
         let before = try ruleset()
-        let ended = try network.tryAdd(late, with: mapping(web))
-        #expect(ended.status == 1)
-        let message = ended.json["msg"].string ?? ""
-        #expect(message.contains("map port 8080/tcp to 80"))
-        #expect(message.contains("it is mapped for \"web \(holder.id) eth0\""))
-        #expect(try ruleset() == before)
+        try network.add(late, with: mapping(web))
+        let first = try Socket.server(.tcp, port: 80, in: holder.path)
+        let second = try Socket.server(.tcp, port: 80, in: late.path)
+        let from = outside.machine.path
+        #expect(try peer(of: first, from: from, to: "192.0.2.1") == Outside.address)
+        #expect(try network.check(late) == nil)
         try network.del(late)
         #expect(try ruleset() == before)
+        try network.add(late, with: mapping(web))
+        try network.del(holder)
+        #expect(try peer(of: second, from: from, to: "192.0.2.1") == Outside.address)
+        #expect(try network.check(late) == nil)
+        try network.del(late)
+        #expect(try ruleset() == "")
     }
 
     @Test("the rules are as many for twenty mappings as for one, and DEL takes only its own")

@@ -38,17 +38,48 @@ struct SpoofCheckTests {
         #expect(try free.reaches("10.71.0.1"))
     }
 
-    @Test("one rule serves ten containers, and DEL leaves the others'")
+    @Test("the rules of one container serve ten, and DEL leaves the others'")
     func constantRule() throws {
         let network = network()
         let containers = try (0..<10).map { _ in try world.container() }
-        for container in containers { try network.add(container) }
-        let listed = JSON(text: try world.onHost("nft -j list ruleset"))["nftables"].array
-        #expect(listed.filter { !$0["rule"].isNull }.count == 1)
+        let count = {
+            JSON(text: try world.onHost("nft -j list ruleset"))["nftables"].array
+                .filter { !$0["rule"].isNull }.count
+        }
+        try network.add(containers[0])
+        let few = try count()
+        for container in containers.dropFirst() { try network.add(container) }
+        #expect(try count() == few)
         for container in containers.dropLast() { try network.del(container) }
         #expect(try network.check(containers[9]) == nil)
         #expect(try containers[9].reaches("10.71.0.1"))
         try network.del(containers[9])
+        #expect(try ruleset() == "")
+    }
+
+    @Test("with ipspoofchk another's IPv4 or IPv6 address gets no answer, its own do")
+    func addresses() throws {
+        let network = Network(
+            bridge: #"{"ipspoofchk": true}"#,
+            ipam: #"{"ranges": [[{"subnet": "10.71.0.0/16"}], [{"subnet": "fd00:71::/64"}]]}"#,
+            in: world)
+        let (container, neighbour) = (try world.container(), try world.container())
+        try network.add(container)
+        try network.add(neighbour)
+        #expect(try network.check(container) == nil)
+        for address in ["10.71.0.1", "10.71.0.3", "fd00:71::1", "fd00:71::3"] {
+            #expect(try container.reaches(address))
+        }
+        try container.output(of: "ip addr add 10.71.0.99/16 dev eth0")
+        try container.output(of: "ip addr add fd00:71::99/64 dev eth0 nodad")
+        #expect(try !container.run("ping -c 1 -W 1 -I 10.71.0.99 10.71.0.1").succeeded)
+        #expect(try !container.run("ping -c 1 -W 1 -I fd00:71::99 fd00:71::1").succeeded)
+        // Nobody learns where the other address is, by ARP or by neighbour discovery.
+        #expect(try !neighbour.reaches("10.71.0.99"))
+        #expect(try !neighbour.reaches("fd00:71::99"))
+        #expect(try container.reaches("10.71.0.1"))
+        try network.del(container)
+        try network.del(neighbour, withResult: false)
         #expect(try ruleset() == "")
     }
 

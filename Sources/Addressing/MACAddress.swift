@@ -40,6 +40,13 @@ public struct MACAddress: Sendable, Hashable {
     /// The address of interfaces that have none: six zero bytes.
     public static let zero = MACAddress(unchecked: [0, 0, 0, 0, 0, 0])
 
+    /// The link-local IPv6 address that an interface with this address gives itself, by EUI-64.
+    public var linkLocal: IPAddress {
+        let half = (bytes.prefix(3) + [0xff, 0xfe] + bytes.suffix(3))
+            .reduce(UInt128(0)) { $0 << 8 | UInt128($1) }
+        return IPAddress(.v6, bits: 0xfe80 << 112 | half ^ 0x0200_0000_0000_0000)
+    }
+
     private init(unchecked bytes: [UInt8]) { self.bytes = bytes }
 }
 

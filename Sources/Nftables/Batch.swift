@@ -47,8 +47,8 @@ public struct Batch: Sendable {
         messages.append(message)
     }
 
-    /// Adds a rule at the end of its chain, with the sets of its ranges.
-    public mutating func add(_ rule: Rule) {
+    /// Adds a rule at the end of its chain, or before all others, with the sets of its ranges.
+    public mutating func add(_ rule: Rule, first: Bool = false) {
         let table = rule.chain.table
         var ids: [UInt32] = []
         for case .range(_, let ranges, _) in rule.expressions {
@@ -56,7 +56,8 @@ public struct Batch: Sendable {
             ids.append(sets)
         }
         var message = message(
-            "add rule to " + rule.chain.description, NFT_MSG_NEWRULE, [.create, .append], table)
+            "add rule to " + rule.chain.description, NFT_MSG_NEWRULE,
+            first ? .create : [.create, .append], table)
         let object = RuleObject(rule, sets: ids)
         unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
         messages.append(message)

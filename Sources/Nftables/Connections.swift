@@ -9,10 +9,23 @@ public struct Connections: ~Copyable {
     /// Opens the connections of the thread's network namespace.
     public init() throws(KernelError) { socket = try NetlinkSocket(protocol: NETLINK_NETFILTER) }
 
-    /// Forgets the UDP connections that were first sent to one of these ports.
+    /// A port of a protocol.
+    public struct Port: Sendable, Hashable {
+        let kind: UInt8
+        let number: UInt16
+
+        /// A port of a protocol, IPPROTO_*.
+        public init(_ kind: UInt8, _ number: UInt16) {
+            self.kind = kind
+            self.number = number
+        }
+    }
+
+    /// Forgets the connections that were first sent to one of these ports.
     ///
     /// One that ends by itself meanwhile is as good as forgotten.
-    public mutating func forget(udpPorts ports: [UInt16]) throws(KernelError) {
+    public mutating func forget(_ ports: [Port]) throws(KernelError) {
+        let ports = Set(ports)
         for family in [AF_INET, AF_INET6] {
             let header = CLinux.nfgenmsg(
                 nfgen_family: UInt8(family), version: UInt8(NFNETLINK_V0), res_id: 0)
@@ -22,12 +35,12 @@ public struct Connections: ~Copyable {
                 let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
                 guard let tuple = attributes[Int(CTA_TUPLE_ORIG.rawValue)],
                     let end = tuple.nested[Int(CTA_TUPLE_PROTO.rawValue)]?.nested,
-                    end[Int(CTA_PROTO_NUM.rawValue)]?.uint8 == UInt8(IPPROTO_UDP),
+                    let kind = end[Int(CTA_PROTO_NUM.rawValue)]?.uint8,
                     let port = end[Int(CTA_PROTO_DST_PORT.rawValue)]?.payload.uint16(at: 0),
-                    ports.contains(port.bigEndian)
+                    ports.contains(Port(kind, port.bigEndian))
                 else { continue }
                 var removal = Message(
-                    "forget connection to port \(port.bigEndian)/udp",
+                    "forget connection to port \(port.bigEndian)",
                     type: Self.number(IPCTNL_MSG_CT_DELETE), answer: .acknowledgement, header)
                 removal.put(
                     Int(CTA_TUPLE_ORIG.rawValue) | Int(NLA_F_NESTED), bytes: Array(tuple.payload))

@@ -68,6 +68,8 @@ public enum Expression: Sendable, Equatable {
     public enum Meta: Sendable {
         /// NFPROTO_IPV4 or NFPROTO_IPV6, one byte.
         case family
+        /// The protocol above Ethernet, ETH_P_*, two bytes.
+        case `protocol`
         /// The protocol above IP, one byte.
         case ipProtocol
         /// The mark, four bytes of the host's order.
@@ -149,6 +151,8 @@ public enum Expression: Sendable, Equatable {
     case counter
     /// Sends the packet out of the link whose index a register holds.
     case forward(Register)
+    /// Ends the rule unless a match of iptables passes: its name, its revision, its structure.
+    case match(String, revision: Int, [UInt8])
 
     /// The kernel's name of the expression.
     var name: String {
@@ -166,6 +170,7 @@ public enum Expression: Sendable, Equatable {
         case .senderCgroup: "socket"
         case .counter: "counter"
         case .forward: "fwd"
+        case .match: "match"
         }
     }
 
@@ -236,6 +241,10 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_SOCKET_DREG, register.number)
         case .forward(let register):
             object.set(NFTNL_EXPR_FWD_SREG_DEV, register.number)
+        case .match(let name, let revision, let bytes):
+            object.set(NFTNL_EXPR_MT_NAME, name)
+            object.set(NFTNL_EXPR_MT_REV, UInt32(revision))
+            object.give(NFTNL_EXPR_MT_INFO, bytes)
         }
     }
 }
@@ -244,6 +253,7 @@ extension Expression.Meta {
     fileprivate var number: UInt32 {
         switch self {
         case .family: NFT_META_NFPROTO.rawValue
+        case .protocol: NFT_META_PROTOCOL.rawValue
         case .ipProtocol: NFT_META_L4PROTO.rawValue
         case .mark: NFT_META_MARK.rawValue
         case .priority: NFT_META_PRIORITY.rawValue
@@ -275,5 +285,29 @@ extension Expression.Header {
         case .network: NFT_PAYLOAD_NETWORK_HEADER.rawValue
         case .transport: NFT_PAYLOAD_TRANSPORT_HEADER.rawValue
         }
+    }
+}
+
+extension Expression {
+    /// What iptables writes for `-m comment --comment`.
+    public static func comment(_ text: String) -> Expression {
+        let size = MemoryLayout<xt_comment_info>.size
+        let bytes = Array(text.utf8.prefix(size - 1))
+        return .match(
+            "comment", revision: 0, bytes + [UInt8](repeating: 0, count: size - bytes.count))
+    }
+
+    /// What iptables writes for `-m conntrack --ctstate RELATED,ESTABLISHED`.
+    public static var isReply: Expression {
+        var info = xt_conntrack_mtinfo3()
+        info.match_flags = UInt16(XT_CONNTRACK_STATE)
+        for state in [IP_CT_ESTABLISHED, IP_CT_RELATED] {
+            // XT_CONNTRACK_STATE_BIT, which is too much of a macro to be imported.
+            info.state_mask |= 1 << (UInt16(state.rawValue % IP_CT_IS_REPLY.rawValue) + 1)
+        }
+        // The kernel wants a multiple of eight, as XT_ALIGN makes it.
+        var bytes = unsafe withUnsafeBytes(of: info) { bytes in unsafe Array(bytes) }
+        while bytes.count % 8 != 0 { bytes.append(0) }
+        return .match("conntrack", revision: 3, bytes)
     }
 }

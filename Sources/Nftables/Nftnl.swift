@@ -1,5 +1,6 @@
 internal import CLinux
 internal import CNftnl
+internal import Glibc
 
 /// libnftnl's expression, owned until a rule takes it.
 @safe struct ExpressionObject: ~Copyable {
@@ -22,6 +23,13 @@ internal import CNftnl
 
     func set(_ attribute: Int, _ bytes: [UInt8]) {
         unsafe _ = nftnl_expr_set(object, UInt16(attribute), bytes, UInt32(bytes.count))
+    }
+
+    /// Sets bytes of which libnftnl takes the memory itself, not a copy.
+    func give(_ attribute: Int, _ bytes: [UInt8]) {
+        guard let memory = unsafe malloc(bytes.count) else { fatalError("out of memory") }
+        unsafe memory.copyMemory(from: bytes, byteCount: bytes.count)
+        unsafe _ = nftnl_expr_set(object, UInt16(attribute), memory, UInt32(bytes.count))
     }
 
     /// Gives the object away.
@@ -88,6 +96,11 @@ internal import CNftnl
         set(NFTNL_RULE_CHAIN, rule.chain.name)
         if let comment = rule.comment {
             let bytes = userData(NFTNL_UDATA_RULE_COMMENT.rawValue, text: comment)
+            unsafe _ = nftnl_rule_set_data(
+                object, UInt16(NFTNL_RULE_USERDATA.rawValue), bytes, UInt32(bytes.count))
+        }
+        if let owner = rule.owner {
+            let bytes = userData(Rule.ownerType, text: owner)
             unsafe _ = nftnl_rule_set_data(
                 object, UInt16(NFTNL_RULE_USERDATA.rawValue), bytes, UInt32(bytes.count))
         }

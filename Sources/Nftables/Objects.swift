@@ -92,6 +92,10 @@ public struct Chain: Sendable, Equatable, CustomStringConvertible {
         public static func output(_ kind: Kind, priority: Int) -> Hook {
             Hook(kind, Int(NF_INET_LOCAL_OUT.rawValue), priority: priority)
         }
+        /// A packet that the host, or a bridge, passes on.
+        public static func forward(_ kind: Kind, priority: Int) -> Hook {
+            Hook(kind, Int(NF_INET_FORWARD.rawValue), priority: priority)
+        }
         /// Before a packet leaves the host.
         public static func postrouting(_ kind: Kind, priority: Int) -> Hook {
             Hook(kind, Int(NF_INET_POST_ROUTING.rawValue), priority: priority)
@@ -132,9 +136,18 @@ public struct Rule: Sendable, Equatable {
     public let expressions: [Expression]
     /// The comment that `nft` shows.
     public let comment: String?
+    /// Whose it is, where no tool shows it; with a comment there is no room for it.
+    public let owner: String?
+
+    /// The number of an owner among the user data, of which neither nft nor iptables has one.
+    static let ownerType: UInt32 = 0x6f
 
     /// A rule.
-    public init(in chain: Chain, comment: String? = nil, _ expressions: [Expression]) {
+    public init(
+        in chain: Chain, comment: String? = nil, owner: String? = nil,
+        _ expressions: [Expression]
+    ) {
+        self.owner = owner
         self.chain = chain
         self.expressions = expressions
         self.comment = comment

@@ -36,13 +36,46 @@ public struct Ruleset: ~Copyable {
         }
     }
 
+    /// What `find(_:)` looks for.
+    public enum Question: Sendable {
+        /// A table.
+        case table(Table)
+        /// A chain.
+        case chain(Chain)
+        /// The element of a set that has a key.
+        case element(NamedSet, [UInt8])
+    }
+
+    /// What `find(_:)` has found.
+    public struct Finding: Sendable, Equatable {
+        /// How much there is in a table, chains and sets, or what a chain consists of and what
+        /// leads to it: rules, and verdicts of rules and elements.
+        public var uses = 0
+        /// The element.
+        public var element: Element?
+    }
+
+    /// How many questions are sent at once, so that the answers fit into a socket's buffer.
+    private static let questionsAtOnce = 64
+
+    /// Looks for objects by their names and keys; nil for each that is not there.
+    public mutating func find(_ questions: [Question]) throws(KernelError) -> [Finding?] {
+        var findings: [Finding?] = []
+        var rest = questions.map(\.message)[...]
+        while !rest.isEmpty {
+            let part = Array(rest.prefix(Self.questionsAtOnce))
+            rest = rest.dropFirst(part.count)
+            for result in try socket.exchange(part) {
+                let replies = try optional { () throws(KernelError) in try result.get() }
+                findings.append(replies.map(Finding.init))
+            }
+        }
+        return findings
+    }
+
     /// Whether there is such a table.
     public mutating func contains(_ table: Table) throws(KernelError) -> Bool {
-        var message = Message(
-            "find " + table.description, type: number(NFT_MSG_GETTABLE), answer: .object,
-            nfgenmsg(table.family))
-        message.put(Int(NFTA_TABLE_NAME.rawValue), table.name)
-        return try optional { () throws(KernelError) in try socket.request(message) } != nil
+        try find([.table(table)])[0] != nil
     }
 
     /// The elements of a set, or nil if there is no such set.
@@ -59,33 +92,12 @@ public struct Ruleset: ~Copyable {
     public mutating func elements(
         _ keys: [[UInt8]], of set: NamedSet
     ) throws(KernelError) -> [Element?] {
-        var messages: [Message] = []
-        for key in keys {
-            var message = Message(
-                "find element of " + set.description, type: number(NFT_MSG_GETSETELEM),
-                answer: .object, nfgenmsg(set.table.family))
-            let object = SetObject(set, [Element(key)])
-            unsafe message.build(atMost: 1024) { unsafe object.buildElements($0) }
-            messages.append(message)
-        }
-        var found: [Element?] = []
-        for message in messages {
-            let element = try optional { () throws(KernelError) in
-                try Self.elements(socket.request(message)).first
-            }
-            found.append(element ?? nil)
-        }
-        return found
+        try find(keys.map { .element(set, $0) }).map { $0?.element }
     }
 
     /// Whether there is a chain of a name.
     public mutating func has(_ chain: Chain) throws(KernelError) -> Bool {
-        var message = Message(
-            "find " + chain.description, type: number(NFT_MSG_GETCHAIN), answer: .object,
-            nfgenmsg(chain.table.family))
-        message.put(Int(NFTA_CHAIN_TABLE.rawValue), chain.table.name)
-        message.put(Int(NFTA_CHAIN_NAME.rawValue), chain.name)
-        return try optional { () throws(KernelError) in try socket.request(message) } != nil
+        try find([.chain(chain)])[0] != nil
     }
 
     /// The names of the expressions of each rule of a chain, or nil if there is no such chain.
@@ -166,6 +178,12 @@ public struct Ruleset: ~Copyable {
         return handles
     }
 
+    /// The rules of a chain, or nil if there is no such chain.
+    public mutating func listedRules(of chain: Chain) throws(KernelError) -> [ListedRule]? {
+        guard try has(chain) else { return nil }
+        return try listed(chain).compactMap(ListedRule.init)
+    }
+
     /// The expressions of each rule of a chain, which must be there.
     private mutating func expressions(of chain: Chain) throws(KernelError) -> [[Attribute]] {
         try list(chain).map(\.expressions)
@@ -175,23 +193,24 @@ public struct Ruleset: ~Copyable {
     private mutating func list(
         _ chain: Chain
     ) throws(KernelError) -> [(handle: UInt64, expressions: [Attribute])] {
+        try listed(chain).compactMap { attributes in
+            guard let expressions = attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)],
+                let handle = attributes[Int(NFTA_RULE_HANDLE.rawValue)]?.uint64
+            else { return nil }
+            return (handle.bigEndian, Array(expressions.nested))
+        }
+    }
+
+    private mutating func listed(_ chain: Chain) throws(KernelError) -> [Attributes] {
         var list = Message(
             "list rules of " + chain.description, type: number(NFT_MSG_GETRULE), answer: .dump,
             nfgenmsg(chain.table.family))
         list.put(Int(NFTA_RULE_TABLE.rawValue), chain.table.name)
         list.put(Int(NFTA_RULE_CHAIN.rawValue), chain.name)
-        var rules: [(handle: UInt64, expressions: [Attribute])] = []
-        for reply in try socket.request(list) {
-            let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
-            guard let expressions = attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)],
-                let handle = attributes[Int(NFTA_RULE_HANDLE.rawValue)]?.uint64
-            else { continue }
-            rules.append((handle.bigEndian, Array(expressions.nested)))
-        }
-        return rules
+        return try socket.request(list).map { $0.attributes(after: CLinux.nfgenmsg.self) }
     }
 
-    private static func elements(_ replies: [Reply]) -> [Element] {
+    fileprivate static func elements(_ replies: [Reply]) -> [Element] {
         var elements: [Element] = []
         for reply in replies {
             let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
@@ -201,6 +220,88 @@ public struct Ruleset: ~Copyable {
             }
         }
         return elements
+    }
+}
+
+extension Ruleset.Question {
+    fileprivate var message: Message {
+        switch self {
+        case .table(let table):
+            var message = Message(
+                "find " + table.description, type: number(NFT_MSG_GETTABLE), answer: .object,
+                nfgenmsg(table.family))
+            message.put(Int(NFTA_TABLE_NAME.rawValue), table.name)
+            return message
+        case .chain(let chain):
+            var message = Message(
+                "find " + chain.description, type: number(NFT_MSG_GETCHAIN), answer: .object,
+                nfgenmsg(chain.table.family))
+            message.put(Int(NFTA_CHAIN_TABLE.rawValue), chain.table.name)
+            message.put(Int(NFTA_CHAIN_NAME.rawValue), chain.name)
+            return message
+        case .element(let set, let key):
+            var message = Message(
+                "find element of " + set.description, type: number(NFT_MSG_GETSETELEM),
+                answer: .object, nfgenmsg(set.table.family))
+            let object = SetObject(set, [Element(key)])
+            unsafe message.build(atMost: 1024) { unsafe object.buildElements($0) }
+            return message
+        }
+    }
+}
+
+extension Ruleset.Finding {
+    fileprivate init(_ replies: [Reply]) {
+        element = Ruleset.elements(replies).first
+        guard let reply = replies.first else { return }
+        let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
+        let uses =
+            switch reply.type {
+            case number(NFT_MSG_NEWTABLE): attributes[Int(NFTA_TABLE_USE.rawValue)]
+            case number(NFT_MSG_NEWCHAIN): attributes[Int(NFTA_CHAIN_USE.rawValue)]
+            default: Attribute?.none
+            }
+        self.uses = Int(uses?.uint32?.bigEndian ?? 0)
+    }
+}
+
+/// A rule as the kernel shows it, as far as one looks at it.
+public struct ListedRule: Sendable, Equatable {
+    /// The kernel's number of the rule in its table.
+    public let handle: UInt64
+    /// Whose it is.
+    public let owner: String?
+    /// The names of its expressions, in order.
+    public let names: [String]
+    /// The data that it compares with, in order.
+    public let compared: [[UInt8]]
+    /// Where its verdict leads.
+    public let verdict: Verdict?
+
+    init?(_ attributes: Attributes) {
+        guard let handle = attributes[Int(NFTA_RULE_HANDLE.rawValue)]?.uint64,
+            let expressions = attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)]?.nested
+        else { return nil }
+        self.handle = handle.bigEndian
+        owner = attributes[Int(NFTA_RULE_USERDATA.rawValue)].flatMap {
+            Element.userData(UInt8(Rule.ownerType), in: $0.payload)
+        }
+        var (names, compared, verdict): ([String], [[UInt8]], Verdict?) = ([], [], nil)
+        for expression in expressions {
+            let name = expression.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text ?? ""
+            let parameters = expression.nested[Int(NFTA_EXPR_DATA.rawValue)]?.nested
+            names.append(name)
+            switch name {
+            case "cmp":
+                let data = parameters?[Int(NFTA_CMP_DATA.rawValue)]?.nested
+                compared.append(Array(data?[Int(NFTA_DATA_VALUE.rawValue)]?.payload ?? []))
+            case "immediate":
+                let data = parameters?[Int(NFTA_IMMEDIATE_DATA.rawValue)]?.nested
+                if case .verdict(let found) = data.flatMap(Element.Value.init) { verdict = found }
+            default: break
+            }
+        }
+        (self.names, self.compared, self.verdict) = (names, compared, verdict)
     }
 }
 
@@ -265,11 +366,16 @@ extension Element {
 
     /// The comment in an element's user data: entries of type, length and content.
     static func comment(in bytes: ArraySlice<UInt8>) -> String? {
+        userData(UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue), in: bytes)
+    }
+
+    /// A text of user data.
+    static func userData(_ wanted: UInt8, in bytes: ArraySlice<UInt8>) -> String? {
         var rest = bytes
         while let type = rest.uint8(at: 0), let length = rest.uint8(at: 1) {
             guard Int(length) + 2 <= rest.count else { return nil }
             let content = rest.dropFirst(2).prefix(Int(length))
-            if type == UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue) {
+            if type == wanted {
                 return String(decoding: content.prefix { $0 != 0 }, as: UTF8.self)
             }
             rest = rest.dropFirst(2 + Int(length))

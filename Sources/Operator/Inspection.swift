@@ -97,10 +97,6 @@ public struct Inspection {
             let kernel = try call.kernel()
             return (try plan(plugin, call, kernel), kernel)
         }
-        if plugin == Portmap.self {
-            let kernel = try call.hostKernel()
-            return (try Portmap.wanted(call, kernel), kernel)
-        }
         return nil
     }
 

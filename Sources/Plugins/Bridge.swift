@@ -50,7 +50,8 @@ public enum Bridge: InterfacePlugin {
             // In force before there is a port.
             if options.checksSpoofing, !attachment.isForeign {
                 SpoofCheck(
-                    owner: attachment.owner, port: attachment.hostEnd, mac: containerEnd.mac)
+                    owner: attachment.owner, port: attachment.hostEnd, mac: containerEnd.mac,
+                    checksAddresses: options.checksAddresses)
             }
             hostEnd
             if let vlans = options.vlans(of: attachment.hostEnd, .part) { vlans }
@@ -88,6 +89,11 @@ public enum Bridge: InterfacePlugin {
         let hasV6 = addresses.contains { $0.address.family == .v6 }
         return Plan {
             options.gateways(for: addresses)
+            if options.checksAddresses, !attachment.isForeign {
+                AddressCheck(
+                    owner: attachment.owner, port: attachment.hostEnd,
+                    addresses: attachment.senders(options.mac ?? attachment.mac))
+            }
             if options.masquerade.isOn, !attachment.isForeign {
                 Masquerade(owner: attachment.owner, addresses: addresses.map(\.address))
             }
@@ -206,6 +212,12 @@ extension Bridge.Options {
 }
 
 extension Attachment {
+    /// What the container may send from: its addresses, and the one that follows from the hardware
+    /// address.
+    fileprivate func senders(_ mac: MACAddress?) -> [IPAddress] {
+        addresses.map(\.address.address) + [mac?.linkLocal].compactMap { $0 }
+    }
+
     /// The hardware address that a bridge has according to the result, or a new one for ADD.
     fileprivate func bridgeMAC(_ bridge: String) -> MACAddress? {
         guard let known = result.interfaces.first(where: { $0.name == bridge }) else {

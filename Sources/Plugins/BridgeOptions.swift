@@ -20,6 +20,7 @@ extension Bridge {
         let isIsolated: Bool
         let masquerade: MasqueradeOptions
         let checksSpoofing: Bool
+        let checksAddresses: Bool
         let dns: AddResult.DNS?
         let hasIPAM: Bool
         private(set) var mac: MACAddress?
@@ -48,8 +49,13 @@ extension Bridge {
                 "vlanTrunk", "VLANs that the container tags itself.", TrunkEntry.init)
             keepsDefaultVLAN = try keys(
                 "preserveDefaultVlan", default: false, "Leaves the port in VLAN 1 as well.")
-            checksSpoofing = try keys(
+            let checksSpoofing = try keys(
                 "macspoofchk", default: false, "Drops packets from other hardware addresses.")
+            checksAddresses = try keys(
+                "ipspoofchk", default: false,
+                "Drops packets from other IP addresses too, ARP and neighbour discovery included; "
+                    + "implies macspoofchk.")
+            self.checksSpoofing = checksSpoofing || checksAddresses
             detectsDuplicates = try keys(
                 "enabledad", default: false, "Asks the network whether an IPv6 address is taken.")
             leavesInterfaceDown = try keys(

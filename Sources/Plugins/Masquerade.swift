@@ -9,8 +9,8 @@ import SystemPackage
 /// Gives packets that leave a container's network the host's address.
 ///
 /// The rules are the same for any number of containers: a map leads from a source address to the
-/// chain of its network, and that chain masquerades what goes elsewhere. A second map says who
-/// has which address. Only when the last who has an address goes does the address leave the first.
+/// chain of its network, and that chain masquerades what goes elsewhere. Claims say who has which
+/// address. The latest who got an address counts; when he goes, and another still has it, that one.
 struct Masquerade: Resource {
     /// The attachment whose addresses these are.
     let owner: Owner
@@ -35,15 +35,15 @@ struct Masquerade: Resource {
         guard !addresses.isEmpty else { return self }
         return try kernel.withRules { (rules) throws(KernelError) -> Masquerade? in
             guard try Self.isWhole(Self.start, Self.startRules, &rules) else { return nil }
+            let claims = try rules.claims(of: owner, in: Sets.all.map(\.claims)).joined()
             var found: [IPPrefix] = []
             for address in addresses {
-                let sets = Sets(address.family)
-                let keys = [sets.holder(address.address, owner), address.address.networkOrder]
-                let holder = try rules.elements([keys[0]], of: sets.holders)[0]
-                let source = try rules.elements([keys[1]], of: sets.sources)[0]
-                let chain = Self.chain(for: address)
-                let isHeld = holder?.value == .verdict(.goto(chain.name)) && source != nil
-                if isHeld, try Self.isWhole(chain, Self.rules(for: address), &rules) {
+                let (sets, chain) = (Sets(address.family), Self.chain(for: address))
+                let source = try rules.elements([address.address.networkOrder], of: sets.sources)
+                let isClaimed = claims.contains { $0.value == .data(sets.claim(address)) }
+                if isClaimed, source[0] != nil,
+                    try Self.isWhole(chain, Self.rules(for: address), &rules)
+                {
                     found.append(address)
                 }
             }
@@ -53,20 +53,17 @@ struct Masquerade: Resource {
 
     func write(_ kernel: Kernel, over found: Masquerade?) throws(KernelError) {
         guard !addresses.isEmpty else { return }
-        try kernel.addRules { (rules) throws(KernelError) in
-            // A look costs less than a transaction that fails, which waits 10 ms.
-            var batch = try structure(&rules)
-            try displace(&rules, &batch)
-            add(to: &batch)
-            return batch
-        }
+        // A look costs less than a transaction that fails, which waits 10 ms.
+        try kernel.addRules(contesting: Sets.all.map(\.sources), draft)
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {
-        let tag = owner.tag
         // What the rules were there for must not get by while the link is still there.
-        try kernel.stopPort(owner.hostEnd, alias: tag, in: .host)
-        if try !Self.remove(from: kernel, { $0 == tag }) {
+        try kernel.stopPort(owner.hostEnd, alias: owner.tag, in: .host)
+        let wasAny = try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
+            try rules.claims(of: owner, in: maps)
+        }
+        if !wasAny {
             try ReferenceRules.masquerade.remove(of: owner, from: kernel)
         }
     }
@@ -77,54 +74,13 @@ struct Masquerade: Resource {
         }
     }
 
-    /// Removes what has the tags of some owners, and with the last address of a network its chain, and
-    /// with the last of all the table; says whether there was any.
-    @discardableResult
+    /// Removes what has the tags of some owners.
     static func remove(
         from kernel: Kernel, _ isStale: (String) -> Bool
-    ) throws(KernelError) -> Bool {
-        var wasAny = false
-        try kernel.changeRules { (rules, batch) throws(KernelError) in
-            var chains: [(name: String, stays: Bool)] = []
-            var stays = false
-            for family in Family.allCases {
-                let sets = Sets(family)
-                var (gone, left): ([Element], [Element]) = ([], [])
-                for element in try rules.elements(of: sets.holders) ?? [] {
-                    let isGone = element.comment.map(isStale) ?? false
-                    if isGone { gone.append(element) } else { left.append(element) }
-                }
-                batch.remove(gone, from: sets.holders)
-                var addresses: [[UInt8]] = []
-                for element in gone where !addresses.contains(sets.address(of: element)) {
-                    addresses.append(sets.address(of: element))
-                }
-                // An address that somebody else has too stays, in that one's network.
-                let found = try rules.elements(addresses, of: sets.sources)
-                batch.remove(found.compactMap { $0 }, from: sets.sources)
-                for address in addresses {
-                    guard let heir = left.last(where: { sets.address(of: $0) == address })
-                    else { continue }
-                    batch.add([Element(address, heir.value)], to: sets.sources)
-                }
-                let inUse = left.compactMap(\.chain)
-                for name in gone.compactMap(\.chain)
-                where !chains.contains(where: { $0.name == name }) {
-                    chains.append((name, inUse.contains(name)))
-                }
-                stays = stays || !left.isEmpty
-            }
-            wasAny = !batch.isEmpty
-            guard wasAny, !stays else {
-                for chain in chains where !chain.stays {
-                    batch.remove(Chain(chain.name, in: table))
-                }
-                return
-            }
-            batch = Batch()
-            batch.remove(table)
+    ) throws(KernelError) {
+        _ = try remove(from: kernel) { (rules, maps) throws(KernelError) in
+            try rules.claims(in: maps, of: isStale)
         }
-        return wasAny
     }
 
     /// Who has which address of a family.
@@ -132,61 +88,127 @@ struct Masquerade: Resource {
         _ family: Family, _ rules: inout Ruleset
     ) throws(KernelError) -> [(tag: String, address: IPAddress)] {
         let sets = Sets(family)
-        return try (rules.elements(of: sets.holders) ?? []).compactMap { element in
-            guard let address = IPAddress(networkOrder: sets.address(of: element)),
-                let tag = element.comment
-            else { return nil }
-            return (tag, address)
+        return try (rules.elements(of: sets.claims.map) ?? []).compactMap { claim in
+            guard let prefix = sets.prefix(claim), let tag = claim.comment else { return nil }
+            return (tag, prefix.address)
         }
     }
 
-    /// The chains, sets and rules that are missing.
-    private func structure(_ rules: inout Ruleset) throws(KernelError) -> Batch {
-        var batch = Batch()
-        if try !rules.has(Self.start) {
-            batch.add(Self.table)
-            for family in Family.allCases {
-                batch.add(Sets(family).sources)
-                batch.add(Sets(family).holders)
+    /// Removes claims, of each family, and what they stand for; says whether there were any.
+    private static func remove(
+        from kernel: Kernel,
+        _ claims: (inout Ruleset, [Claims]) throws(KernelError) -> [[Element]]
+    ) throws(KernelError) -> Bool {
+        var wasAny = false
+        try kernel.changeRules { (rules, batch) throws(KernelError) in
+            let families = Sets.all
+            var departure = Departure(from: table, fixed: 1 + families.flatMap(\.all).count)
+            for (sets, gone) in zip(families, try claims(&rules, families.map(\.claims))) {
+                try remove(gone, sets, &rules, &batch, &departure)
             }
+            wasAny = !batch.isEmpty
+            try departure.complete(&batch, &rules)
+        }
+        return wasAny
+    }
+
+    private static func remove(
+        _ gone: [Element], _ sets: Sets, _ rules: inout Ruleset, _ batch: inout Batch,
+        _ departure: inout Departure
+    ) throws(KernelError) {
+        guard !gone.isEmpty else { return }
+        batch.remove(gone, from: sets.claims.map)
+        let prefixes = gone.compactMap(sets.prefix)
+        let answers = try rules.find(
+            prefixes.flatMap {
+                [
+                    .element(sets.sources, $0.address.networkOrder),
+                    .element(sets.shared, $0.address.networkOrder),
+                ]
+            })
+        let tags = Set(gone.compactMap(\.comment))
+        var (sources, shared): ([Element], [Element]) = ([], [])
+        for (index, prefix) in prefixes.enumerated() {
+            departure.note(chain(for: prefix), Self.rules(for: prefix), verdicts: 0)
+            let (source, others) = (answers[2 * index]?.element, answers[2 * index + 1]?.element)
+            if let others, !shared.contains(others) { shared.append(others) }
+            guard let source, !sources.contains(source), let owner = source.comment,
+                tags.contains(owner)
+            else { continue }
+            sources.append(source)
+            if let name = source.chain {
+                departure.note(Chain(name, in: table), [], verdicts: 1)
+            }
+        }
+        batch.remove(sources, from: sets.sources)
+        guard !shared.isEmpty else { return }
+        let left = try rules.elements(of: sets.claims.map)?.filter { !gone.contains($0) } ?? []
+        for address in shared {
+            let heirs = left.filter { sets.prefix($0)?.address.networkOrder == address.key }
+            if heirs.count < 2 { batch.remove([address], from: sets.shared) }
+            guard sources.contains(where: { $0.key == address.key }), let heir = heirs.last,
+                let prefix = sets.prefix(heir)
+            else { continue }
+            let network = chain(for: prefix)
+            if try !rules.has(network) {
+                batch.add(network, exclusively: true)
+                for rule in Self.rules(for: prefix) { batch.add(rule) }
+            } else {
+                departure.note(network, Self.rules(for: prefix), verdicts: -1)
+            }
+            batch.add([source(prefix, of: heir.comment)], to: sets.sources)
+        }
+    }
+
+    /// Everything that is missing.
+    private func draft(_ rules: inout Ruleset) throws(KernelError) -> Batch {
+        var batch = Batch()
+        var networks: [(chain: Chain, rules: [Rule])] = []
+        for address in addresses {
+            let chain = Self.chain(for: address)
+            guard !networks.contains(where: { $0.chain == chain }) else { continue }
+            networks.append((chain, Self.rules(for: address)))
+        }
+        let looks = try rules.find(
+            [.chain(Self.start)] + networks.map { .chain($0.chain) }
+                + addresses.map {
+                    .element(Sets($0.family).sources, $0.address.networkOrder)
+                })
+        if looks[0] == nil {
+            batch.add(Self.table)
+            for set in Sets.all.flatMap(\.all) { batch.add(set) }
             batch.add(Self.start, exclusively: true)
             for rule in Self.startRules { batch.add(rule) }
         }
-        var made: [Chain] = []
-        for address in addresses {
-            let chain = Self.chain(for: address)
-            guard !made.contains(chain), try !rules.has(chain) else { continue }
-            made.append(chain)
-            batch.add(chain, exclusively: true)
-            for rule in Self.rules(for: address) { batch.add(rule) }
+        for (network, look) in zip(networks, looks.dropFirst()) where look == nil {
+            batch.add(network.chain, exclusively: true)
+            for rule in network.rules { batch.add(rule) }
+        }
+        for sets in Sets.all {
+            let own = addresses.filter { $0.family == sets.family }
+            let claims = own.enumerated().map { number, address in
+                sets.claims.element(number, sets.claim(address), of: owner)
+            }
+            batch.add(claims, to: sets.claims.map)
+        }
+        for (address, look) in zip(addresses, looks.dropFirst(1 + networks.count)) {
+            let sets = Sets(address.family)
+            let source = Self.source(address, of: owner.tag)
+            guard source != look?.element else { continue }
+            if let former = look?.element {
+                batch.remove([former], from: sets.sources)
+                if former.comment != owner.tag {
+                    batch.add([Element(source.key)], to: sets.shared)
+                }
+            }
+            batch.add([source], to: sets.sources, exclusively: true)
         }
         return batch
     }
 
-    /// Removes an address from the network that it has been in: the latest holder counts.
-    private func displace(_ rules: inout Ruleset, _ batch: inout Batch) throws(KernelError) {
-        for address in addresses {
-            let sources = Sets(address.family).sources
-            let wanted = source(address)
-            if let found = try rules.elements([wanted.key], of: sources)[0], found != wanted {
-                batch.remove([wanted], from: sources)
-            }
-        }
-    }
-
-    private func add(to batch: inout Batch) {
-        for address in addresses {
-            let sets = Sets(address.family)
-            let source = source(address)
-            let holder = Element(
-                sets.holder(address.address, owner), source.value, comment: owner.tag)
-            batch.add([holder], to: sets.holders, exclusively: true)
-            batch.add([source], to: sets.sources)
-        }
-    }
-
-    private func source(_ address: IPPrefix) -> Element {
-        Element(address.address.networkOrder, .verdict(.goto(Self.chain(for: address).name)))
+    private static func source(_ address: IPPrefix, of tag: String?) -> Element {
+        Element(
+            address.address.networkOrder, .verdict(.goto(chain(for: address).name)), comment: tag)
     }
 
     private static func isWhole(
@@ -220,23 +242,41 @@ struct Masquerade: Resource {
         return spared + [Rule(in: chain, [.masquerade])]
     }
 
-    /// The maps of a family.
+    /// The sets of a family.
     private struct Sets {
+        let family: Family
+        /// The way of an address's packets.
         let sources: NamedSet
-        let holders: NamedSet
+        /// The addresses that several have.
+        let shared: NamedSet
+        /// Who has which address, and how long its network's prefix is.
+        let claims: Claims
 
         init(_ family: Family) {
             let digit = family == .v4 ? "4" : "6"
             let type: DataType = family == .v4 ? .ipv4 : .ipv6
+            self.family = family
             sources = NamedSet("sources" + digit, in: table, of: [type], to: .verdict)
-            holders = NamedSet(
-                "holders" + digit, in: table, of: [.interfaceName, type], to: .verdict)
+            shared = NamedSet("shared" + digit, in: table, of: [type])
+            claims = Claims("holders" + digit, in: table, of: [type, .mark])
         }
 
-        func holder(_ address: IPAddress, _ owner: Owner) -> [UInt8] {
-            Element.key(Element.interfaceName(owner.hostEnd), address.networkOrder)
+        static var all: [Sets] { Family.allCases.map(Sets.init) }
+
+        var all: [NamedSet] { [sources, shared, claims.map] }
+
+        /// The value of a claim.
+        func claim(_ address: IPPrefix) -> [UInt8] {
+            address.address.networkOrder + Claims.word(UInt32(address.length))
         }
 
-        func address(of holder: Element) -> [UInt8] { Array(holder.key.dropFirst(16)) }
+        /// The address that a claim is of, with its network.
+        func prefix(_ claim: Element) -> IPPrefix? {
+            let size = family.bitWidth / 8
+            guard case .data(let bytes) = claim.value, bytes.count == size + 4 else { return nil }
+            return IPAddress(networkOrder: bytes.prefix(size)).flatMap {
+                IPPrefix($0, length: Int(Claims.number(bytes.suffix(4))))
+            }
+        }
     }
 }

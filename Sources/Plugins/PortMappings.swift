@@ -9,7 +9,8 @@ import SystemPackage
 /// Leads ports of the host to a container, by the same few rules for any number of them.
 ///
 /// One map has protocol and port and gives the container's address and port, another has the
-/// host's address as well. Two more, with the same keys, say which sources to hide.
+/// host's address as well. Two more, with the same keys, say which sources to hide. Claims say who
+/// wants which port: the first who came has it, and when he goes, the next.
 struct PortMappings: Resource {
     let owner: Owner
     let mappings: [Portmap.Mapping]
@@ -19,30 +20,42 @@ struct PortMappings: Resource {
     let masqueradesAll: Bool
 
     var sharing: Sharing { .owned }
-    /// A port of the host leads to one container.
+    /// An owner's elements come into being once.
     var isExclusive: Bool { true }
     var description: String { "port mappings of " + owner.tag }
 
-    static let table = Table(.inet, "cni_portmap")
-
     func read(_ kernel: Kernel) throws(KernelError) -> PortMappings? {
         try kernel.withRules { (rules) throws(KernelError) -> PortMappings? in
-            for (chain, wanted) in PortRules.chains {
+            var chains = PortRules.chains
+            for address in addresses where masquerades && !masqueradesAll {
+                chains.append((PortRules.chain(for: address), PortRules.rules(for: address)))
+            }
+            for (chain, wanted) in chains {
                 guard try rules.rules(of: chain) == wanted.map(\.names) else { return nil }
             }
+            let families = PortRules.Sets.all
+            let own = try rules.claims(of: owner, in: families.map(\.claims))
             var found: [Portmap.Mapping] = []
             for mapping in mappings {
                 var isWhole = true
-                for (set, element) in elements(of: mapping) {
-                    let present = try rules.elements([element.key], of: set)[0]
-                    isWhole = isWhole && present == element
+                for address in addresses where mapping.isFor(address.family) {
+                    let sets = PortRules.Sets(address.family)
+                    let claim = PortRules.Claim(mapping, to: address.address)
+                    let isClaimed = own[sets.family == .v4 ? 0 : 1].contains {
+                        $0.value == .data(claim.bytes)
+                    }
+                    let (targets, sources) = sets.maps(claim)
+                    let target = try rules.elements([claim.key], of: targets)[0]
+                    let source = try rules.elements([claim.key], of: sources)[0]
+                    // Where another had the port first, that is as it was at ADD.
+                    let isOwn = target?.comment == owner.tag
+                    isWhole =
+                        isWhole && isClaimed && target != nil && source != nil
+                        && (!isOwn
+                            || (target?.value == .data(claim.target)
+                                && source?.value == verdict(for: address)))
                 }
                 if isWhole { found.append(mapping) }
-            }
-            for address in addresses where masquerades && !masqueradesAll {
-                let chain = PortRules.chain(for: address)
-                let wanted = PortRules.rules(for: address)
-                guard try rules.rules(of: chain) == wanted.map(\.names) else { return nil }
             }
             return PortMappings(
                 owner: owner, mappings: found, addresses: addresses, masquerades: masquerades,
@@ -51,27 +64,20 @@ struct PortMappings: Resource {
     }
 
     func write(_ kernel: Kernel, over found: PortMappings?) throws(KernelError) {
-        do throws(KernelError) {
-            try kernel.addRules { (rules) throws(KernelError) in
-                var batch = try structure(&rules)
-                for mapping in mappings {
-                    for (set, element) in elements(of: mapping) {
-                        batch.add([element], to: set, exclusively: true)
-                    }
-                }
-                return batch
-            }
-        } catch  where error.errno == .fileExists {
-            let conflict = try kernel.withRules { (rules) throws(KernelError) -> KernelError? in
-                try self.conflict(&rules)
-            }
-            throw conflict ?? error
-        }
+        let contested = PortRules.Sets.all.flatMap { [$0.any, $0.one] }
+        try kernel.addRules(contesting: contested, draft)
+        try kernel.forgetConnections(
+            to: addresses.flatMap { address in
+                mappings.filter { $0.isFor(address.family) }
+                    .map { PortRules.Claim($0, to: address.address) }
+            })
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {
-        let tag = owner.tag
-        try Self.remove(from: kernel) { $0 == tag }
+        let wasAny = try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
+            try rules.claims(of: owner, in: maps)
+        }
+        if !wasAny { try ReferenceRules.portMappings.remove(of: owner, from: kernel) }
     }
 
     func differences(from found: PortMappings) -> [Difference] {
@@ -80,100 +86,217 @@ struct PortMappings: Resource {
         }
     }
 
-    /// Removes what has the tags of some owners, and with the last of a network its chain, and with
-    /// the last of all the table.
-    @discardableResult
+    /// Removes what has the tags of some owners.
     static func remove(
         from kernel: Kernel, _ isStale: (String) -> Bool
+    ) throws(KernelError) {
+        _ = try remove(from: kernel) { (rules, maps) throws(KernelError) in
+            try rules.claims(in: maps, of: isStale)
+        }
+    }
+
+    /// Whose mappings there are.
+    static func owners(_ kernel: Kernel) throws(KernelError) -> [Owner] {
+        try kernel.withRules { (rules) throws(KernelError) in
+            try rules.owners(in: PortRules.Sets.all.map(\.claims))
+        }
+    }
+
+    /// Removes claims, of each family, and the mappings that they got; who waits for one gets it.
+    ///
+    /// Says whether there were any claims.
+    private static func remove(
+        from kernel: Kernel,
+        _ claims: (inout Ruleset, [Claims]) throws(KernelError) -> [[Element]]
     ) throws(KernelError) -> Bool {
         var wasAny = false
+        var ports: [PortRules.Claim] = []
         try kernel.changeRules { (rules, batch) throws(KernelError) in
-            var (unused, inUse): ([String], [String]) = ([], [])
-            var stays = false
-            for set in PortRules.allSets {
-                var gone: [Element] = []
-                for element in try rules.elements(of: set) ?? [] {
-                    let isGone = element.comment.map(isStale) ?? false
-                    if isGone { gone.append(element) } else { stays = true }
-                    guard let chain = element.chain, chain.hasPrefix("net-") else { continue }
-                    if isGone { unused.append(chain) } else { inUse.append(chain) }
-                }
-                batch.remove(gone, from: set)
+            let families = PortRules.Sets.all
+            ports = []
+            var departure = Departure(
+                from: PortRules.table,
+                fixed: PortRules.chains.count + families.flatMap(\.all).count,
+                PortRules.chains.filter { PortRules.targets.contains($0.chain) })
+            for (sets, gone) in zip(families, try claims(&rules, families.map(\.claims)))
+            where !gone.isEmpty {
+                ports += gone.compactMap(sets.claim)
+                try remove(gone, sets, &rules, &batch, &departure)
             }
             wasAny = !batch.isEmpty
-            guard wasAny else { return }
-            guard stays else {
-                batch = Batch()
-                return batch.remove(table)
-            }
-            for name in Swift.Set(unused).subtracting(inUse) {
-                batch.remove(Chain(name, in: table))
-            }
+            try departure.complete(&batch, &rules)
         }
+        try kernel.forgetConnections(to: ports)
         return wasAny
     }
 
-    /// The chains, maps and rules that are missing.
-    private func structure(_ rules: inout Ruleset) throws(KernelError) -> Batch {
+    private static func remove(
+        _ gone: [Element], _ sets: PortRules.Sets, _ rules: inout Ruleset,
+        _ batch: inout Batch, _ departure: inout Departure
+    ) throws(KernelError) {
+        batch.remove(gone, from: sets.claims.map)
+        var owners: [[UInt8]] = []
+        for element in gone {
+            let owner = Array(element.key.prefix(16))
+            if !owners.contains(owner) { owners.append(owner) }
+        }
+        let networks = try rules.elements(owners, of: sets.networks).compactMap { $0 }
+        batch.remove(networks, from: sets.networks)
+        var verdicts = networks.compactMap(\.chain)
+
+        let claims = gone.compactMap { claim in
+            sets.claim(claim).map { (claim: $0, tag: claim.comment) }
+        }
+        let answers = try rules.find(
+            claims.flatMap { one -> [Ruleset.Question] in
+                let (targets, sources) = sets.maps(one.claim)
+                return [
+                    .element(targets, one.claim.key), .element(sources, one.claim.key),
+                    .element(sets.contested, one.claim.port),
+                ]
+            })
+        var removed: [(map: NamedSet, elements: [Element])] = []
+        var contested: [(port: Element, isFree: Bool)] = []
+        for (index, one) in claims.enumerated() {
+            let answers = answers[3 * index..<3 * index + 3].map { $0?.element }
+            // Somebody may have removed the one or the other.
+            let isHolder = answers[..<2].contains { $0.map { $0.comment == one.tag } ?? false }
+            if let port = answers[2] {
+                if let place = contested.firstIndex(where: { $0.port == port }) {
+                    contested[place].isFree = contested[place].isFree || isHolder
+                } else {
+                    contested.append((port, isHolder))
+                }
+            }
+            guard isHolder else { continue }
+            let (targets, sources) = sets.maps(one.claim)
+            for (map, element) in [(targets, answers[0]), (sources, answers[1])] {
+                guard let element else { continue }
+                if let place = removed.firstIndex(where: { $0.map == map }) {
+                    // A port that its owner has claimed twice.
+                    guard !removed[place].elements.contains(element) else { continue }
+                    removed[place].elements.append(element)
+                } else {
+                    removed.append((map, [element]))
+                }
+                if let chain = element.chain { verdicts.append(chain) }
+            }
+        }
+        for (map, elements) in removed { batch.remove(elements, from: map) }
+        for chain in verdicts {
+            departure.note(
+                Chain(chain, in: PortRules.table), PortRules.rulesOfNetwork, verdicts: 1)
+        }
+        guard !contested.isEmpty else { return }
+        let left = try rules.elements(of: sets.claims.map)?.filter { !gone.contains($0) } ?? []
+        for (port, isFree) in contested {
+            let waiting = left.compactMap { claim in
+                sets.claim(claim).map { (element: claim, claim: $0) }
+            }.filter { $0.claim.port == port.key }
+            if waiting.count < 2 { batch.remove([port], from: sets.contested) }
+            guard isFree, let next = waiting.first else { continue }
+            let owner = Array(next.element.key.prefix(16))
+            guard let network = try rules.elements([owner], of: sets.networks)[0] else { continue }
+            let (targets, sources) = sets.maps(next.claim)
+            let tag = next.element.comment
+            batch.add(
+                [Element(next.claim.key, .data(next.claim.target), comment: tag)], to: targets)
+            batch.add([Element(next.claim.key, network.value, comment: tag)], to: sources)
+            if let chain = network.chain {
+                departure.note(
+                    Chain(chain, in: PortRules.table), PortRules.rulesOfNetwork, verdicts: -1)
+            }
+        }
+    }
+
+    /// Everything that is missing.
+    private func draft(_ rules: inout Ruleset) throws(KernelError) -> Batch {
         var batch = Batch()
         if try !rules.has(PortRules.chains[0].chain) {
-            batch.add(Self.table)
-            for set in PortRules.allSets { batch.add(set) }
+            batch.add(PortRules.table)
+            for set in PortRules.Sets.all.flatMap(\.all) { batch.add(set) }
             for (chain, _) in PortRules.chains { batch.add(chain, exclusively: true) }
             for (_, rules) in PortRules.chains { for rule in rules { batch.add(rule) } }
         }
-        for address in addresses where masquerades && !masqueradesAll {
-            let chain = PortRules.chain(for: address)
-            guard try !rules.has(chain) else { continue }
-            batch.add(chain, exclusively: true)
-            for rule in PortRules.rules(for: address) { batch.add(rule) }
-        }
+        for address in addresses { try draft(address, &rules, &batch) }
         return batch
     }
 
-    /// A mapping's elements, for each of the container's families it is for.
-    private func elements(of mapping: Portmap.Mapping) -> [(set: NamedSet, element: Element)] {
-        var elements: [(NamedSet, Element)] = []
-        for address in addresses
-        where mapping.family == nil || mapping.family == address.family {
-            let sets = PortRules.Sets(address.family)
-            let port = [UInt8(mapping.hostPort >> 8), UInt8(mapping.hostPort & 0xff)]
-            let inner = [UInt8(mapping.containerPort >> 8), UInt8(mapping.containerPort & 0xff)]
-            let key =
-                mapping.address.map { Element.key($0.networkOrder, [mapping.number], port) }
-                ?? Element.key([mapping.number], port)
-            let isOne = mapping.address != nil
-            let target = Element(
-                key, .data(Element.key(address.address.networkOrder, inner)), comment: owner.tag)
-            let source = Element(key, .verdict(verdict(for: address)), comment: owner.tag)
-            elements.append((isOne ? sets.one : sets.any, target))
-            elements.append((isOne ? sets.oneSource : sets.anySource, source))
+    /// A family's elements.
+    private func draft(
+        _ address: IPPrefix, _ rules: inout Ruleset, _ batch: inout Batch
+    ) throws(KernelError) {
+        let (sets, verdict) = (PortRules.Sets(address.family), verdict(for: address))
+        let chain = PortRules.chain(for: address)
+        if verdict == .verdict(.goto(chain.name)), try !rules.has(chain) {
+            batch.add(chain, exclusively: true)
+            for rule in PortRules.rules(for: address) { batch.add(rule) }
         }
-        return elements
-    }
-
-    private func verdict(for address: IPPrefix) -> Verdict {
-        if masqueradesAll { return .goto(PortRules.everything.name) }
-        return masquerades ? .goto(PortRules.chain(for: address).name) : .accept
-    }
-
-    /// Who has a port already.
-    private func conflict(_ rules: inout Ruleset) throws(KernelError) -> KernelError? {
-        for mapping in mappings {
-            for (set, element) in elements(of: mapping) {
-                guard let other = try rules.elements([element.key], of: set)[0] else { continue }
-                return KernelError(
-                    "map port " + mapping.description, .fileExists,
-                    detail: "it is mapped for \"\(other.comment ?? "")\"")
+        let wanted = mappings.filter { $0.isFor(address.family) }
+        guard !wanted.isEmpty else { return }
+        let claims = wanted.map { PortRules.Claim($0, to: address.address) }
+        let holders = try rules.find(
+            claims.map { .element(sets.maps($0).targets, $0.key) })
+        batch.add(
+            claims.enumerated().map { number, claim in
+                sets.claims.element(number, claim.bytes, of: owner)
+            }, to: sets.claims.map)
+        batch.add(
+            [Element(Element.interfaceName(owner.hostEnd), verdict, comment: owner.tag)],
+            to: sets.networks)
+        var taken: [[UInt8]] = []
+        var additions: [Bool: (targets: [Element], sources: [Element])] = [:]
+        for (claim, holder) in zip(claims, holders) where !taken.contains(claim.port) {
+            taken.append(claim.port)
+            if let holder = holder?.element {
+                guard holder.comment != owner.tag else {
+                    // Somebody may have removed the other half of an own one.
+                    additions[claim.isForAny, default: ([], [])].sources.append(
+                        Element(claim.key, verdict, comment: owner.tag))
+                    continue
+                }
+                batch.add([Element(claim.port)], to: sets.contested)
+                continue
             }
+            additions[claim.isForAny, default: ([], [])].targets.append(
+                Element(claim.key, .data(claim.target), comment: owner.tag))
+            additions[claim.isForAny, default: ([], [])].sources.append(
+                Element(claim.key, verdict, comment: owner.tag))
         }
-        return nil
+        for (isForAny, elements) in additions {
+            batch.add(elements.targets, to: isForAny ? sets.any : sets.one, exclusively: true)
+            batch.add(elements.sources, to: isForAny ? sets.anySource : sets.oneSource)
+        }
+    }
+
+    /// Which sources to hide.
+    private func verdict(for address: IPPrefix) -> Element.Value {
+        if masqueradesAll { return .verdict(.goto(PortRules.everything.name)) }
+        return .verdict(
+            .goto(masquerades ? PortRules.chain(for: address).name : PortRules.nothing.name))
     }
 }
 
 extension Portmap.Mapping {
+    /// Whether connections of a family are to be mapped.
+    fileprivate func isFor(_ family: Family) -> Bool { self.family ?? family == family }
+
     /// `8080/tcp to 80`.
     var description: String {
         (address.map { "\($0) " } ?? "") + "\(hostPort)/" + name + " to \(containerPort)"
+    }
+}
+
+extension Kernel {
+    /// Makes connections without an end of their own, those of UDP and the long ones of SCTP, look
+    /// for their way anew.
+    fileprivate func forgetConnections(to claims: [PortRules.Claim]) throws(KernelError) {
+        let kinds: [UInt8] = [17, 132]
+        let ports = claims.filter { kinds.contains($0.protocolNumber) }
+            .map { Connections.Port($0.protocolNumber, $0.hostPort) }
+        guard !ports.isEmpty else { return }
+        try returnHome()
+        var connections = try Connections()
+        try connections.forget(ports)
     }
 }

@@ -3,23 +3,51 @@ import Nftables
 
 /// The rules that lead ports of the host to containers; containers are elements of the maps.
 enum PortRules {
-    private static let table = PortMappings.table
+    static let table = Table(.inet, "cni_portmap")
     private static let local = Chain("mapped", in: table)
     /// Hides every source.
     static let everything = Chain("masquerade", in: table)
+    /// Hides no source.
+    static let nothing = Chain("plain", in: table)
+    /// The chains that elements lead to, besides those of the networks.
+    static let targets = [everything, nothing]
+
+    /// After those who translate at the usual place: a service's address is theirs, even where it
+    /// is the host's as well.
+    private static let afterOthers = -95
 
     /// The chains and rules that are there for all, in the order in which they are made.
     static var chains: [(chain: Chain, rules: [Rule])] {
-        let incoming = Chain("prerouting", in: table, .prerouting(.nat, priority: -100))
-        let own = Chain("output", in: table, .output(.nat, priority: -100))
+        let guardian = Chain("guard", in: table, .prerouting(.filter, priority: -300))
+        let incoming = Chain("prerouting", in: table, .prerouting(.nat, priority: afterOthers))
+        let own = Chain("output", in: table, .output(.nat, priority: afterOthers))
         let leaving = Chain("postrouting", in: table, .postrouting(.nat, priority: 100))
         return [
             (local, Family.allCases.flatMap(translations)),
             (everything, [Rule(in: everything, [.masquerade])]),
+            (nothing, [Rule(in: nothing, [.verdict(.accept)])]),
+            (guardian, loopbacks.map { Rule(in: guardian, $0) }),
             (incoming, [Rule(in: incoming, isLocal + [.verdict(.jump(local.name))])]),
             (own, [Rule(in: own, isLocal + [.verdict(.jump(local.name))])]),
             (leaving, Family.allCases.flatMap { sources($0, leaving) }),
         ]
+    }
+
+    /// With `route_localnet` the kernel no longer drops what comes from elsewhere and is from or to
+    /// 127.0.0.0/8; these rules do.
+    private static var loopbacks: [[Expression]] {
+        let isFromElsewhere =
+            Family.v4.isThePackets + [
+                .meta(.inputName, to: first),
+                .compare(first, .different, Element.interfaceName("lo")),
+            ]
+        return [loopback.isTheDestination, loopback.isTheSource].map {
+            isFromElsewhere + $0 + [.verdict(.drop)]
+        }
+    }
+
+    private static var loopback: IPPrefix {
+        IPPrefix(IPAddress(.v4, bits: 0x7f00_0000), length: 8) ?? IPPrefix(everythingIn: .v4)
     }
 
     /// The chain that hides the sources with which replies would not come back to the host.
@@ -31,25 +59,64 @@ enum PortRules {
     static func rules(for address: IPPrefix) -> [Rule] {
         let chain = chain(for: address)
         // What comes from ::1 cannot leave the host at all.
-        let loopback = address.family == .v4 ? IPPrefix("127.0.0.0/8") : nil
-        return [address.network, loopback].compactMap { $0 }.map { network in
+        let sources = [address.network] + (address.family == .v4 ? [loopback] : [])
+        return sources.map { network in
             Rule(in: chain, address.family.isThePackets + network.isTheSource + [.masquerade])
         }
     }
 
-    static var allSets: [NamedSet] {
-        Family.allCases.flatMap { (family) -> [NamedSet] in
-            let sets = Sets(family)
-            return [sets.any, sets.one, sets.anySource, sets.oneSource]
+    /// Rules of any network, which are to be counted: as many as any network has.
+    static var rulesOfNetwork: [Rule] { rules(for: loopback) }
+
+    /// A port that somebody wants to lead to a container.
+    struct Claim {
+        /// The host's address, or the unspecified one; the protocol; the port.
+        let port: [UInt8]
+        /// The container's address and port.
+        let target: [UInt8]
+        let isForAny: Bool
+
+        /// The key of the mapping's elements.
+        var key: [UInt8] { isForAny ? Array(port.suffix(8)) : port }
+        /// The protocol's number.
+        var protocolNumber: UInt8 { port[port.count - 8] }
+        /// The port of the host.
+        var hostPort: UInt16 { UInt16(port[port.count - 4]) << 8 | UInt16(port[port.count - 3]) }
+        /// The claim's value.
+        var bytes: [UInt8] { port + target }
+
+        init(_ mapping: Portmap.Mapping, to address: IPAddress) {
+            let (outer, inner) = (mapping.hostPort, mapping.containerPort)
+            let host = mapping.address ?? address.family.any
+            isForAny = mapping.address == nil
+            port = Element.key(
+                host.networkOrder, [mapping.number], [UInt8(outer >> 8), UInt8(outer & 0xff)])
+            target = Element.key(
+                address.networkOrder, [UInt8(inner >> 8), UInt8(inner & 0xff)])
+        }
+
+        init?(_ bytes: [UInt8], _ family: Family) {
+            let size = family.bitWidth / 8
+            guard bytes.count == 2 * size + 12 else { return nil }
+            port = Array(bytes.prefix(size + 8))
+            target = Array(bytes.suffix(size + 4))
+            isForAny = bytes.prefix(size).allSatisfy { $0 == 0 }
         }
     }
 
     /// The maps of a family.
     struct Sets {
+        let family: Family
         let any: NamedSet
         let one: NamedSet
         let anySource: NamedSet
         let oneSource: NamedSet
+        /// Who wants which port.
+        let claims: Claims
+        /// Which sources to hide for whom.
+        let networks: NamedSet
+        /// The ports that several want.
+        let contested: NamedSet
 
         init(_ family: Family) {
             let digit = family == .v4 ? "4" : "6"
@@ -57,11 +124,32 @@ enum PortRules {
             let (any, one): ([DataType], [DataType]) = (
                 [.ipProtocol, .port], [address, .ipProtocol, .port]
             )
-            let target = NamedSet.Value.data([address, .port])
-            self.any = NamedSet("any" + digit, in: table, of: any, to: target)
-            self.one = NamedSet("one" + digit, in: table, of: one, to: target)
+            self.family = family
+            self.any = NamedSet("any" + digit, in: table, of: any, to: .data([address, .port]))
+            self.one = NamedSet("one" + digit, in: table, of: one, to: .data([address, .port]))
             anySource = NamedSet("any" + digit + "_source", in: table, of: any, to: .verdict)
             oneSource = NamedSet("one" + digit + "_source", in: table, of: one, to: .verdict)
+            claims = Claims("holders" + digit, in: table, of: one + [address, .port])
+            networks = NamedSet(
+                "networks" + digit, in: table, of: [.interfaceName], to: .verdict)
+            contested = NamedSet("contested" + digit, in: table, of: one)
+        }
+
+        static var all: [Sets] { Family.allCases.map(Sets.init) }
+
+        var all: [NamedSet] {
+            [any, one, anySource, oneSource, claims.map, networks, contested]
+        }
+
+        /// The maps that a claim's elements are in.
+        func maps(_ claim: Claim) -> (targets: NamedSet, sources: NamedSet) {
+            claim.isForAny ? (any, anySource) : (one, oneSource)
+        }
+
+        /// What a claim is of.
+        func claim(_ element: Element) -> Claim? {
+            guard case .data(let bytes) = element.value else { return nil }
+            return Claim(bytes, family)
         }
     }
 

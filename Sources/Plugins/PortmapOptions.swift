@@ -4,7 +4,7 @@ import PluginRuntime
 
 extension Portmap {
     /// The keys of the portmap plugin.
-    struct Options: Sendable {
+    public struct Options: Sendable {
         let mappings: [Mapping]
         let masquerades: Bool
         let masqueradesAll: Bool

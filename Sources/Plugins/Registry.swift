@@ -2,7 +2,8 @@ public import PluginRuntime
 
 /// The names of the plugins of this program.
 public let pluginNames = [
-    "bandwidth", "bridge", "dummy", "host-device", "host-local", "ipvlan", "loopback", "macvlan",
+    "bandwidth", "bridge", "dummy", "firewall", "host-device", "host-local", "ipvlan", "loopback",
+    "macvlan",
     "portmap", "ptp", "sbr", "static", "tap", "tuning", "vlan", "vrf",
 ]
 
@@ -12,6 +13,7 @@ public func plugin(named name: String) -> (any Plugin.Type)? {
     case Bandwidth.name: Bandwidth.self
     case Bridge.name: Bridge.self
     case Dummy.name: Dummy.self
+    case Firewall.name: Firewall.self
     case HostDevice.name: HostDevice.self
     case HostLocal.name: HostLocal.self
     case IPVLAN.name: IPVLAN.self

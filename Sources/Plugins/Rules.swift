@@ -1,3 +1,4 @@
+import CNI
 import Glibc
 import Netlink
 import Nftables
@@ -25,16 +26,31 @@ extension Kernel {
         return try body(&open.rules)
     }
 
+    /// Throws code 50 if the kernel has no nftables.
+    func requireRules() throws(CNIError) {
+        var cause = ""
+        do throws(KernelError) {
+            let generation = try withRules { (rules) throws(KernelError) in
+                try rules.generation()
+            }
+            guard generation == nil else { return }
+        } catch {
+            cause = ": \(error)"
+        }
+        throw CNIError(.notAvailable, "the kernel has no nftables" + cause)
+    }
+
     /// Adds what `draft` draws up from what it reads, again if another ADD or DEL has made or removed
-    /// a chain meanwhile, or moved an element.
+    /// a chain meanwhile, or has put an element into one of the contested sets.
     func addRules(
+        contesting sets: [NamedSet] = [],
         _ draft: (inout Ruleset) throws(KernelError) -> Batch
     ) throws(KernelError) {
         try withRules { (rules) throws(KernelError) in
             for attempt in 1...ruleAttempts {
                 do throws(KernelError) {
                     return try rules.commit(draft(&rules))
-                } catch  where attempt < ruleAttempts && error.isObstacle {
+                } catch  where attempt < ruleAttempts && error.isObstacle(sets) {
                     continue
                 }
             }
@@ -68,10 +84,12 @@ extension Kernel {
 
 extension KernelError {
     /// Whether another look at the ruleset may help.
-    fileprivate var isObstacle: Bool {
+    fileprivate func isObstacle(_ contested: [NamedSet]) -> Bool {
         switch errno {
         case .noSuchFileOrDirectory, .resourceBusy: true
-        case .fileExists: operation.hasPrefix("add chain")
+        case .fileExists:
+            operation.hasPrefix("add chain")
+                || contested.contains { operation.hasSuffix($0.description) }
         default: false
         }
     }

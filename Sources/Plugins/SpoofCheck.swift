@@ -6,10 +6,11 @@ import PluginRuntime
 import Rtnetlink
 import SystemPackage
 
-/// Drops what a container sends from another hardware address than its own.
+/// Drops what a container sends from another hardware address than its own, and if asked to, from
+/// other addresses of IPv4 and IPv6, in ARP and in neighbour discovery too.
 ///
-/// One rule serves all: what comes in by a port that is in one set must have, with that port, its
-/// source address in the other.
+/// The rules are the same for any number of containers: a map leads from a port to the chain that
+/// checks it, and sets tell which senders a port may have.
 struct SpoofCheck: Resource {
     /// The attachment whose port is watched.
     let owner: Owner
@@ -17,6 +18,8 @@ struct SpoofCheck: Resource {
     let port: String
     /// The hardware address of the container's interface; not known at DEL.
     let mac: MACAddress?
+    /// Whether addresses are checked too; which ones, `AddressCheck` says.
+    var checksAddresses = false
 
     var sharing: Sharing { .owned }
     /// An owner's elements come into being once, with its link.
@@ -24,79 +27,60 @@ struct SpoofCheck: Resource {
     var goesFirst: Bool { true }
     var description: String { "hardware address check of port " + port }
 
-    static let table = Table(.bridge, "cni_macspoofchk")
-    private static let ports = NamedSet("ports", in: table, of: [.interfaceName])
-    private static let senders = NamedSet("senders", in: table, of: [.interfaceName, .ethernet])
-    private static let start = Chain(
-        "prerouting", in: table, .prerouting(.filter, priority: -300))
-    private static let rule = Rule(
-        in: start,
-        [
-            .meta(.inputName, to: Register(word: 0)),
-            .lookup(Register(word: 0), in: ports.name),
-            .meta(.inputName, to: Register(word: 0)),
-            .payload(.link, offset: 6, length: 6, to: Register(word: 4)),
-            .lookup(Register(word: 0), in: senders.name, inverted: true),
-            .verdict(.drop),
-        ])
-
     private var portElement: Element {
-        Element(Element.interfaceName(port), comment: owner.tag)
-    }
-    private func senderElement(_ mac: MACAddress) -> Element {
-        Element(Element.key(Element.interfaceName(port), mac.bytes), comment: owner.tag)
+        let chain = checksAddresses ? SpoofRules.addresses : SpoofRules.mac
+        return Element(
+            Element.interfaceName(port), .verdict(.goto(chain.name)), comment: owner.tag)
     }
 
     func read(_ kernel: Kernel) throws(KernelError) -> SpoofCheck? {
         try kernel.withRules { (rules) throws(KernelError) in
-            guard try rules.rules(of: Self.start) == [Self.rule.names],
-                try rules.elements([portElement.key], of: Self.ports)[0] != nil
-            else { return nil }
-            let sender = try mac.flatMap { (mac) throws(KernelError) in
-                try rules.elements([senderElement(mac).key], of: Self.senders)[0]
+            for (chain, wanted) in SpoofRules.chains {
+                guard try rules.rules(of: chain) == wanted.map(\.names) else { return nil }
             }
-            return SpoofCheck(owner: owner, port: port, mac: sender == nil ? nil : mac)
+            let sender = mac.map { SpoofRules.sender($0, port, owner.tag) }
+            let found = try rules.find(
+                [.element(SpoofRules.ports, portElement.key)]
+                    + [sender].compactMap { $0 }.map { .element(SpoofRules.senders, $0.key) })
+            guard found[0]?.element?.value == portElement.value else { return nil }
+            return SpoofCheck(
+                owner: owner, port: port, mac: found.last == .some(nil) ? nil : mac,
+                checksAddresses: checksAddresses)
         }
     }
 
     func write(_ kernel: Kernel, over found: SpoofCheck?) throws(KernelError) {
         guard let mac else { return }
         try kernel.addRules { (rules) throws(KernelError) in
-            try changes(mac, hasRule: rules.has(Self.start))
+            var batch = try SpoofRules.missing(&rules)
+            batch.add(
+                [SpoofRules.claims.element(0, mac.bytes, of: owner)], to: SpoofRules.claims.map)
+            batch.add(
+                [SpoofRules.sender(mac, port, owner.tag)], to: SpoofRules.senders,
+                exclusively: true)
+            batch.add([portElement], to: SpoofRules.ports, exclusively: true)
+            return batch
         }
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {
-        let tag = owner.tag
         // What the rules were there for must not get by while the link is still there.
-        try kernel.stopPort(port, alias: tag, in: .host)
-        try Self.remove(from: kernel) { $0 == tag }
+        try kernel.stopPort(port, alias: owner.tag, in: .host)
+        try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
+            try rules.claims(of: owner, in: maps)
+        }
     }
 
     func differences(from found: SpoofCheck) -> [Difference] {
         [Difference(in: description, wanted: mac, found: found.mac)].compactMap { $0 }
     }
 
-    /// Removes what has the tags of some owners, and with the last of all the table.
+    /// Removes what has the tags of some owners.
     static func remove(
         from kernel: Kernel, _ isStale: (String) -> Bool
     ) throws(KernelError) {
-        try kernel.changeRules { (rules, batch) throws(KernelError) in
-            var stays = false
-            for set in [ports, senders] {
-                var gone: [Element] = []
-                for element in try rules.elements(of: set) ?? [] {
-                    if element.comment.map(isStale) ?? false {
-                        gone.append(element)
-                    } else {
-                        stays = true
-                    }
-                }
-                batch.remove(gone, from: set)
-            }
-            guard !batch.isEmpty, !stays else { return }
-            batch = Batch()
-            batch.remove(table)
+        try remove(from: kernel) { (rules, maps) throws(KernelError) in
+            try rules.claims(in: maps, of: isStale)
         }
     }
 
@@ -104,23 +88,93 @@ struct SpoofCheck: Resource {
     static func watched(
         _ rules: inout Ruleset
     ) throws(KernelError) -> [(tag: String, port: String)] {
-        try (rules.elements(of: ports) ?? []).compactMap { element in
+        try (rules.elements(of: SpoofRules.ports) ?? []).compactMap { element in
             let port = String(decoding: element.key.prefix { $0 != 0 }, as: UTF8.self)
             return element.comment.map { ($0, port) }
         }
     }
 
-    private func changes(_ mac: MACAddress, hasRule: Bool) -> Batch {
-        var batch = Batch()
-        if !hasRule {
-            batch.add(Self.table)
-            batch.add(Self.ports)
-            batch.add(Self.senders)
-            batch.add(Self.start, exclusively: true)
-            batch.add(Self.rule)
+    /// Removes claims, and what they stand for.
+    private static func remove(
+        from kernel: Kernel,
+        _ claims: (inout Ruleset, [Claims]) throws(KernelError) -> [[Element]]
+    ) throws(KernelError) {
+        try kernel.changeRules { (rules, batch) throws(KernelError) in
+            let maps = SpoofRules.senderMaps
+            let gone = try claims(&rules, maps.map(\.claims))
+            var departure = Departure(
+                from: SpoofRules.table,
+                fixed: SpoofRules.chains.count + SpoofRules.allSets.count,
+                SpoofRules.chains.filter { $0.chain.hook == nil })
+            var ports: [[UInt8]] = []
+            for (map, gone) in zip(maps, gone) {
+                batch.remove(gone, from: map.claims.map)
+                let keys = gone.compactMap(map.key)
+                batch.remove(try rules.elements(keys, of: map.set).compactMap { $0 }, from: map.set)
+                for element in gone {
+                    let port = Array(element.key.prefix(16))
+                    if !ports.contains(port) { ports.append(port) }
+                }
+            }
+            let watched = try rules.elements(ports, of: SpoofRules.ports).compactMap { $0 }
+            batch.remove(watched, from: SpoofRules.ports)
+            for name in watched.compactMap(\.chain) {
+                departure.note(Chain(name, in: SpoofRules.table), [], verdicts: 1)
+            }
+            try departure.complete(&batch, &rules)
         }
-        batch.add([portElement], to: Self.ports, exclusively: true)
-        batch.add([senderElement(mac)], to: Self.senders, exclusively: true)
-        return batch
+    }
+}
+
+/// The addresses that a container may send from, where its port's are checked.
+struct AddressCheck: Resource {
+    let owner: Owner
+    /// The port of the bridge.
+    let port: String
+    /// The addresses of the container's interface; not known at DEL.
+    let addresses: [IPAddress]
+
+    var sharing: Sharing { .owned }
+    var isExclusive: Bool { true }
+    var goesFirst: Bool { true }
+    var description: String { "address check of port " + port }
+
+    func read(_ kernel: Kernel) throws(KernelError) -> AddressCheck? {
+        try kernel.withRules { (rules) throws(KernelError) in
+            let found = try rules.find(
+                addresses.map {
+                    .element(SpoofRules.sources($0.family).set, SpoofRules.key(port, $0))
+                })
+            let present = zip(addresses, found).filter { $0.1 != nil }.map(\.0)
+            return AddressCheck(owner: owner, port: port, addresses: present)
+        }
+    }
+
+    func write(_ kernel: Kernel, over found: AddressCheck?) throws(KernelError) {
+        try kernel.addRules { (rules) throws(KernelError) in
+            var batch = try SpoofRules.missing(&rules)
+            for family in Family.allCases {
+                let own = addresses.filter { $0.family == family }
+                let sources = SpoofRules.sources(family)
+                let claims = own.enumerated().map { number, address in
+                    sources.claims.element(number, address.networkOrder, of: owner)
+                }
+                batch.add(claims, to: sources.claims.map)
+                batch.add(
+                    own.map { Element(SpoofRules.key(port, $0), comment: owner.tag) },
+                    to: sources.set)
+            }
+            return batch
+        }
+    }
+
+    func erase(_ kernel: Kernel) throws(KernelError) {
+        try SpoofCheck(owner: owner, port: port, mac: nil).erase(kernel)
+    }
+
+    func differences(from found: AddressCheck) -> [Difference] {
+        addresses.filter { !found.addresses.contains($0) }.map {
+            Difference("\(description): \($0)", wanted: "allowed", found: "dropped")
+        }
     }
 }

@@ -35,6 +35,7 @@ import Testing
             "bridge", "isGateway", "isDefaultGateway", "forceAddress", "ipMasq", "ipMasqBackend",
             "mtu", "hairpinMode", "promiscMode", "vlan", "vlanTrunk", "vlanTrunk[].id",
             "vlanTrunk[].minID", "vlanTrunk[].maxID", "preserveDefaultVlan", "macspoofchk",
+            "ipspoofchk",
             "enabledad", "disableContainerInterface", "portIsolation", "args.cni.mac",
             "runtimeConfig.mac", "dns", "dns.nameservers", "dns.domain", "dns.search",
             "dns.options", "ipam.type",

@@ -81,6 +81,11 @@ final class Network {
         return ended.json
     }
 
+    /// The result of the last ADD.
+    func result(of container: World.Container, interface: String = "eth0") -> JSON? {
+        results[container.id + interface]
+    }
+
     /// CHECK of the whole chain; the error's message, or nil.
     func check(_ container: World.Container, interface: String = "eth0") throws -> String? {
         for plugin in plugins {

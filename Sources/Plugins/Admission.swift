@@ -1,0 +1,311 @@
+import Addressing
+import Netlink
+import Nftables
+import Plan
+import PluginRuntime
+import Rtnetlink
+
+/// From which other containers a container is kept apart.
+struct Isolation: Sendable, Equatable {
+    let policy: Firewall.Policy
+    /// The bridge, or whatever link of the host the container's packets come in by.
+    let bridge: String
+    /// The container's port of the bridge, where it may not reach its neighbours either.
+    let port: String?
+}
+
+/// Admits a container's packets through the chains of iptables, and keeps others' out.
+///
+/// The rules of iptables are those that `iptables` itself would have written. Whose they are is in
+/// their user data, which it neither shows nor compares.
+struct Admission: Resource {
+    let owner: Owner
+    /// The container's addresses; at DEL those of the result, if there is one.
+    let addresses: [IPAddress]
+    /// The operator's chain.
+    let adminChain: String
+    let isolation: Isolation?
+
+    var sharing: Sharing { .owned }
+    /// ADD need not look first: `write` finds what is there.
+    var isExclusive: Bool { true }
+    var description: String { "firewall rules of " + owner.tag }
+
+    private var filters: [IPTablesFilter] {
+        Family.allCases.map { IPTablesFilter(family: $0, adminName: adminChain) }
+    }
+
+    private func addresses(of family: Family) -> [IPAddress] {
+        addresses.filter { $0.family == family }
+    }
+
+    private var member: Element {
+        Element(
+            Element.interfaceName(owner.hostEnd),
+            .verdict(.goto(FirewallRules.chain(isolation).chain.name)), comment: owner.tag)
+    }
+
+    func read(_ kernel: Kernel) throws(KernelError) -> Admission? {
+        try kernel.withRules { (rules) throws(KernelError) -> Admission? in
+            var found: [IPAddress] = []
+            for filter in filters where !addresses(of: filter.family).isEmpty {
+                let listed = try rules.listedRules(of: filter.own) ?? []
+                guard try filter.isReached(&rules) else { continue }
+                found += addresses(of: filter.family).filter { address in
+                    filter.rules(for: address, of: owner).allSatisfy { rule in
+                        listed.contains { $0.isSame(as: rule) }
+                    }
+                }
+            }
+            return Admission(
+                owner: owner, addresses: found, adminChain: adminChain,
+                isolation: try isIsolated(&rules) ? isolation : nil)
+        }
+    }
+
+    /// Whether everything that keeps others out is there.
+    private func isIsolated(_ rules: inout Ruleset) throws(KernelError) -> Bool {
+        guard let isolation else { return true }
+        for (chain, wanted) in FirewallRules.chains + [FirewallRules.chain(isolation)] {
+            guard try rules.rules(of: chain) == wanted.map(\.names) else { return false }
+        }
+        let bridges = FirewallRules.bridges(isolation.policy)
+        let bridge = Element.interfaceName(isolation.bridge)
+        let found = try rules.find([
+            .element(bridges.from, bridge), .element(bridges.to, bridge),
+        ])
+        guard found[0]?.element?.value == member.value, found[1] != nil else { return false }
+        guard let port = isolation.port else { return true }
+        for (chain, wanted) in FirewallRules.Bridged.chains {
+            guard try rules.rules(of: chain) == wanted.map(\.names) else { return false }
+        }
+        return try rules.elements(
+            [Element.interfaceName(port)], of: FirewallRules.Bridged.isolated)[0] != nil
+    }
+
+    func write(_ kernel: Kernel, over found: Admission?) throws(KernelError) {
+        try kernel.addRules(contesting: [FirewallRules.members], draft)
+    }
+
+    func differences(from found: Admission) -> [Difference] {
+        var all = addresses.filter { !found.addresses.contains($0) }.map {
+            Difference("firewall rules for \($0)", wanted: "present", found: "absent")
+        }
+        if let isolation, found.isolation == nil {
+            all.append(
+                Difference(
+                    "ingress policy of \(owner.interface)", wanted: isolation.policy.rawValue,
+                    found: "open"))
+        }
+        return all
+    }
+
+    /// Everything that is missing.
+    private func draft(_ rules: inout Ruleset) throws(KernelError) -> Batch {
+        var batch = Batch()
+        let chain = FirewallRules.chain(isolation)
+        let looks = try rules.find([
+            .chain(FirewallRules.chains[0].chain), .chain(chain.chain),
+            .element(FirewallRules.members, member.key),
+        ])
+        let before = looks[2]?.element
+        if before?.comment == owner.tag {
+            // The same ADD once more: what is there is replaced.
+            try remove(&rules, &batch, keepsTable: true)
+        }
+        if looks[0] == nil {
+            batch.add(FirewallRules.table)
+            for set in FirewallRules.allSets { batch.add(set) }
+            batch.add(FirewallRules.chains)
+        }
+        // A chain that the removal above takes away is made again with the rest.
+        let isGone = before?.comment == owner.tag && before?.value == member.value
+        if let isolation {
+            let isRemoved = isGone ? try isLast(chain, &rules) : false
+            if looks[1] == nil || isRemoved { batch.add([chain]) }
+            let bridges = FirewallRules.bridges(isolation.policy)
+            let bridge = Element.interfaceName(isolation.bridge)
+            batch.add([Element(bridge, member.value)], to: bridges.from)
+            batch.add([Element(bridge)], to: bridges.to)
+            if let port = isolation.port { try draft(port, &rules, &batch) }
+        }
+        batch.add([member], to: FirewallRules.members, exclusively: true)
+        for filter in filters {
+            let own = addresses(of: filter.family)
+            guard !own.isEmpty else { continue }
+            try filter.draft(&rules, &batch)
+            let claims = FirewallRules.claims(filter.family)
+            batch.add(
+                own.enumerated().map { claims.element($0, $1.networkOrder, of: owner) },
+                to: claims.map)
+            for rule in own.flatMap({ filter.rules(for: $0, of: owner) }) { batch.add(rule) }
+        }
+        return batch
+    }
+
+    private func draft(
+        _ port: String, _ rules: inout Ruleset, _ batch: inout Batch
+    ) throws(KernelError) {
+        if try !rules.has(FirewallRules.Bridged.alone) {
+            batch.add(FirewallRules.Bridged.table)
+            batch.add(FirewallRules.Bridged.isolated)
+            batch.add(FirewallRules.Bridged.chains)
+        }
+        batch.add([FirewallRules.Bridged.element(port, owner)], to: FirewallRules.Bridged.isolated)
+        batch.add(
+            [FirewallRules.ports.element(0, Element.interfaceName(port), of: owner)],
+            to: FirewallRules.ports.map)
+    }
+
+    /// Whether one owner alone needs a chain of a bridge: its rules, the bridge's element, the owner's.
+    private func isLast(
+        _ chain: (chain: Chain, rules: [Rule]), _ rules: inout Ruleset
+    ) throws(KernelError) -> Bool {
+        try rules.find([.chain(chain.chain)])[0].map { $0.uses <= chain.rules.count + 2 } ?? false
+    }
+
+    func erase(_ kernel: Kernel) throws(KernelError) {
+        try kernel.changeRules { (rules, batch) throws(KernelError) in
+            try remove(&rules, &batch, keepsTable: false)
+        }
+    }
+
+    /// Removes what the owner has; of another implementation's, what is for its addresses.
+    private func remove(
+        _ rules: inout Ruleset, _ batch: inout Batch, keepsTable: Bool
+    ) throws(KernelError) {
+        let found = try rules.elements([member.key], of: FirewallRules.members)[0]
+        guard let found, found.comment == owner.tag else {
+            return try removeForeign(&rules, &batch)
+        }
+        let maps = Family.allCases.map(FirewallRules.claims) + [FirewallRules.ports]
+        let claims = try rules.claims(of: owner, in: maps)
+        for (map, claims) in zip(maps, claims) { batch.remove(claims, from: map.map) }
+        for (filter, claims) in zip(filters, claims) where !claims.isEmpty {
+            for rule in try rules.listedRules(of: filter.own) ?? [] where rule.owner == owner.tag {
+                batch.remove(rule: rule.handle, from: filter.own)
+            }
+        }
+        batch.remove([found], from: FirewallRules.members)
+        try removeIsolation(found, claims[2], &rules, &batch)
+        guard !keepsTable, let open = try rules.find([.chain(FirewallRules.chains[0].chain)])[0],
+            let all = try rules.find([.table(FirewallRules.table)])[0]
+        else { return }
+        let isOpen = found.chain == FirewallRules.chains[0].chain.name
+        var isLastOfBridge = false
+        if let (policy, bridge) = found.chain.flatMap(FirewallRules.bridge) {
+            isLastOfBridge = try isLast(FirewallRules.chain(policy, bridge), &rules)
+        }
+        let fixed = FirewallRules.chains.count + FirewallRules.allSets.count
+        let isEmpty =
+            open.uses - (isOpen ? 1 : 0) <= FirewallRules.chains[0].rules.count
+            && all.uses - (isLastOfBridge ? 1 : 0) <= fixed
+        if isEmpty { batch.remove(FirewallRules.table) }
+    }
+
+    private func removeIsolation(
+        _ found: Element, _ ports: [Element], _ rules: inout Ruleset, _ batch: inout Batch
+    ) throws(KernelError) {
+        if let name = found.chain, let (policy, bridge) = FirewallRules.bridge(ofChain: name) {
+            let chain = FirewallRules.chain(policy, bridge)
+            if try isLast(chain, &rules) {
+                let (from, to) = FirewallRules.bridges(policy)
+                let key = Element.interfaceName(bridge)
+                batch.remove(try rules.elements([key], of: from).compactMap { $0 }, from: from)
+                batch.remove(try rules.elements([key], of: to).compactMap { $0 }, from: to)
+                batch.remove(chain.chain)
+            }
+        }
+        let bridged = FirewallRules.Bridged.self
+        for claim in ports {
+            guard case .data(let port) = claim.value,
+                let alone = try rules.find([.chain(bridged.alone)])[0]
+            else { continue }
+            let element = try rules.elements([port], of: bridged.isolated)[0]
+            let own = [element].compactMap { $0 }.filter { $0.comment == owner.tag }
+            batch.remove(own, from: bridged.isolated)
+            // Its rule is left, and nothing that leads there.
+            if alone.uses - own.count <= 1 { batch.remove(bridged.table) }
+        }
+    }
+
+    /// Removes the rules of another implementation, which say nothing but the address, unless
+    /// somebody else has that by now.
+    private func removeForeign(
+        _ rules: inout Ruleset, _ batch: inout Batch
+    ) throws(KernelError) {
+        for filter in filters {
+            let own = addresses(of: filter.family)
+            guard !own.isEmpty else { continue }
+            let listed = try rules.listedRules(of: filter.own) ?? []
+            for address in own
+            where !listed.contains(where: {
+                $0.owner != nil && $0.compared == [address.networkOrder]
+            }) {
+                let wanted = filter.rules(for: address, of: owner)
+                for rule in wanted {
+                    if let rule = listed.first(where: { $0.isSame(as: rule) }) {
+                        batch.remove(rule: rule.handle, from: filter.own)
+                    }
+                }
+            }
+        }
+    }
+}
+
+extension IPTablesFilter {
+    /// Whether packets come to the plugin's chain, and from there to the operator's.
+    fileprivate func isReached(_ rules: inout Ruleset) throws(KernelError) -> Bool {
+        for jump in jumps {
+            let listed = try rules.listedRules(of: jump.chain) ?? []
+            guard listed.contains(where: { $0.verdict == jump.expressions.last?.verdict }) else {
+                return false
+            }
+        }
+        return true
+    }
+
+    /// The table and the chains, as far as they are missing; what there is stays as it is.
+    fileprivate func draft(
+        _ rules: inout Ruleset, _ batch: inout Batch
+    ) throws(KernelError) {
+        let looks = try rules.find([.chain(forward), .chain(own), .chain(admin)])
+        if looks[0] == nil { batch.add(table) }
+        for (chain, look) in zip([forward, own, admin], looks) where look == nil {
+            batch.add(chain, exclusively: true)
+        }
+        let listed = looks[0] == nil ? [] : try rules.listedRules(of: forward) ?? []
+        if !listed.contains(where: { $0.verdict == .jump(own.name) }) {
+            batch.add(jumps[0], first: true)
+        }
+        // The kernel counts a chain's rules and what leads to it.
+        let count = try rules.listedRules(of: admin)?.count ?? 0
+        if looks[1] == nil || (looks[2]?.uses ?? 0) <= count { batch.add(jumps[1], first: true) }
+    }
+}
+
+extension ListedRule {
+    /// Whether it is what a rule is, whoever has made it.
+    fileprivate func isSame(as rule: Rule) -> Bool {
+        names == rule.names && verdict == rule.expressions.last?.verdict
+            && compared == rule.expressions.compactMap(\.compared)
+    }
+}
+
+extension Expression {
+    fileprivate var verdict: Verdict? {
+        if case .verdict(let verdict) = self { verdict } else { nil }
+    }
+
+    fileprivate var compared: [UInt8]? {
+        if case .compare(_, _, let bytes) = self { bytes } else { nil }
+    }
+}
+
+extension Batch {
+    /// Makes chains with their rules, which must not be there.
+    fileprivate mutating func add(_ chains: [(chain: Chain, rules: [Rule])]) {
+        for (chain, _) in chains { add(chain, exclusively: true) }
+        for (_, rules) in chains { for rule in rules { add(rule) } }
+    }
+}

@@ -1,0 +1,132 @@
+import Testing
+
+@Suite("firewall", .enabled(if: isRoot))
+struct FirewallTests {
+    let world: World
+    let outside: Outside
+
+    init() throws {
+        world = try World()
+        outside = try Outside(world)
+        try outside.machine.output(of: "ip route add default via 192.0.2.1")
+        try outside.machine.output(of: "ip -6 route add default via 2001:db8::1")
+    }
+
+    private func network(
+        _ keys: JSON = "{}", name: String = "web", subnet: Int = 71, bridge: String = "cni0"
+    ) -> Network {
+        let first = Network(
+            bridge: #"{"isDefaultGateway": true, "bridge": "\#(bridge)"}"#,
+            ipam: JSON(
+                text: #"{"ranges": [[{"subnet": "10.\#(subnet).0.0/16"}], "#
+                    + #"[{"subnet": "fd00:\#(subnet)::/64"}]]}"#),
+            name: name, version: "1.1.0", in: world)
+        let firewall: JSON = #"{"type": "firewall"}"#
+        return Network(
+            JSON([
+                "name": name, "cniVersion": "1.1.0",
+                "plugins": [first.plugins[0].value, firewall.merging(keys).value],
+            ]), in: world)
+    }
+
+    private func ruleset() throws -> String { try world.onHost("nft list ruleset") }
+    private func rules(_ program: String = "iptables") throws -> String {
+        try world.onHost("\(program) -S")
+    }
+
+    @Test("where the host drops what it forwards, containers send and are answered")
+    func admitted() throws {
+        try world.onHost("iptables -P FORWARD DROP")
+        try world.onHost("ip6tables -P FORWARD DROP")
+        let network = network()
+        let container = try world.container()
+        try network.add(container)
+        #expect(try container.reaches(Outside.address))
+        // On new links the first packet of IPv6 may be lost on its way, with or without a firewall.
+        #expect(try container.run("ping -c 4 -i 0.3 -W 2 \(Outside.address6)").succeeded)
+        #expect(try !outside.machine.run("ping -c 1 -W 1 10.71.0.2").succeeded)
+        #expect(try network.check(container) == nil)
+        try network.del(container)
+        #expect(try rules().contains("-P FORWARD DROP"))
+    }
+
+    @Test("iptables shows the reference's rules, the admin chain decides first, DEL leaves chains")
+    func shown() throws {
+        let network = network(#"{"iptablesAdminChainName": "OPERATOR"}"#)
+        let container = try world.container()
+        try network.add(container)
+        let shown = try rules()
+        for rule in [
+            #"-A FORWARD -m comment --comment "CNI firewall plugin rules" -j CNI-FORWARD"#,
+            #"-A CNI-FORWARD -m comment --comment "CNI firewall plugin admin overrides" -j OPERATOR"#,
+            "-A CNI-FORWARD -d 10.71.0.2/32 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "-A CNI-FORWARD -s 10.71.0.2/32 -j ACCEPT",
+        ] { #expect(shown.contains(rule + "\n"), "\(rule)") }
+        try world.onHost("iptables -C CNI-FORWARD -s 10.71.0.2/32 -j ACCEPT")
+        #expect(try rules("ip6tables").contains("-A CNI-FORWARD -s fd00:71::2/128 -j ACCEPT"))
+        try world.onHost("iptables -A OPERATOR -s 10.71.0.2 -j DROP")
+        #expect(try !container.run("ping -c 1 -W 1 \(Outside.address)").succeeded)
+        try network.del(container, withResult: false)
+        let left = try rules()
+        #expect(left.contains("-N CNI-FORWARD") && left.contains("-A OPERATOR -s 10.71.0.2/32"))
+        #expect(!left.contains("-A CNI-FORWARD -s"))
+        #expect(try !ruleset().contains("cni_firewall"))
+    }
+
+    @Test("another bridge's containers are kept out, the same bridge's are not")
+    func sameBridge() throws {
+        let keys: JSON = #"{"ingressPolicy": "same-bridge"}"#
+        let web = network(keys)
+        let db = network(keys, name: "db", subnet: 72, bridge: "cni1")
+        let containers = try (0..<3).map { _ in try world.container() }
+        try web.add(containers[0])
+        try web.add(containers[1])
+        try db.add(containers[2])
+        #expect(try containers[0].reaches("10.71.0.3"))
+        #expect(try !containers[0].run("ping -c 1 -W 1 10.72.0.2").succeeded)
+        #expect(try !containers[2].run("ping -c 1 -W 1 10.71.0.2").succeeded)
+        #expect(try containers[0].reaches(Outside.address))
+        #expect(try web.check(containers[0]) == nil)
+        try db.del(containers[2], withResult: false)
+        #expect(try web.check(containers[0]) == nil)
+        try web.del(containers[0])
+        try web.del(containers[1])
+        #expect(try !ruleset().contains("cni_firewall"))
+    }
+
+    @Test("isolated containers of one bridge do not reach each other, in either family")
+    func isolated() throws {
+        let network = network(#"{"ingressPolicy": "isolated"}"#)
+        let (one, two) = (try world.container(), try world.container())
+        try network.add(one)
+        try network.add(two)
+        for address in ["10.71.0.3", "fd00:71::3"] {
+            #expect(try !one.run("ping -c 1 -W 1 \(address)").succeeded)
+        }
+        #expect(try one.reaches(Outside.address))
+        #expect(try network.check(one) == nil)
+        try world.onHost("nft flush map bridge cni_firewall isolated")
+        #expect(try network.check(one)?.contains("ingress policy of eth0") == true)
+        try network.gc(keeping: [])
+        #expect(try !ruleset().contains("cni_firewall"))
+    }
+
+    @Test("a late DEL leaves the rules of the address's next owner; a second ADD doubles none")
+    func late() throws {
+        let network = network()
+        let (old, new) = (try world.container(), try world.container())
+        let wanted: JSON = #"{"args": {"cni": {"ips": ["10.71.0.50"]}}}"#
+        let result = try network.add(old, with: wanted)
+        try world.onHost("rm \(world.directory)/web/10.71.0.50")
+        try network.add(new, with: wanted)
+        try network.del(old)
+        #expect(try network.check(new) == nil)
+        #expect(result["ips"].array.count == 2)
+        let before = try rules()
+        let again = try world.call(
+            "firewall", "ADD",
+            network.configuration(network.plugins[1], previous: network.result(of: new)), new)
+        #expect(again.succeeded)
+        #expect(try rules() == before)
+    }
+}
