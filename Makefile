@@ -12,7 +12,7 @@ DESTDIR ?=
 BUILD := $(CURDIR)/.build
 CNI := $(BUILD)/cni
 LINK := $(BUILD)/link
-PLUGINS := bandwidth bridge dummy host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
+PLUGINS := bandwidth bridge dummy firewall host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
 TEST_PACKAGES := gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 util-linux
