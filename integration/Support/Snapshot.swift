@@ -175,6 +175,11 @@ struct Snapshot: Equatable, CustomStringConvertible {
                 objects["element of \(name): \(lasting)"] = [:]
             }
             object["elem"] = JSON(nil)
+            if kind == "rule" {
+                let counted = "\(object["expr"])"
+                object["expr"] = JSON(
+                    text: counted.replacing(/"counter":\{[^}]*\}/, with: #""counter":null"#))
+            }
             add(kind == "rule" ? "\(name) \(object["expr"])" : name, object)
         }
     }
