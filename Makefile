@@ -57,7 +57,7 @@ FUZZER := $(BUILD)/fuzz/fuzzer
 fuzz: setup ## Fuzzes every parser of outside bytes, by coverage, FUZZ_SECONDS each
 	FUZZ=1 swift build -c release --sanitize=fuzzer --scratch-path $(BUILD)/fuzz --product Fuzz -Xswiftc -enable-testing
 	swiftc -O -sanitize=fuzzer -o $(FUZZER) -Xlinker --whole-archive \
-	    $(BUILD)/fuzz/release/libFuzz.a -Xlinker --no-whole-archive -lmnl -lnftnl -ljansson
+	    $(BUILD)/fuzz/release/libFuzz.a -Xlinker --no-whole-archive -lmnl -lnftnl -ljansson -lmd
 	for target in $(FUZZ_TARGETS); do \
 	    mkdir -p $(BUILD)/fuzz/$$target; \
 	    FUZZ_TARGET=$$target unshare -rn $(FUZZER) -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 \

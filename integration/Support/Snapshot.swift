@@ -120,6 +120,8 @@ struct Snapshot: Equatable, CustomStringConvertible {
             for entry in JSON(text: String(line)).array {
                 let destination = entry["dst"].string ?? ""
                 guard !destination.hasPrefix("fe80::"), destination != "ff00::/8" else { continue }
+                // The kernel makes these of addresses, as soon as they have passed duplicate detection.
+                guard entry["table"].string != "local" else { continue }
                 var words: [String] = []
                 for key in entry.keys where key != "flags" && !Self.passing.contains(key) {
                     words.append("\(key) \(entry[key].string ?? entry[key].description)")

@@ -45,31 +45,42 @@ extension Torture {
                 let site = try Site(job.subject)
                 let points = try site.points(of: job.verb)
                 Sweep.visit(points, &tally) { point, tally in
-                    let ended = try site.run(to: point, ["-k", "\(point.number)"])
-                    // Where the table of addresses differs, a run may be a few calls shorter.
-                    guard ended.status == -SIGKILL || ended.succeeded else {
-                        throw Failure("status \(ended.status): \(ended.output)\(ended.errors)")
+                    do {
+                        try kill(job, at: point, of: site, &tally)
+                    } catch {
+                        // One thing gone wrong is not to make the next go wrong.
+                        try? site.clear()
+                        throw error
                     }
-                    if !ended.succeeded { tally.bitten += 1 }
-                    switch job.end {
-                    case .deletion:
-                        try site.detach()
-                        try site.detach()
-                        try site.collect()
-                    case .collection: try site.collect()
-                    }
-                    // GC is for containers that are no more, whose inside went with the namespace.
-                    let left = try site.leftovers(inside: job.end == .deletion && job.verb != "GC")
-                    if job.end == .collection { try site.clear() }
-                    guard left.isEmpty else { throw Failure("left behind:\n\(left)") }
-                    guard job.verb == "ADD", job.end == .deletion else { return }
-                    try site.attach()
-                    try site.detach()
                 }
             } catch {
                 tally.problems.append("\(error)")
             }
             return tally
+        }
+
+        /// Kills a verb at a point, lets come what is to come after it, and looks at what is left.
+        private static func kill(
+            _ job: Job, at point: Site.Point, of site: Site, _ tally: inout Sweep.Tally
+        ) throws {
+            let ended = try site.run(to: point, ["-k", "\(point.number)"])
+            // Where the table of addresses differs, a run may be a few calls shorter.
+            guard ended.status == -SIGKILL || ended.succeeded else {
+                throw Failure("status \(ended.status): \(ended.output)\(ended.errors)")
+            }
+            if !ended.succeeded { tally.bitten += 1 }
+            if job.end == .deletion {
+                try site.detach()
+                try site.detach()
+            }
+            try site.collect()
+            // GC is for containers that are no more, whose inside went with the namespace.
+            let left = try site.leftovers(inside: job.end == .deletion && job.verb != "GC")
+            if job.end == .collection { try site.clear() }
+            guard left.isEmpty else { throw Failure("left behind:\n\(left)") }
+            guard job.verb == "ADD", job.end == .deletion else { return }
+            try site.attach()
+            try site.detach()
         }
     }
 }

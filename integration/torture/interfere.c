@@ -304,7 +304,11 @@ int main(int argument_count, char **arguments) {
         fail(arguments[optind]);
     }
     int status;
-    if (waitpid(program, &status, 0) < 0 || !WIFSTOPPED(status)) fail("waitpid");
+    if (waitpid(program, &status, 0) < 0) fail("waitpid");
+    if (!WIFSTOPPED(status)) {
+        fprintf(stderr, "interfere: wait status %#x before the start\n", status);
+        return 125;
+    }
     long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL
                    | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE;
     if (ptrace(PTRACE_SETOPTIONS, program, NULL, options) < 0) fail("ptrace");
