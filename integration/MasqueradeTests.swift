@@ -109,6 +109,18 @@ struct MasqueradeTests {
         try network.del(gone, withResult: false)
     }
 
+    @Test("DEL does its work where the container's port is down", arguments: [true, false])
+    func portDown(checksSpoofing: Bool) throws {
+        let network = network(checksSpoofing ? #"{"macspoofchk": true}"# : "{}")
+        let (first, container) = (try world.container(), try world.container())
+        try network.add(first)
+        try world.unchanged {
+            let port = try network.add(container)["interfaces"][1]["name"].string ?? ""
+            try world.onHost("ip link set \(port) down")
+            try network.del(container)
+        }
+    }
+
     @Test("of two owners of one address neither takes it from the other", arguments: [true, false])
     func sharedAddress(firstGoesFirst: Bool) throws {
         let fixed = { (length: Int) -> JSON in

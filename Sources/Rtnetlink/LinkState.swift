@@ -153,7 +153,8 @@ extension Kernel {
 
     /// Makes a bridge take nothing from a port any more that has this alias, or none.
     ///
-    /// Where the bridge runs the spanning tree protocol the port goes on until it is removed.
+    /// Where the bridge runs the spanning tree protocol the port goes on until it is removed. One
+    /// that is down, as an ADD that was killed leaves it, takes nothing as it is.
     public func stopPort(_ name: String, alias: String, in side: Side) throws(KernelError) {
         guard let link = try link(name, in: side), link.port != nil,
             link.alias == nil || link.alias == alias
@@ -164,7 +165,9 @@ extension Kernel {
         message.nest(IFLA_PROTINFO | Int(NLA_F_NESTED)) {
             $0.put(IFLA_BRPORT_STATE, UInt8(BR_STATE_DISABLED))
         }
-        try tolerating(.resourceBusy) { () throws(KernelError) in try request(side, message) }
+        try tolerating(.resourceBusy, .networkDown) { () throws(KernelError) in
+            try request(side, message)
+        }
     }
 
     /// Gives a link its own hardware address again.
@@ -250,11 +253,11 @@ extension ifinfomsg {
 
 /// Runs `body`, and takes one errno for success.
 func tolerating<Result>(
-    _ errno: Errno, _ body: () throws(KernelError) -> Result
+    _ errors: Errno..., body: () throws(KernelError) -> Result
 ) throws(KernelError) {
     do throws(KernelError) {
         _ = try body()
-    } catch  where error.errno == errno {
+    } catch  where errors.contains(error.errno) {
         return
     }
 }
