@@ -44,7 +44,14 @@ public struct ReservationStore: ~Copyable {
         else { return nil }
         // Without a place for the index everything works, by looking at every reservation.
         let indexes = try? parent.open(".index", creating: true)
-        let lock = try StoreLock(in: directory)
+        let lock: StoreLock
+        do throws(CNIError) {
+            lock = try StoreLock(in: directory)
+        } catch {
+            // A full disk may have had room for the directory and for nothing in it.
+            guard !creating, try directory.names().isEmpty else { throw error }
+            return nil
+        }
         let index = try index(of: directory, indexes, network)
         return ReservationStore(
             directory: directory, indexes: indexes, network: network, lock: lock, index: index)

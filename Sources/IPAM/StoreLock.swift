@@ -15,9 +15,7 @@ struct StoreLock: ~Copyable {
     ///
     /// - Throws: Code 11 naming the process that holds it, when patience is out.
     init(in directory: borrowing Directory, patience: Int64 = Self.patience) throws(CNIError) {
-        guard let file = try directory.openFile("lock", O_RDWR | O_CREAT) else {
-            throw directory.failure("open", "lock")
-        }
+        let file = try Self.open(in: directory)
         let end = linux_milliseconds() + patience
         var pause: useconds_t = 100
         while flock(file.rawValue, LOCK_EX | LOCK_NB) < 0 {
@@ -40,6 +38,17 @@ struct StoreLock: ~Copyable {
     }
 
     deinit { try? file.close() }
+
+    /// Opens the file; some file systems lock only what may be written, others may only be read.
+    private static func open(in directory: borrowing Directory) throws(CNIError) -> FileDescriptor {
+        do throws(CNIError) {
+            if let file = try directory.openFile("lock", O_RDWR | O_CREAT) { return file }
+        } catch {
+            guard let file = try? directory.openFile("lock", O_RDONLY) else { throw error }
+            return file
+        }
+        throw directory.failure("open", "lock")
+    }
 
     /// The process that holds the lock, as /proc/locks has it.
     private static func holder(of file: FileDescriptor) -> String {
