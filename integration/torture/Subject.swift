@@ -38,6 +38,7 @@ struct Subject: Sendable, CustomStringConvertible {
         Subject("tuning", "tuned"),
         Subject("portmap", "portmap"),
         Subject("bandwidth", "bandwidth"),
+        Subject("firewall", "firewall"),
         Subject(
             "headline", "portmap",
             then: [
@@ -46,6 +47,7 @@ struct Subject: Sendable, CustomStringConvertible {
                  "egressRate": 9000000, "egressBurst": 90000}
                 """,
                 #"{"type": "tuning", "mtu": 1400, "sysctl": {"net.core.somaxconn": "512"}}"#,
+                #"{"type": "firewall", "ingressPolicy": "same-bridge"}"#,
             ]),
     ]
 
