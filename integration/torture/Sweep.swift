@@ -30,7 +30,7 @@ struct Sweep: Sendable {
 
     /// Does something for each of some items, several at a time; the answers in the items' order.
     static func inParallel<Item: Sendable, Answer: Sendable>(
-        _ items: [Item], _ body: @escaping @Sendable (Item) -> Answer
+        _ items: [Item], width: Int = width, _ body: @escaping @Sendable (Item) -> Answer
     ) -> [Answer] {
         let work = Work(items, body)
         let threads = (0..<min(width, items.count)).map { _ in
