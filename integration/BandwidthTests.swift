@@ -41,6 +41,35 @@ struct BandwidthTests {
             .filter { $0 != "1:1" && $0 != "1:fffe" }
     }
 
+    @Test(
+        "a class that cannot be removed keeps its name, by which the next DEL or GC removes it",
+        arguments: ["DEL", "GC"])
+    func keepsName(verb: String) throws {
+        let network = Self.network(Self.shares, in: world)
+        let container = try world.container()
+        try network.add(container)
+        let id = try #require(try classes(on: "shp-e").first)
+        let names = { try self.world.onHost("nft list set netdev shaper classes") }
+        let remove = {
+            let valid: JSON = #"{"cni.dev/valid-attachments": []}"#
+            let configuration = network.configuration(
+                network.plugins[1], with: verb == "GC" ? valid : "{}")
+            return try self.world.call("bandwidth", verb, configuration, container)
+        }
+        // The kernel removes no class that a filter leads to.
+        try tc("filter add dev shp-e parent 1: protocol all prio 9 u32 match u32 0 0 flowid \(id)")
+        let refused = try remove()
+        #expect(!refused.succeeded && refused.output.contains("class \(id)"), "\(refused.output)")
+        #expect(try classes(on: "shp-e") == [id])
+        #expect(try names().contains(id))
+        try tc("filter del dev shp-e parent 1: prio 9")
+        let ended = try remove()
+        #expect(ended.succeeded, "\(ended.output)")
+        #expect(try classes(on: "shp-e").isEmpty && classes(on: "shp-i").isEmpty)
+        #expect(try !names().contains(id))
+        try network.del(container)
+    }
+
     @Test("both limits are classes of HTB, and the result is passed on as it came")
     func limits() throws {
         let network = Self.network(Self.caps, in: world)

@@ -5,7 +5,7 @@
 /// erases. Shared objects are undone only when no other ADD runs and nobody uses them.
 public struct Journal<Target: System> {
     private enum Entry {
-        case own(String, () throws(Target.Failure) -> Void)
+        case own(String, leadsToOthers: Bool, () throws(Target.Failure) -> Void)
         case shared(any Resource<Target>)
     }
 
@@ -19,7 +19,7 @@ public struct Journal<Target: System> {
     public mutating func note(
         _ what: String, undo: @escaping () throws(Target.Failure) -> Void
     ) {
-        entries.append(.own(what, undo))
+        entries.append(.own(what, leadsToOthers: false, undo))
     }
 
     /// Brings the system to the plan's state, journalling every step.
@@ -58,7 +58,8 @@ public struct Journal<Target: System> {
         var shared: [any Resource<Target>] = []
         for entry in entries.reversed() {
             switch entry {
-            case .own(let step, let undo): attempt(step, undo)
+            case .own(_, leadsToOthers: true, _) where !leftBehind.isEmpty: continue
+            case .own(let step, _, let undo): attempt(step, undo)
             case .shared(let step): shared.append(step)
             }
         }
@@ -113,7 +114,7 @@ public struct Journal<Target: System> {
             if step.sharing == .owned {
                 entries.append(
                     .own(
-                        step.description,
+                        step.description, leadsToOthers: false,
                         { () throws(Target.Failure) in try found.write(system, over: step) }))
             }
         }
@@ -132,7 +133,9 @@ public struct Journal<Target: System> {
         switch step.sharing {
         case .owned:
             entries.append(
-                .own(step.description, { () throws(Target.Failure) in try step.erase(system) }))
+                .own(
+                    step.description, leadsToOthers: step.leadsToOthers,
+                    { () throws(Target.Failure) in try step.erase(system) }))
         case .shared: entries.append(.shared(step))
         case .part: break
         }

@@ -22,13 +22,14 @@ public struct Plan<Target: System> {
     }
 
     /// DEL: erases what the attachment owns, newest first but for what goes before all others, all
-    /// of it that will go.
+    /// of it that will go; but not what leads to something that stays.
     ///
     /// - Returns: The failures, each with the object it is about.
     public func remove(from system: Target) -> [StepError<Target.Failure>] {
         var failures: [StepError<Target.Failure>] = []
         let owned = steps.reversed().filter { $0.sharing == .owned }
-        for step in owned.filter(\.goesFirst) + owned.filter({ !$0.goesFirst }) {
+        for step in owned.filter(\.goesFirst) + owned.filter({ !$0.goesFirst })
+        where failures.isEmpty || !step.leadsToOthers {
             do throws(Target.Failure) {
                 try step.erase(system)
             } catch {

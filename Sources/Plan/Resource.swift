@@ -82,6 +82,10 @@ public protocol Resource<Target>: Sendable, CustomStringConvertible {
     /// it does so while the others go.
     var goesFirst: Bool { get }
 
+    /// Whether others of its owner's objects are found by this one: it stays while one of them cannot be
+    /// erased, so that the next DEL finds what is left.
+    var leadsToOthers: Bool { get }
+
     /// The message that creates the object where it does not exist, so that neighbours in a plan
     /// travel in one system call; nil if it takes a look first, or more than a message.
     func creation(_ system: Target) throws(Target.Failure) -> Target.Request?
@@ -108,6 +112,9 @@ extension Resource {
 
     /// Most objects go in their turn.
     public var goesFirst: Bool { false }
+
+    /// Most objects are found by themselves.
+    public var leadsToOthers: Bool { false }
 
     /// Most resources take a look first.
     public func creation(_ system: Target) throws(Target.Failure) -> Target.Request? { nil }

@@ -47,6 +47,9 @@ public struct ClassName: Resource {
         self.sharing = sharing
     }
 
+    /// DEL and GC find a class by its name, and leave alone what has none.
+    public var leadsToOthers: Bool { true }
+
     /// `name of class 1:10`.
     public var description: String { "name of class \(id)" }
 

@@ -42,6 +42,34 @@ import Testing
         }
     }
 
+    @Test("what others are found by stays while one of them cannot be erased, and then goes")
+    func leadsToOthers() {
+        let plan = Plan<Model> {
+            Thing("name").leading(); Thing("class")
+        }
+        let objects = ["name": Thing("name").object, "class": Thing("class").object]
+        let model = Model(objects)
+        model.failingOperation = 0
+        #expect(plan.remove(from: model).map(\.step) == ["thing class"])
+        #expect(model.objects == objects)
+        model.failingOperation = nil
+        #expect(plan.remove(from: model).isEmpty)
+        #expect(model.objects.isEmpty)
+    }
+
+    @Test("a roll-back leaves what leads to something that it could not undo")
+    func rollBackLeadsToOthers() throws {
+        let model = Model([:])
+        var journal = Journal(model)
+        try journal.apply(
+            Plan<Model> {
+                Thing("name").leading(); Thing("class")
+            })
+        model.failingOperation = model.operations
+        #expect(journal.rollBack().map(\.step) == ["thing class"])
+        #expect(Set(model.objects.keys) == ["name", "class"])
+    }
+
     @Test("a comparison changes nothing")
     func comparisonIsReadOnly() throws {
         let before = ["a": Thing("a", x: 5).object]

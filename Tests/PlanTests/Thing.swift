@@ -8,6 +8,7 @@ struct Thing: Resource, Equatable {
     var parent: String?
     var sharing = Sharing.owned
     var isExclusive = false
+    var leadsToOthers = false
     /// Whether it is created by a request among its neighbours'.
     var isBatched = false
 
@@ -21,6 +22,7 @@ struct Thing: Resource, Equatable {
     func shared() -> Thing { with { $0.sharing = .shared } }
     func part() -> Thing { with { $0.sharing = .part } }
     func exclusive() -> Thing { with { $0.isExclusive = true } }
+    func leading() -> Thing { with { $0.leadsToOthers = true } }
     func batched() -> Thing { with { $0.isBatched = true } }
 
     private func with(_ change: (inout Thing) -> Void) -> Thing {
