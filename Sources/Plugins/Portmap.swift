@@ -36,7 +36,8 @@ public enum Portmap: ChainedPlugin {
             }
             PortMappings(
                 owner: attachment.owner, mappings: options.mappings, addresses: addresses,
-                masquerades: options.masquerades, masqueradesAll: options.masqueradesAll)
+                masquerades: options.masquerades, masqueradesAll: options.masqueradesAll,
+                conditions: options.conditions)
         }
     }
 
