@@ -277,10 +277,14 @@ public struct ListedRule: Sendable {
     public let names: [String]
     /// The data that it compares with, in order.
     public let compared: [[UInt8]]
+    /// The data that it loads, in order.
+    public let loaded: [[UInt8]]
     /// Where its verdict leads.
     public let verdict: Verdict?
     /// The structures of its matches of iptables, by their names.
     public let matches: [String: [UInt8]]
+    /// The structure of its target of iptables, with the target's name.
+    public let target: (name: String, bytes: [UInt8])?
     private let expressions: [Attribute]
 
     /// Whether it is a rule to the last byte, whoever has made it.
@@ -305,8 +309,9 @@ public struct ListedRule: Sendable {
         owner = Element.userData(UInt8(Rule.ownerType), in: texts)
         comment = Element.userData(UInt8(NFTNL_UDATA_RULE_COMMENT.rawValue), in: texts)
         self.expressions = Array(expressions)
-        var (names, compared, verdict): ([String], [[UInt8]], Verdict?) = ([], [], nil)
-        var matches: [String: [UInt8]] = [:]
+        var (names, compared, loaded): ([String], [[UInt8]], [[UInt8]]) = ([], [], [])
+        var (verdict, matches): (Verdict?, [String: [UInt8]]) = (nil, [:])
+        var target: (name: String, bytes: [UInt8])?
         for expression in expressions {
             let name = expression.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text ?? ""
             let parameters = expression.nested[Int(NFTA_EXPR_DATA.rawValue)]?.nested
@@ -317,17 +322,27 @@ public struct ListedRule: Sendable {
                 compared.append(Array(data?[Int(NFTA_DATA_VALUE.rawValue)]?.payload ?? []))
             case "immediate":
                 let data = parameters?[Int(NFTA_IMMEDIATE_DATA.rawValue)]?.nested
-                if case .verdict(let found) = data.flatMap(Element.Value.init) { verdict = found }
+                switch data.flatMap(Element.Value.init) {
+                case .verdict(let found): verdict = found
+                case .data(let bytes): loaded.append(bytes)
+                case nil: break
+                }
             case "match":
                 if let name = parameters?[Int(NFTA_MATCH_NAME.rawValue)]?.text {
                     let info = parameters?[Int(NFTA_MATCH_INFO.rawValue)]?.payload
                     matches[name] = info.map { Array($0) }
                 }
+            case "target":
+                if let name = parameters?[Int(NFTA_TARGET_NAME.rawValue)]?.text,
+                    let info = parameters?[Int(NFTA_TARGET_INFO.rawValue)]?.payload
+                {
+                    target = (name, Array(info))
+                }
             default: break
             }
         }
         (self.names, self.compared, self.verdict) = (names, compared, verdict)
-        self.matches = matches
+        (self.matches, self.loaded, self.target) = (matches, loaded, target)
     }
 }
 
@@ -351,7 +366,8 @@ extension Attribute {
     /// Whether all that this attribute says is in another one, which may say more: the kernel adds
     /// what was left to it.
     fileprivate func isAmong(_ other: Attribute) -> Bool {
-        if type == other.type, payload == other.payload { return true }
+        // A counter says nothing when it is made, and later how often it was passed.
+        if type == other.type, payload.isEmpty || payload == other.payload { return true }
         let parts = Array(nested)
         guard type == other.type, !parts.isEmpty else { return false }
         return parts.allSatisfy { part in

@@ -98,12 +98,17 @@ extension Expression {
         info.max_addr = info.min_addr
         unsafe info.min_proto.all = port.bigEndian
         info.max_proto = info.min_proto
-        return .target("DNAT", revision: 2, aligned(info))
+        // What fills the structure up behind its last field is not always nought, and iptables compares it.
+        let length = MemoryLayout<nf_nat_range2>.offset(of: \.base_proto).map { $0 + 2 }
+        return .target("DNAT", revision: 2, aligned(info, length: length))
     }
 
-    /// A structure as the kernel takes it: a multiple of eight bytes, as XT_ALIGN makes it.
-    private static func aligned<Info>(_ info: Info) -> [UInt8] {
-        var bytes = unsafe withUnsafeBytes(of: info) { bytes in unsafe Array(bytes) }
+    /// A structure, or its first bytes, as the kernel takes it: a multiple of eight bytes, as XT_ALIGN
+    /// makes it.
+    private static func aligned<Info>(_ info: Info, length: Int? = nil) -> [UInt8] {
+        var bytes = unsafe withUnsafeBytes(of: info) { bytes in
+            unsafe Array(bytes.prefix(length ?? bytes.count))
+        }
         while bytes.count % 8 != 0 { bytes.append(0) }
         return bytes
     }
@@ -168,6 +173,20 @@ extension ListedRule {
             bytes.uint16(at: 2 + 2 * $0)
         }
     }
+
+    /// Where a target `DNAT` of the rule leads: an address of so many bytes in the network's order, and
+    /// a port.
+    public func translation(size: Int) -> (address: [UInt8], port: UInt16)? {
+        guard let target, target.name == "DNAT",
+            let place = MemoryLayout<nf_nat_range2>.offset(of: \.min_addr),
+            let port = MemoryLayout<nf_nat_range2>.offset(of: \.min_proto),
+            let number = target.bytes[...].uint16(at: port)
+        else { return nil }
+        return (Array(target.bytes.dropFirst(place).prefix(size)), number.bigEndian)
+    }
+
+    /// The port that a match `sctp` of the rule has.
+    public var portOfSCTP: UInt16? { matches["sctp"]?[...].uint16(at: 0) }
 
     /// The text of a match `comment`.
     public var commentOfMatch: String? {

@@ -89,15 +89,14 @@ struct PortMappings: Resource {
         try kernel.addRules(contesting: contested, draft)
         try kernel.forgetConnections(
             to: addresses.flatMap { address in
-                mappings(of: address.family).map { PortRules.Claim($0, to: address.address) }
+                mappings(of: address.family).map { Connections.Port($0.number, $0.hostPort) }
             })
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {
-        let wasAny = try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
+        try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(of: owner, in: maps)
         }
-        if !wasAny { try ReferenceRules.portMappings.remove(of: owner, from: kernel) }
     }
 
     func differences(from found: PortMappings) -> [Difference] {
@@ -110,7 +109,7 @@ struct PortMappings: Resource {
     static func remove(
         from kernel: Kernel, _ isStale: (String) -> Bool
     ) throws(KernelError) {
-        _ = try remove(from: kernel) { (rules, maps) throws(KernelError) in
+        try remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(in: maps, of: isStale)
         }
     }
@@ -123,13 +122,10 @@ struct PortMappings: Resource {
     }
 
     /// Removes claims, of each family, and the mappings that they got; who waits for one gets it.
-    ///
-    /// Says whether there were any claims.
     private static func remove(
         from kernel: Kernel,
         _ claims: (inout Ruleset, [Claims]) throws(KernelError) -> [[Element]]
-    ) throws(KernelError) -> Bool {
-        var wasAny = false
+    ) throws(KernelError) {
         var ports: [PortRules.Claim] = []
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             let families = PortRules.Sets.all
@@ -143,11 +139,10 @@ struct PortMappings: Resource {
                 ports += gone.compactMap(sets.claim)
                 try remove(gone, sets, &rules, &batch, &departure)
             }
-            wasAny = !batch.isEmpty
             try departure.complete(&batch, &rules)
         }
-        try kernel.forgetConnections(to: ports)
-        return wasAny
+        try kernel.forgetConnections(
+            to: ports.map { Connections.Port($0.protocolNumber, $0.hostPort) })
     }
 
     private static func remove(
@@ -328,24 +323,10 @@ struct PortMappings: Resource {
 
 extension Portmap.Mapping {
     /// Whether connections of a family are to be mapped.
-    fileprivate func isFor(_ family: Family) -> Bool { self.family ?? family == family }
+    func isFor(_ family: Family) -> Bool { self.family ?? family == family }
 
     /// `8080/tcp to 80`.
     var description: String {
         (address.map { "\($0) " } ?? "") + "\(hostPort)/" + name + " to \(containerPort)"
-    }
-}
-
-extension Kernel {
-    /// Makes connections without an end of their own, those of UDP and the long ones of SCTP, look
-    /// for their way anew.
-    fileprivate func forgetConnections(to claims: [PortRules.Claim]) throws(KernelError) {
-        let kinds: [UInt8] = [17, 132]
-        let ports = claims.filter { kinds.contains($0.protocolNumber) }
-            .map { Connections.Port($0.protocolNumber, $0.hostPort) }
-        guard !ports.isEmpty else { return }
-        try returnHome()
-        var connections = try Connections()
-        try connections.forget(ports)
     }
 }

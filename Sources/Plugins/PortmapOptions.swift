@@ -8,7 +8,9 @@ extension Portmap {
         let mappings: [Mapping]
         let masquerades: Bool
         let masqueradesAll: Bool
-        private let backend: String
+        private var backend: String
+        /// The addresses of the result that DEL is given.
+        private(set) var formerAddresses: [IPAddress] = []
         /// The bit of the mark by which iptables finds what to masquerade.
         let markBit: Int
         /// The chain of somebody else's that marks what is to be masqueraded.
@@ -70,6 +72,16 @@ extension Portmap {
             backend == "iptables" || (backend.isEmpty && markChain != nil)
         }
 
+        /// Whether the configuration says how to map.
+        var isToldBackend: Bool { !backend.isEmpty }
+
+        /// The same, by iptables.
+        var byIPTables: Options {
+            var options = self
+            options.backend = "iptables"
+            return options
+        }
+
         /// The bit that the reference has: Kubernetes has 14 and 15, Calico 20 to 31.
         private static let standardBit = 13
 
@@ -105,11 +117,14 @@ extension Portmap {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
             // DEL removes whatever there is.
-            guard call.invocation.verb != .del else { return }
-            try checkBackend(keys)
-            guard !usesIPTables else {
-                throw CNIError(.unsupportedField, "backend: iptables is not supported yet")
+            guard call.invocation.verb != .del else {
+                if let previous = call.configuration.previous {
+                    formerAddresses = try Attachment(call, chainedTo: previous).addresses
+                        .map(\.address.address)
+                }
+                return
             }
+            try checkBackend(keys)
             for (key, family) in Self.conditionKeys {
                 do throws(PortConditionReader.Complaint) {
                     conditions[family] = try PortConditionReader.read(
