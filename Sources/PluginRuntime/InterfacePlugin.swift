@@ -36,6 +36,13 @@ public protocol InterfacePlugin: Plugin {
 
     /// GC: removes what is not a link and belongs to owners that are no more.
     static func sweep(_ kernel: Kernel, _ isStale: (Owner) -> Bool) throws(KernelError)
+
+    /// GC: removes what another implementation has made for attachments of a network that are no more,
+    /// and is no link.
+    static func collectForeign(
+        _ kernel: Kernel, of network: String,
+        except valid: Set<NetworkConfiguration.ValidAttachment>
+    ) throws(KernelError)
 }
 
 extension InterfacePlugin {
@@ -43,6 +50,11 @@ extension InterfacePlugin {
     public static func hasNoInterface(_ options: Options) -> Bool { false }
     /// Most plugins make nothing but links.
     public static func sweep(_ kernel: Kernel, _ isStale: (Owner) -> Bool) throws(KernelError) {}
+    /// Most other implementations make nothing but links.
+    public static func collectForeign(
+        _ kernel: Kernel, of network: String,
+        except valid: Set<NetworkConfiguration.ValidAttachment>
+    ) throws(KernelError) {}
 
     /// ADD: the interface, the lease, the addresses; or nothing at all.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
@@ -208,6 +220,7 @@ extension InterfacePlugin {
                 try kernel.removeUnfinishedLinks()
             }
             try sweep(kernel, isStale)
+            try collectForeign(kernel, of: call.configuration.name, except: valid)
         }
     }
 
