@@ -27,8 +27,8 @@ DIST := $(BUILD)/dist
 # The suites that only run whole where the kernel has every kind of link, and network cards.
 GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests
 
-.PHONY: build demo test unit-test root-test torture fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
-    lint format man completions install deb dist clean setup setup-test
+.PHONY: build demo test unit-test root-test torture torture-part fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
+    $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions install deb dist clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
@@ -44,10 +44,26 @@ unit-test: setup ## The tests that need no root
 root-test: build setup-test $(INTERFERE) ## The tests in network namespaces
 	CNI_BIN=$(CNI) swift test --filter IntegrationTests
 
-torture: build setup-test $(INTERFERE) ## Every death and fault at every system call, every race: all of it, and a table
-	printf 'what\tof\ttried\tof all\tbit\tproblems\n' > $(BUILD)/torture.tsv
-	TORTURE=whole TORTURE_TABLE=$(BUILD)/torture.tsv CNI_BIN=$(CNI) swift test --filter IntegrationTests.Torture || status=$$?; \
-	    column -t -s $$'\t' $(BUILD)/torture.tsv; exit $${status:-0}
+# The parts of `make torture`, each a suite of integration/torture; each has a target of its own: torture-deaths, …
+TORTURE_PARTS := deaths errors interruptions disks races security
+TORTURE_TABLE = $(BUILD)/torture/$(1).tsv
+
+torture: build setup-test $(INTERFERE) ## Every death and fault at every system call, every race: all parts, and one table
+	status=0; for part in $(TORTURE_PARTS); do $(MAKE) --no-print-directory torture-part PART=$$part || status=1; done; \
+	    awk -f integration/torture/table.awk $(foreach part,$(TORTURE_PARTS),$(call TORTURE_TABLE,$(part))); exit $$status
+
+$(addprefix torture-,$(TORTURE_PARTS)): torture-%: build setup-test $(INTERFERE)
+	status=0; $(MAKE) --no-print-directory torture-part PART=$* || status=1; \
+	    awk -f integration/torture/table.awk $(call TORTURE_TABLE,$*); exit $$status
+
+torture-part: SUITE = $(subst deaths,Death,$(subst errors,Fault,$(subst interruptions,Interruption,$(subst disks,Disk,$(subst races,Race,$(subst security,Security,$(PART)))))))Tests
+torture-part:
+	mkdir -p $(BUILD)/torture
+	rm -f $(call TORTURE_TABLE,$(PART)) && touch $(call TORTURE_TABLE,$(PART))
+	start=$$(date +%s); \
+	    TORTURE=whole TORTURE_TABLE=$(call TORTURE_TABLE,$(PART)) CNI_BIN=$(CNI) \
+	    swift test --explicit-target-dependency-import-check error --filter IntegrationTests.Torture/$(SUITE) || status=$$?; \
+	    echo "$(PART): $$(($$(date +%s) - start)) s"; exit $${status:-0}
 
 # Each target of Tests/Fuzz for so many seconds, from the corpus beside it, in a network namespace of its own.
 FUZZ_TARGETS := configuration environment kernel reservations index

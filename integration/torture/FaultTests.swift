@@ -79,11 +79,18 @@ extension Torture {
                         .map { Fault(point: point, error: $0, lasts: job.lasts) }
                 }
                 Sweep.visit(faults, &tally) { fault, tally in
-                    defer { try? site.clear() }
-                    try feel(fault, at: site, &tally)
-                    try site.clear()
-                    let left = try site.leftovers(inside: job.verb != "GC")
-                    guard left.isEmpty else { throw Failure("left behind after DEL:\n\(left)") }
+                    do {
+                        try feel(fault, at: site, &tally)
+                        try site.clear()
+                        let left = try site.leftovers(inside: job.verb != "GC")
+                        guard left.isEmpty else {
+                            throw Failure("left behind after DEL:\n\(left)")
+                        }
+                    } catch {
+                        // One thing gone wrong is not to make the next go wrong.
+                        try? site.clear()
+                        throw error
+                    }
                 }
             } catch {
                 tally.problems.append("\(error)")
@@ -102,11 +109,14 @@ extension Torture {
             if ended.json["code"].number != nil {
                 let message = ended.json["msg"].string ?? ""
                 guard message.contains(":") else { throw Failure("names nothing: \(ended.output)") }
-                guard point.verb == "ADD", !fault.lasts else { return }
+                guard point.verb == "ADD" else { return }
                 let left = try site.leftovers(from: before)
-                guard left.isEmpty else {
+                guard !left.isEmpty else { return }
+                // What fails from there on fails in taking back, too; then DEL must do it.
+                guard fault.lasts else {
                     throw Failure("left behind by \(ended.output):\n\(left)")
                 }
+                tally.leftUntilDeletion += 1
             } else if ended.succeeded {
                 // What is done in spite of an error is done right.
                 if point.verb == "ADD" { try site.check(point.plugin) }
@@ -135,6 +145,7 @@ extension Torture {
             .init(subject: "loopback", verb: "ADD", call: "sendto", place: -1, error: ENOBUFS),
             .init(subject: "loopback", verb: "DEL", call: "newfstatat", place: 1, error: EIO),
             .init(subject: "tap", verb: "DEL", call: "newfstatat", place: 1, error: EIO),
+            .init(subject: "host-device", verb: "ADD", call: "sendto", place: 4, error: ENOBUFS),
         ]
 
         @Test("what once left something leaves nothing", arguments: known)

@@ -38,6 +38,8 @@ struct Subject: Sendable, CustomStringConvertible {
         Subject("tuning", "tuned"),
         Subject("portmap", "portmap"),
         Subject("bandwidth", "bandwidth"),
+        Subject("tenant", "batch"),
+        Subject("classes", "database"),
         Subject("firewall", "firewall"),
         Subject(
             "headline", "portmap",
@@ -87,6 +89,7 @@ struct Subject: Sendable, CustomStringConvertible {
         list["cniVersion"] = #""1.1.0""#
         let plugins = (listed.plugins + further).map { plugin in
             var plugin = plugin
+            if !plugin["macspoofchk"].isNull { plugin["ipspoofchk"] = "true" }
             if plugin["type"].string == "tuning" {
                 plugin["dataDir"] = JSON(world.directory + "/tuning")
             }
