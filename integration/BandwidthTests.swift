@@ -7,8 +7,11 @@ struct BandwidthTests {
     init() throws { world = try World() }
 
     /// A bridge network whose second plugin is bandwidth with these keys.
-    static func network(_ keys: JSON, name: String = "web", in world: World) -> Network {
-        let bridge = Network(name: name, version: "1.1.0", in: world)
+    static func network(
+        _ keys: JSON, ipam: JSON = #"{"subnet": "10.71.0.0/16"}"#, name: String = "web",
+        in world: World
+    ) -> Network {
+        let bridge = Network(ipam: ipam, name: name, version: "1.1.0", in: world)
         var plugin: JSON = #"{"type": "bandwidth"}"#
         plugin = plugin.merging(keys)
         var list: JSON = "{}"

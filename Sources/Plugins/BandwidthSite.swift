@@ -32,10 +32,13 @@ extension Bandwidth {
                     let link = Port(group.link(direction), .host)
                     trees += sharedTree(on: link)
                     classes += self.classes(limit, direction, on: link)
-                    steering.append(self.steering(direction, of: Port(hostEnd, .host), to: link))
+                    let own = self.steering(direction, of: Port(hostEnd, .host), to: link)
+                    steering.append(own)
                     guard direction == .ingress else { continue }
                     classes.append(Qdisc(.clsact, on: hostEnd, .shared))
-                    classes.append(LastFilter(of: hostEnd, .owned))
+                    var last = LastFilter(of: hostEnd, .owned)
+                    last.steering = own
+                    classes.append(last)
                 case .hostEnd: trees += ownTree(limit, on: Port(hostEnd, .host))
                 case .hostBucket: trees.append(bucket(limit, on: Port(hostEnd, .host)))
                 case .inside(let hasRules):

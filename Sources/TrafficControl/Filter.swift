@@ -4,10 +4,12 @@ public import Plan
 public import Rtnetlink
 internal import SystemPackage
 
-/// The last filter on the packets that a link sends, which lets all pass.
+/// The last filter on the packets that a link sends.
 ///
 /// A packet that comes back from another link's queue is marked to skip filters, and would skip
-/// those of the link's other end too; the look at this one takes the mark away.
+/// those of the link's other end too; the look at this one takes the mark away. A packet that comes
+/// from another container's queue has passed by the chain of the steering, and is steered here; a
+/// kernel that takes no programs lets it pass.
 public struct LastFilter: Resource {
     /// The link's name.
     public let link: String
@@ -15,6 +17,10 @@ public struct LastFilter: Resource {
     public let side: Side
     /// Whose it is.
     public let sharing: Sharing
+    /// What becomes of packets that no chain has seen; nil to let all pass.
+    public var steering: Steering?
+    /// The program's name as found, or nil for a filter that lets all pass.
+    private var name: String?
 
     /// The last place among the filters.
     private static let preference: UInt32 = 65535
@@ -31,18 +37,27 @@ public struct LastFilter: Resource {
 
     /// The filter, or nil if there is none in its place.
     public func read(_ kernel: Kernel) throws(KernelError) -> LastFilter? {
-        let found = try kernel.filters(of: link, in: side, at: Place.egress).contains {
-            ($0.payload.uint32(at: 16) ?? 0) >> 16 == Self.preference
+        for reply in try kernel.filters(of: link, in: side, at: Place.egress)
+        where (reply.payload.uint32(at: 16) ?? 0) >> 16 == Self.preference {
+            let attributes = reply.attributes(after: tcmsg.self)
+            let isProgram = attributes[Int(TCA_KIND)]?.text == "bpf"
+            let name = attributes[Int(TCA_OPTIONS)]?.nested[Int(TCA_BPF_NAME)]?.text
+            // The list has a head before the filter itself, without options.
+            guard !isProgram || name != nil else { continue }
+            var found = self
+            found.name = isProgram ? name : nil
+            return found
         }
-        return found ? self : nil
+        return nil
     }
 
-    /// Adds the filter.
+    /// Adds the filter, or changes what it does.
     public func write(_ kernel: Kernel, over found: LastFilter?) throws(KernelError) {
+        let index = try kernel.index(of: link, in: side)
+        if let steering, try steer(steering, index, kernel, over: found) { return }
         guard found == nil else { return }
         var message = Message(
-            "add \(description)", type: RTM_NEWTFILTER, flags: .create,
-            header(try kernel.index(of: link, in: side)))
+            "add \(description)", type: RTM_NEWTFILTER, flags: .create, header(index))
         message.put(Int(TCA_KIND), "u32")
         message.nest(Int(TCA_OPTIONS)) { options in
             options.put(Int(TCA_U32_CLASSID), Tree.link.handle)
@@ -57,6 +72,54 @@ public struct LastFilter: Resource {
         try kernel.request(side, message)
     }
 
+    /// Puts the program in place.
+    ///
+    /// - Returns: Whether the kernel has taken it.
+    private func steer(
+        _ steering: Steering, _ index: UInt32, _ kernel: Kernel, over found: LastFilter?
+    ) throws(KernelError) -> Bool {
+        let program = steering.classifier
+        let target = try kernel.index(of: steering.link, in: side)
+        let result = try program.loaded { (descriptor) throws(KernelError) in
+            // Another kind of filter cannot be changed into this one.
+            if let found, found.name == nil { try found.erase(kernel) }
+            var header = header(index)
+            header.tcm_handle = 1
+            var message = Message(
+                "add \(description)", type: RTM_NEWTFILTER, flags: .create, header)
+            message.put(Int(TCA_KIND), "bpf")
+            message.nest(Int(TCA_OPTIONS)) { options in
+                options.put(Int(TCA_BPF_FD), descriptor)
+                options.put(Int(TCA_BPF_NAME), Self.name(of: program, to: steering.link))
+                options.nest(Int(TCA_BPF_ACT)) { actions in
+                    actions.nest(1) { action in
+                        action.put(Int(TCA_ACT_KIND), "mirred")
+                        action.nest(Int(TCA_ACT_OPTIONS)) { parameters in
+                            var redirection = tc_mirred()
+                            redirection.action = TC_ACT_STOLEN
+                            redirection.eaction = TCA_EGRESS_REDIR
+                            redirection.ifindex = target
+                            parameters.put(Int(TCA_MIRRED_PARMS), redirection)
+                        }
+                    }
+                }
+            }
+            do throws(KernelError) {
+                try kernel.request(side, message)
+                return true
+            } catch  where error.errno == .noSuchFileOrDirectory {
+                // There is no such kind of filter, or no such action.
+                return false
+            }
+        }
+        return result ?? false
+    }
+
+    /// What tc(8) shows of the program.
+    private static func name(of program: Classifier, to link: String) -> String {
+        "swift-cni to \(link), \(String(program.digest, radix: 16))"
+    }
+
     /// Removes the filter.
     public func erase(_ kernel: Kernel) throws(KernelError) {
         guard let index = try kernel.presentIndex(of: link, in: side), try read(kernel) != nil
@@ -65,8 +128,14 @@ public struct LastFilter: Resource {
         try unlessAbsent { () throws(KernelError) in try kernel.request(side, message) }
     }
 
-    /// There is nothing about it that could differ.
-    public func differences(from found: LastFilter) -> [Difference] { [] }
+    /// Whether the program is another one; a kernel that takes none has no other filter either.
+    public func differences(from found: LastFilter) -> [Difference] {
+        guard let steering, let name = found.name else { return [] }
+        let wanted = Self.name(of: steering.classifier, to: steering.link)
+        return [Difference(in: "\(description): program", wanted: wanted, found: name)].compactMap {
+            $0
+        }
+    }
 
     private func header(_ index: UInt32) -> tcmsg {
         tcmsg(

@@ -112,7 +112,7 @@ extension Steering {
     /// Writes a class's number into the bits of the mark that are given.
     private func marking(_ id: ClassID) -> [Expression] {
         guard let mask = markMask else { return [] }
-        let value = UInt32(id.minor) << UInt32(mask.trailingZeroBitCount) & mask
+        let value = id.bits(of: mask)
         return [
             .meta(.mark, to: Self.word),
             .bitwise(Self.word, mask: (~mask).bytes, flip: value.bytes, to: Self.word),

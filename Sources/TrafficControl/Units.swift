@@ -120,6 +120,11 @@ public struct ClassID: Sendable, Hashable, CustomStringConvertible {
     /// The identity as the kernel and `skb->priority` hold it.
     public var handle: UInt32 { UInt32(major) << 16 | UInt32(minor) }
 
+    /// The number of the class where a mark's bits hold it.
+    func bits(of mask: UInt32) -> UInt32 {
+        UInt32(minor) << UInt32(mask.trailingZeroBitCount) & mask
+    }
+
     /// As `tc` prints it, hexadecimal: `1:10`, `10:`.
     public var description: String {
         String(major, radix: 16) + ":" + (minor == 0 ? "" : String(minor, radix: 16))

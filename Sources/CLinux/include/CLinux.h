@@ -9,11 +9,13 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/file.h>
 #include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <linux/bpf.h>
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_arp.h>
@@ -41,6 +43,7 @@
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
+#include <linux/tc_act/tc_mirred.h>
 #include <linux/veth.h>
 
 /// Moves the calling thread into the network namespace behind `fd`: setns(2) with CLONE_NEWNET.
@@ -104,3 +107,10 @@ int linux_keep_tap(int tap, int64_t owner, int64_t group);
 /// Returns 0, or -1 with errno set; then `is_label` tells whether it was the context that was refused.
 int linux_make_tap_as(
     const char *context, const char *name, int flags, int64_t owner, int64_t group, int *is_label);
+
+/// Where a classifier finds the priority and the mark of a packet: bytes into struct __sk_buff.
+enum { LINUX_PACKET_PRIORITY = offsetof(struct __sk_buff, priority), LINUX_PACKET_MARK = offsetof(struct __sk_buff, mark) };
+
+/// Loads `count` instructions as a classifier of traffic control: bpf(2) with BPF_PROG_LOAD.
+/// Returns a descriptor, or -1 with errno set.
+int linux_load_classifier(const struct bpf_insn *instructions, uint32_t count);
