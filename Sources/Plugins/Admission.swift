@@ -187,7 +187,7 @@ struct Admission: Resource {
             }
         }
         batch.remove([found], from: FirewallRules.members)
-        try removeIsolation(found, claims[2], &rules, &batch)
+        try removeIsolation(found, claims[2], &rules, &batch, keepsTable: keepsTable)
         guard !keepsTable, let open = try rules.find([.chain(FirewallRules.chains[0].chain)])[0],
             let all = try rules.find([.table(FirewallRules.table)])[0]
         else { return }
@@ -204,7 +204,8 @@ struct Admission: Resource {
     }
 
     private func removeIsolation(
-        _ found: Element, _ ports: [Element], _ rules: inout Ruleset, _ batch: inout Batch
+        _ found: Element, _ ports: [Element], _ rules: inout Ruleset, _ batch: inout Batch,
+        keepsTable: Bool
     ) throws(KernelError) {
         if let name = found.chain, let (policy, bridge) = FirewallRules.bridge(ofChain: name) {
             let chain = FirewallRules.chain(policy, bridge)
@@ -225,7 +226,7 @@ struct Admission: Resource {
             let own = [element].compactMap { $0 }.filter { $0.comment == owner.tag }
             batch.remove(own, from: bridged.isolated)
             // Its rule is left, and nothing that leads there.
-            if alone.uses - own.count <= 1 { batch.remove(bridged.table) }
+            if !keepsTable, alone.uses - own.count <= 1 { batch.remove(bridged.table) }
         }
     }
 
