@@ -50,13 +50,13 @@ struct CnictlCareTests {
     }
 
     /// A list whose rules are those of iptables, with isolation and conditions.
-    private func filteredList(_ world: World, backend: String) -> JSON {
+    private func filteredList(_ world: World, backend: String, subnet: Int) -> JSON {
         JSON(
             text: """
                 {"cniVersion": "1.1.0", "name": "shaped", "plugins": [
                   {"type": "bridge", "bridge": "cni-shaped", "isDefaultGateway": true,
                    "ipMasq": true, "ipMasqBackend": "\(backend)",
-                   "ipam": {"type": "host-local", "subnet": "10.99.0.0/24",
+                   "ipam": {"type": "host-local", "subnet": "10.\(subnet).0.0/24",
                             "dataDir": "\(world.directory)/networks"}},
                   {"type": "portmap", "capabilities": {"portMappings": true},
                    "backend": "\(backend)",
@@ -72,7 +72,9 @@ struct CnictlCareTests {
     func filtered(backend: String, isWhole: Bool) throws {
         let world = try World()
         let cnictl = try Cnictl(world)
-        try cnictl.configure(filteredList(world, backend: backend), as: "shaped.conflist")
+        let subnet = (backend == "iptables" ? 111 : 113) + (isWhole ? 0 : 1)
+        try cnictl.configure(
+            filteredList(world, backend: backend, subnet: subnet), as: "shaped.conflist")
         var containers: [World.Container] = []
         for (number, id) in ["web", "db"].enumerated() {
             let container = try world.container(id)
@@ -88,7 +90,10 @@ struct CnictlCareTests {
             try world.onHost("nft flush ruleset")
         } else {
             try world.onHost("iptables -F CNI-FORWARD")
-            try world.onHost("nft flush map bridge cni_firewall isolated")
+            try world.onHost(
+                backend == "iptables"
+                    ? "nft delete table inet cni_firewall"
+                    : "nft flush map bridge cni_firewall isolated")
             if backend == "iptables" {
                 try world.onHost("iptables -t nat -F CNI-HOSTPORT-DNAT")
                 try world.onHost("iptables -t nat -F POSTROUTING")
@@ -109,7 +114,7 @@ struct CnictlCareTests {
         for container in containers { try remove(container, of: world) }
         try cnictl.output(of: "gc --interval 0.05")
         let left = try world.onHost("nft list ruleset")
-        #expect(!left.contains("10.99.0") && !left.contains("shaped"), "\(left)")
+        #expect(!left.contains("10.\(subnet).0") && !left.contains("shaped"), "\(left)")
     }
 
     @Test("repair makes an owner's elements anew where only some are left")

@@ -131,6 +131,18 @@ struct FilterSecurityTests {
         #expect(try one.reaches(Outside.address))
     }
 
+    @Test("DEL finds the rules of iptables where the plugin's own table has been deleted")
+    func withoutTable() throws {
+        let network = network("nftables")
+        let (container, neighbour) = (try world.container(), try world.container())
+        try network.add(neighbour)
+        try network.add(container)
+        try world.onHost("nft delete table inet cni_firewall")
+        try network.del(container, withResult: false)
+        let rules = try world.onHost("iptables -S")
+        #expect(!rules.contains("10.71.0.3/32") && rules.contains("-s 10.71.0.2/32"))
+    }
+
     @Test("a second ADD of the only isolated container leaves it isolated")
     func again() throws {
         let network = network("nftables", policy: "isolated")

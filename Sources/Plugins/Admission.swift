@@ -84,6 +84,8 @@ struct Admission: Resource {
     }
 
     func write(_ kernel: Kernel, over found: Admission?) throws(KernelError) {
+        // What is left of it tells less than the whole does: all is made anew.
+        if found != nil { try erase(kernel) }
         try kernel.addRules(contesting: [FirewallRules.members], draft)
     }
 
@@ -237,8 +239,11 @@ struct Admission: Resource {
     ) throws(KernelError) {
         for filter in filters {
             let own = addresses(of: filter.family)
-            guard !own.isEmpty else { continue }
             let listed = try rules.listedRules(of: filter.own) ?? []
+            // Somebody may have removed the table that says who has any.
+            for rule in listed where rule.owner == owner.tag {
+                batch.remove(rule: rule.handle, from: filter.own)
+            }
             for address in own
             where !listed.contains(where: {
                 $0.owner != nil && $0.compared == [address.networkOrder]
