@@ -25,7 +25,7 @@ VERSION ?= 0.1.0
 DIST := $(BUILD)/dist
 
 # The suites that only run whole where the kernel has every kind of link, and network cards.
-GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests
+GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests|SCTPTests
 
 .PHONY: build demo test unit-test root-test torture torture-part fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
     $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions install deb dist clean setup setup-test

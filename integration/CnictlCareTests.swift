@@ -49,6 +49,74 @@ struct CnictlCareTests {
         #expect(try cnictl.run("repair --dry-run").status == 0)
     }
 
+    /// A list whose rules are those of iptables, with isolation and conditions.
+    private func filteredList(_ world: World, backend: String, subnet: Int) -> JSON {
+        JSON(
+            text: """
+                {"cniVersion": "1.1.0", "name": "shaped", "plugins": [
+                  {"type": "bridge", "bridge": "cni-shaped", "isDefaultGateway": true,
+                   "ipMasq": true, "ipMasqBackend": "\(backend)",
+                   "ipam": {"type": "host-local", "subnet": "10.\(subnet).0.0/24",
+                            "dataDir": "\(world.directory)/networks"}},
+                  {"type": "portmap", "capabilities": {"portMappings": true},
+                   "backend": "\(backend)",
+                   "conditionsV4": \(backend == "iptables"
+                       ? #"["!", "-s", "192.0.2.0/24"]"# : #"["ip saddr != 192.0.2.0/24"]"#)},
+                  {"type": "firewall", "ingressPolicy": "isolated"}]}
+                """)
+    }
+
+    @Test(
+        "repair puts back rules of iptables, conditions and the firewall's; gc removes them",
+        arguments: ["iptables", "nftables"], [true, false])
+    func filtered(backend: String, isWhole: Bool) throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        let subnet = (backend == "iptables" ? 111 : 113) + (isWhole ? 0 : 1)
+        try cnictl.configure(
+            filteredList(world, backend: backend, subnet: subnet), as: "shaped.conflist")
+        var containers: [World.Container] = []
+        for (number, id) in ["web", "db"].enumerated() {
+            let container = try world.container(id)
+            try cnictl.output(
+                of: "add shaped \(container.path) --container-id \(id) "
+                    + "--cap portMappings=[{\"hostPort\":\(8080 + number),\"containerPort\":80}]")
+            containers.append(container)
+        }
+        let rules = { try world.onHost("nft -s list ruleset").split(separator: "\n").sorted() }
+        let before = try rules()
+        #expect(try cnictl.run("repair --dry-run").status == 0)
+        if isWhole {
+            try world.onHost("nft flush ruleset")
+        } else {
+            try world.onHost("iptables -F CNI-FORWARD")
+            try world.onHost(
+                backend == "iptables"
+                    ? "nft delete table inet cni_firewall"
+                    : "nft flush map bridge cni_firewall isolated")
+            if backend == "iptables" {
+                try world.onHost("iptables -t nat -F CNI-HOSTPORT-DNAT")
+                try world.onHost("iptables -t nat -F POSTROUTING")
+            } else {
+                try world.onHost("nft flush map inet cni_portmap any4_condition")
+                try world.onHost("nft flush map inet cni_masquerade sources4")
+            }
+        }
+        #expect(try cnictl.run("repair --dry-run").status == 2)
+        let ended = try cnictl.run("repair")
+        #expect(ended.status == 0, "\(ended.output)\(ended.errors)")
+        let after = try rules()
+        #expect(after == before, "\(after.filter { !before.contains($0) })")
+        #expect(try cnictl.run("repair --dry-run").status == 0)
+        if backend == "iptables" {
+            #expect(try cnictl.json("ls web")[0]["ports"].array.count == 1)
+        }
+        for container in containers { try remove(container, of: world) }
+        try cnictl.output(of: "gc --interval 0.05")
+        let left = try world.onHost("nft list ruleset")
+        #expect(!left.contains("10.\(subnet).0") && !left.contains("shaped"), "\(left)")
+    }
+
     @Test("repair makes an owner's elements anew where only some are left")
     func partly() throws {
         let world = try World()

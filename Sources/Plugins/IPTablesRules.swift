@@ -105,13 +105,21 @@ struct IPTablesRules: Resource {
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {
-        if kind == .masquerade {
-            // What the rules were there for must not get by while the link is still there.
-            try kernel.stopPort(owner.hostEnd, alias: owner.tag, in: .host)
-        }
         var freed: [Connections.Port] = []
         try kernel.changeRules { (rules, batch) throws(KernelError) in
-            freed = try remove(&rules, &batch)
+            freed = []
+            let chains = Family.allCases.map { Ruleset.Question.chain(chain($0)) }
+            let looks = try rules.find(chains + ReferenceTables.questions(kind))
+            guard looks.contains(where: { $0 != nil }) else { return }
+            if kind == .masquerade {
+                // What the rules were there for must not get by while the link is still there.
+                try kernel.stopPort(owner.hostEnd, alias: owner.tag, in: .host)
+            }
+            for (family, look) in zip(Family.allCases, looks) where look != nil {
+                freed += try remove(family, &rules, &batch)
+            }
+            freed += try ReferenceTables.remove(
+                of: owner, kind, formerAddresses, &rules, &batch)
         }
         try kernel.forgetConnections(to: freed)
     }
@@ -216,31 +224,27 @@ extension IPTablesRules {
         )
     }
 
-    /// Removes what the owner has, and with the last of all what all have needed; the ports that
-    /// are free then.
+    /// Removes what the owner has in a family, and with the last of all what all have needed; the ports
+    /// that are free then.
     private func remove(
-        _ rules: inout Ruleset, _ batch: inout Batch
+        _ family: Family, _ rules: inout Ruleset, _ batch: inout Batch
     ) throws(KernelError) -> [Connections.Port] {
         var ports: [Connections.Port] = []
-        let looks = try rules.find(Family.allCases.map { .chain(chain($0)) })
-        for (family, look) in zip(Family.allCases, looks) where look != nil {
-            let (mine, others, left) = try ownRules(family, &rules)
-            let own = chain(family)
-            var departure = IPTablesDeparture(IPTables(family))
-            for (rule, chain) in mine {
-                departure.note(rule, of: chain)
-                ports += rule.portsOfEntry
-                guard others > 0 || chain != own else { continue }
-                batch.remove(rule: rule.handle, from: chain)
-            }
-            if others == 0 {
-                batch.remove(own)
-                departure.note(own)
-            }
-            if kind == .portMappings, left == 0 { try departure.takeShared(&batch, &rules) }
-            try departure.complete(&batch, &rules)
+        let (mine, others, left) = try ownRules(family, &rules)
+        let own = chain(family)
+        var departure = IPTablesDeparture(IPTables(family))
+        for (rule, chain) in mine {
+            departure.note(rule, of: chain)
+            ports += rule.portsOfEntry
+            guard others > 0 || chain != own else { continue }
+            batch.remove(rule: rule.handle, from: chain)
         }
-        ports += try ReferenceTables.remove(of: owner, kind, formerAddresses, &rules, &batch)
+        if others == 0 {
+            batch.remove(own)
+            departure.note(own)
+        }
+        if kind == .portMappings, left == 0 { try departure.takeShared(&batch, &rules) }
+        try departure.complete(&batch, &rules)
         return ports
     }
 }

@@ -285,18 +285,15 @@ struct PortMappings: Resource {
         var additions: [Bool: (targets: [Element], sources: [Element])] = [:]
         for (claim, holder) in zip(claims, holders) where !taken.contains(claim.port) {
             taken.append(claim.port)
-            if let holder = holder?.element {
-                guard holder.comment != owner.tag else {
-                    // Somebody may have removed the other half of an own one.
-                    additions[claim.isForAny, default: ([], [])].sources.append(
-                        Element(claim.key, verdict, comment: owner.tag))
-                    continue
-                }
+            if let holder = holder?.element, holder.comment != owner.tag {
                 batch.add([Element(claim.port)], to: sets.contested)
                 continue
             }
-            additions[claim.isForAny, default: ([], [])].targets.append(
-                Element(claim.key, .data(claim.target), comment: owner.tag))
+            // Somebody may have removed another part of an own one.
+            if holder == nil {
+                additions[claim.isForAny, default: ([], [])].targets.append(
+                    Element(claim.key, .data(claim.target), comment: owner.tag))
+            }
             additions[claim.isForAny, default: ([], [])].sources.append(
                 Element(claim.key, verdict, comment: owner.tag))
             if let condition {

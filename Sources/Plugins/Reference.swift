@@ -27,6 +27,11 @@ enum ReferenceTables {
         }
     }
 
+    /// What to look for to see whether there are any.
+    static func questions(_ kind: IPTablesRules.Kind) -> [Ruleset.Question] {
+        places(kind).map { .table($0.table) }
+    }
+
     /// Removes the rules of an owner; the ports that are free then.
     ///
     /// Those of port mappings say only whose container they are of: where addresses are known, the rules
