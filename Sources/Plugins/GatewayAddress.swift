@@ -1,25 +1,27 @@
-import Addressing
-import Netlink
-import Plan
-import Rtnetlink
+package import Addressing
+package import Netlink
+package import Plan
+package import Rtnetlink
 import SystemPackage
 
 /// The address under which a host's link is the gateway of a network.
 ///
 /// A link has one IPv4 address, and no two IPv6 addresses whose networks overlap, unless told to
 /// replace the other.
-struct GatewayAddress: Resource {
-    let prefix: IPPrefix
-    let link: String
+package struct GatewayAddress: Resource {
+    /// The address, with its network.
+    package let prefix: IPPrefix
+    /// The link that has it.
+    package let link: String
     /// The bridge whose containers use the gateway, and the port by which it has it, if not itself.
     let bridge: String
     let port: String?
     let replacesOthers: Bool
 
-    var sharing: Sharing { .shared }
-    var description: String { "gateway \(prefix) on \(link)" }
+    package var sharing: Sharing { .shared }
+    package var description: String { "gateway \(prefix) on \(link)" }
 
-    func read(_ kernel: Kernel) throws(KernelError) -> GatewayAddress? {
+    package func read(_ kernel: Kernel) throws(KernelError) -> GatewayAddress? {
         let present = try kernel.knownAddresses(of: link, in: .host)
         if present.contains(where: { $0.prefix == prefix }) { return self }
         if let other = present.first(where: conflicts), !replacesOthers {
@@ -31,7 +33,7 @@ struct GatewayAddress: Resource {
         return nil
     }
 
-    func write(_ kernel: Kernel, over found: GatewayAddress?) throws(KernelError) {
+    package func write(_ kernel: Kernel, over found: GatewayAddress?) throws(KernelError) {
         guard let state = try kernel.link(link, in: .host) else {
             throw KernelError("add address \(prefix) to \(link)", .noSuchDevice)
         }
@@ -46,13 +48,13 @@ struct GatewayAddress: Resource {
         if let mac = state.mac { try kernel.confirmMAC(mac, of: link, in: .host) }
     }
 
-    func erase(_ kernel: Kernel) throws(KernelError) { try address.erase(kernel) }
+    package func erase(_ kernel: Kernel) throws(KernelError) { try address.erase(kernel) }
 
-    func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
+    package func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
         try !kernel.hasPorts(bridge, besides: Set([port].compactMap { $0 }), in: .host)
     }
 
-    func differences(from found: GatewayAddress) -> [Difference] { [] }
+    package func differences(from found: GatewayAddress) -> [Difference] { [] }
 
     private var address: Address { Address(prefix, on: link, in: .host, .shared) }
 

@@ -32,7 +32,8 @@ struct CNICtl: ParsableCommand {
             CommandGroup(
                 name: "Running networks as a runtime does",
                 subcommands: [
-                    Add.self, Delete.self, Check.self, Collect.self, Status.self, Execute.self,
+                    PlanCommand.self, Add.self, Delete.self, Check.self, Collect.self, Status.self,
+                    Execute.self,
                 ]),
         ])
 
