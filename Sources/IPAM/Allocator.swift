@@ -55,6 +55,7 @@ public struct Allocator: Sendable {
     ///   - requested: The address that is asked for, if one is.
     ///   - taken: The addresses that are reserved.
     ///   - last: The address that was given out last.
+    /// - Returns: The address, with its network and gateway.
     /// - Throws: Code 999 if there is none.
     package func preview(
         _ requested: IPAddress?, except taken: Set<IPAddress>, after last: IPAddress?

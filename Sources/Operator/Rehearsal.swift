@@ -42,7 +42,7 @@ public struct Rehearsal: Sendable {
 
     /// The objects, in the order in which ADD makes them.
     public private(set) var objects: [Object] = []
-    /// The container's addresses: the next ones that are free. They are not reserved.
+    /// The container's addresses: the next ones that are free, and not reserved.
     public private(set) var addresses: [IPPrefix] = []
     /// What cannot be told, and what would go wrong.
     public private(set) var problems: [Problem] = []
