@@ -102,6 +102,21 @@ struct CnictlCareTests {
         try cnictl.output(of: "del kept \(container.path) --container-id web")
     }
 
+    @Test("a container of another host with the same address keeps no orphan alive")
+    func sameAddress() throws {
+        let (world, other) = (try World(), try World())
+        let (cnictl, containers) = try attached(world, ["web"])
+        try remove(containers[0], of: world)
+        // There its link has the number that a link has here.
+        let index = try world.ip("link show shp-e")[0]["ifindex"].number ?? 0
+        let stranger = try other.container()
+        let netns = (stranger.path as NSString).lastPathComponent
+        try other.onHost(
+            "ip link add end index \(index) type veth peer name eth0 netns \(netns)")
+        try stranger.output(of: "ip addr add 10.99.0.2/24 dev eth0")
+        #expect(try cnictl.json("ls --orphans").array.map { $0["container"].string } == ["web"])
+    }
+
     @Test("gc removes what is left of containers that have gone, and nothing of the others")
     func collect() throws {
         let world = try World()
