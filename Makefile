@@ -15,7 +15,7 @@ LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge dummy firewall host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
-TEST_PACKAGES := gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 util-linux
+TEST_PACKAGES := curl gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 util-linux
 BENCH_PACKAGES := gcc jq
 GUEST_PACKAGES := qemu-system-x86 linux-image-amd64 busybox-static cpio kmod
 INTERFERE := $(BUILD)/interfere
@@ -28,7 +28,7 @@ DIST := $(BUILD)/dist
 GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests|SCTPTests
 
 .PHONY: build demo test unit-test root-test torture torture-part fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
-    $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions install deb dist clean setup setup-test
+    $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions api-docs install deb dist clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
@@ -124,6 +124,19 @@ format: ## Formats in place
 man: build ## The manual's pages, in .build/man
 	mkdir -p $(BUILD)/man
 	$(BUILD)/cnictl manual $(BUILD)/man
+
+# The modules that others may read the declarations of; a warning of the documentation is an error.
+API := Addressing CNI IPAM Netlink Nftables Operator Plan PluginRuntime Plugins Rtnetlink TrafficControl
+
+api-docs: setup ## What the public declarations say, as a web site in .build/api
+	swift package dump-symbol-graph --minimum-access-level public > $(BUILD)/symbols.log || { cat $(BUILD)/symbols.log; exit 1; }
+	rm -rf $(BUILD)/api $(BUILD)/api-symbols
+	mkdir -p $(BUILD)/api-symbols
+	for module in $(API); do \
+	    cp "$$(sed -n 's/^Files written to //p' $(BUILD)/symbols.log)"/$$module*.symbols.json $(BUILD)/api-symbols/; \
+	done
+	docc convert --fallback-display-name swift-cni --fallback-bundle-identifier swift-cni --warnings-as-errors \
+	    --additional-symbol-graph-dir $(BUILD)/api-symbols --output-path $(BUILD)/api
 
 completions: build ## Completions of cnictl for shells, in .build/completions
 	mkdir -p $(BUILD)/completions

@@ -97,6 +97,10 @@ public struct Inspection {
             let kernel = try call.kernel()
             return (try plan(plugin, call, kernel), kernel)
         }
+        if let plugin = plugin as? any PlannedPlugin.Type {
+            let kernel = try call.kernel()
+            return (try plugin.wanted(call, kernel), kernel)
+        }
         return nil
     }
 

@@ -196,10 +196,12 @@ extension AttachmentState {
             guard link.name == owner.interface else { return false }
             if let tag = link.alias.flatMap({ Owner(tag: $0) }) { return tag == owner }
             // Another host on this machine may have the same addresses: a veth must lead here.
-            let leadsHere =
-                view.number != nil
-                && links.contains { $0.index == link.peer && $0.peerNamespace == view.number }
-            let isOurs = link.kind != "veth" || leadsHere
+            let isOurs =
+                link.kind != "veth"
+                || links.contains {
+                    $0.index == link.peer && $0.hasPeerElsewhere
+                        && $0.peerNamespace == view.number
+                }
             return isOurs && !kept.isDisjoint(with: view.addresses(of: link.index).map(\.address))
                 || (kept.isEmpty && view.path == cached?.netns)
         }

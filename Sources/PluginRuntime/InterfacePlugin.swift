@@ -64,11 +64,7 @@ extension InterfacePlugin {
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
         var journal = Journal(kernel)
-        var attachment = Attachment(call)
-        if hasHostEnd {
-            attachment.mac = .random()
-            attachment.hostMAC = .randomForPort()
-        }
+        var attachment = newAttachment(call)
         var hasLease = false
         do throws(CNIError) {
             try wrapping { () throws(KernelError) in try kernel.lockShared() }
@@ -109,6 +105,16 @@ extension InterfacePlugin {
             }
             throw error.leaving(leftBehind)
         }
+    }
+
+    /// The attachment that ADD begins with: no address is known yet.
+    package static func newAttachment(_ call: Call) -> Attachment {
+        var attachment = Attachment(call)
+        if hasHostEnd {
+            attachment.mac = .random()
+            attachment.hostMAC = .randomForPort()
+        }
+        return attachment
     }
 
     /// CHECK: every difference between the plan and the kernel.

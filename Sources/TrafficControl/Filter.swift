@@ -23,7 +23,7 @@ public struct LastFilter: Resource {
     private var name: String?
 
     /// The last place among the filters.
-    private static let preference: UInt32 = 65535
+    package static let preference: UInt32 = 65535
 
     /// The filter of a link, which has a clsact qdisc.
     public init(of link: String, in side: Side = .host, _ sharing: Sharing) {

@@ -62,7 +62,8 @@ public struct Burst: Sendable, Hashable, Comparable, CustomStringConvertible {
     /// An amount in bytes, the kernel's unit.
     init(bytes: UInt64) { bits = bytes * 8 }
 
-    var bytes: UInt64 { bits / 8 }
+    /// The amount in whole bytes.
+    package var bytes: UInt64 { bits / 8 }
 
     /// Two Ethernet frames: less would not let the second one follow.
     static let least = Burst(bytes: 2 * 1514)
