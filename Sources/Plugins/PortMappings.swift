@@ -87,10 +87,16 @@ struct PortMappings: Resource {
     func write(_ kernel: Kernel, over found: PortMappings?) throws(KernelError) {
         let contested = PortRules.Sets.all.flatMap { [$0.any, $0.one] }
         try kernel.addRules(contesting: contested, draft)
-        try kernel.forgetConnections(
-            to: addresses.flatMap { address in
-                mappings(of: address.family).map { Connections.Port($0.number, $0.hostPort) }
-            })
+        do throws(KernelError) {
+            try kernel.forgetConnections(
+                to: addresses.flatMap { address in
+                    mappings(of: address.family).map { Connections.Port($0.number, $0.hostPort) }
+                })
+        } catch {
+            // To the outside the mappings are made whole or not at all.
+            try? erase(kernel)
+            throw error
+        }
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {

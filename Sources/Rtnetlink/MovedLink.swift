@@ -85,7 +85,12 @@ public struct MovedLink: Resource {
             }
             throw error
         }
-        _ = try kernel.link(name, in: .container)
+        do throws(KernelError) {
+            _ = try kernel.link(name, in: .container)
+        } catch {
+            try? erase(kernel)
+            throw error
+        }
     }
 
     /// Moves the link back to the host, down as its driver left it, or up again if this same process
