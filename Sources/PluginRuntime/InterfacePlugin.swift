@@ -73,8 +73,9 @@ extension InterfacePlugin {
             if let delegate, delegate.wantsInterface {
                 try apply(interfaces(attachment, options), to: &journal)
                 try wrapping { () throws(KernelError) in try kernel.returnHome() }
-                attachment.result = try delegate.add()
+                // A program that fails may have an address all the same.
                 hasLease = true
+                attachment.result = try delegate.add()
             } else {
                 if let delegate {
                     attachment.result = try delegate.add()

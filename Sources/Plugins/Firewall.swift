@@ -127,9 +127,10 @@ extension Firewall {
                 }
                 return
             }
-            if let previous = call.configuration.previous {
-                formerAddresses = try Attachment(call, chainedTo: previous).addresses
-                    .map(\.address.address)
+            if let previous = call.configuration.previous,
+                let attachment = try? Attachment(call, chainedTo: previous)
+            {
+                formerAddresses = attachment.addresses.map(\.address.address)
             }
         }
     }

@@ -118,9 +118,10 @@ extension Portmap {
             try self.init(&keys)
             // DEL removes whatever there is.
             guard call.invocation.verb != .del else {
-                if let previous = call.configuration.previous {
-                    formerAddresses = try Attachment(call, chainedTo: previous).addresses
-                        .map(\.address.address)
+                if let previous = call.configuration.previous,
+                    let attachment = try? Attachment(call, chainedTo: previous)
+                {
+                    formerAddresses = attachment.addresses.map(\.address.address)
                 }
                 return
             }

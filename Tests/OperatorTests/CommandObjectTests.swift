@@ -21,7 +21,8 @@ struct CommandObjectTests {
     @Test("every kind of object is made by commands, or of rules, which nft shows itself")
     func all() throws {
         let rules: Set<String> = [
-            "Admission", "AddressCheck", "ClassName", "ContainerTree", "IPTablesRules", "Masquerade",
+            "Admission", "AddressCheck", "ClassName", "ContainerTree", "IPTablesRules",
+            "Masquerade",
             "PortMappings", "ProcessSteering", "SpoofCheck", "Steering", "SteeringTable",
         ]
         let resources = try names(/struct (\w+): Resource \{/)
