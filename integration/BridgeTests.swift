@@ -287,6 +287,32 @@ struct BridgeTests {
         #expect(!addresses.contains("10.99.0.1/24"))
     }
 
+    @Test(
+        "an ADD that fails after forceAddress brings back what was replaced",
+        arguments: [false, true])
+    func forcedAddressComesBack(whereOthersAre: Bool) throws {
+        try world.onHost("ip link add cni0 type bridge")
+        try world.onHost("ip addr add 10.99.0.1/24 dev cni0")
+        try world.onHost("ip link set cni0 up")
+        if whereOthersAre {
+            try world.onHost("ip link add port type veth peer name end")
+            try world.onHost("ip link set port master cni0")
+        }
+        let container = try world.container()
+        // The route's gateway cannot be reached: the last thing that ADD asks for is refused.
+        let network = Network(
+            bridge: #"{"forceAddress": true}"#,
+            ipam: #"""
+                {"ranges": [[{"subnet": "10.71.0.0/16"}]],
+                 "routes": [{"dst": "192.0.2.0/24", "gw": "198.51.100.1"}]}
+                """#, in: world)
+        try world.unchanged {
+            let ended = try network.tryAdd(container)
+            #expect(ended.status == 1)
+            #expect(ended.json["msg"].string?.contains("192.0.2.0/24") == true)
+        }
+    }
+
     @Test("a link of the bridge's name that is no bridge is refused")
     func notABridge() throws {
         try world.onHost("ip link add cni0 type veth peer name other")

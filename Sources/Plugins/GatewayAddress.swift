@@ -15,6 +15,7 @@ struct GatewayAddress: Resource {
     let bridge: String
     let port: String?
     let replacesOthers: Bool
+    private let replaced = Replaced()
 
     var sharing: Sharing { .shared }
     var description: String { "gateway \(prefix) on \(link)" }
@@ -38,7 +39,11 @@ struct GatewayAddress: Resource {
         defer { kernel.forgetAddresses() }
         for other in try kernel.knownAddresses(of: link, in: .host)
         where conflicts(other) && other.prefix != prefix {
+            if replaced.addresses.isEmpty {
+                replaced.users = try kernel.ports(of: bridge, in: .host)
+            }
             try other.erase(kernel)
+            replaced.addresses.append(other)
         }
         try address.write(kernel, over: nil)
         // A bridge without a hardware address of its own takes its lowest port's, and changes it
@@ -46,13 +51,29 @@ struct GatewayAddress: Resource {
         if let mac = state.mac { try kernel.confirmMAC(mac, of: link, in: .host) }
     }
 
-    func erase(_ kernel: Kernel) throws(KernelError) { try address.erase(kernel) }
+    /// Removes the address, and brings back those that it replaced.
+    func erase(_ kernel: Kernel) throws(KernelError) {
+        defer { kernel.forgetAddresses() }
+        try address.erase(kernel)
+        for other in replaced.addresses { try other.write(kernel, over: nil) }
+    }
 
+    /// Whether no container came to the bridge for this address: those that were there when it
+    /// replaced another used that one.
     func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
-        try !kernel.hasPorts(bridge, besides: Set([port].compactMap { $0 }), in: .host)
+        let others = replaced.users.union([port].compactMap { $0 })
+        return try !kernel.hasPorts(bridge, besides: others, in: .host)
     }
 
     func differences(from found: GatewayAddress) -> [Difference] { [] }
+
+    init(prefix: IPPrefix, link: String, bridge: String, port: String?, replacesOthers: Bool) {
+        self.prefix = prefix
+        self.link = link
+        self.bridge = bridge
+        self.port = port
+        self.replacesOthers = replacesOthers
+    }
 
     private var address: Address { Address(prefix, on: link, in: .host, .shared) }
 
@@ -61,4 +82,12 @@ struct GatewayAddress: Resource {
         return prefix.family == .v4 || other.prefix.contains(prefix.address)
             || prefix.contains(other.prefix.address)
     }
+}
+
+/// The addresses that a gateway's address replaced, and the ports that were there then.
+///
+/// Written while the plan is applied and read while it is undone, both by the thread that made it.
+private final class Replaced: @unchecked Sendable {
+    var addresses: [Address] = []
+    var users: Set<String> = []
 }

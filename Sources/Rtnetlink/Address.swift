@@ -23,6 +23,9 @@ public struct Address: Resource {
     public private(set) var isDuplicate = false
     /// Whether the network of the prefix is reached by the link, with no further route.
     public var bringsPrefixRoute = true
+    /// Where IPv4 reaches all hosts of the network at once, or nil for nowhere.
+    private var broadcast: IPAddress?
+    private var scope = UInt8(RT_SCOPE_UNIVERSE.rawValue)
 
     /// An address on a link, usable at once.
     public init(
@@ -32,6 +35,7 @@ public struct Address: Resource {
         self.link = link
         self.side = side
         self.sharing = sharing
+        broadcast = prefix.family == .v4 && prefix.length < 31 ? prefix.last : nil
     }
 
     /// `address 10.1.0.5/16 on eth0`.
@@ -86,6 +90,7 @@ public struct Address: Resource {
         header.ifa_family = prefix.family.addressFamily
         header.ifa_prefixlen = UInt8(prefix.length)
         header.ifa_index = try kernel.index(of: link, in: side)
+        header.ifa_scope = scope
         // This flag fits the old byte; the attribute replaces it.
         header.ifa_flags =
             prefix.family == .v6 && !detectsDuplicates ? UInt8(IFA_F_NODAD) : 0
@@ -95,9 +100,7 @@ public struct Address: Resource {
         }
         message.put(IFA_LOCAL, bytes: prefix.address.networkOrder)
         message.put(IFA_ADDRESS, bytes: prefix.address.networkOrder)
-        if prefix.family == .v4, prefix.length < 31 {
-            message.put(IFA_BROADCAST, bytes: prefix.last.networkOrder)
-        }
+        if let broadcast { message.put(IFA_BROADCAST, bytes: broadcast.networkOrder) }
         return message
     }
 
@@ -105,6 +108,7 @@ public struct Address: Resource {
         guard reply.type == RTM_NEWADDR,
             let length = reply.payload.uint8(at: 1),
             let flags = reply.payload.uint8(at: 2),
+            let scope = reply.payload.uint8(at: 3),
             reply.payload.uint32(at: 4) == index
         else { return nil }
         let attributes = reply.attributes(after: ifaddrmsg.self)
@@ -113,6 +117,8 @@ public struct Address: Resource {
             let prefix = IPPrefix(address, length: Int(length))
         else { return nil }
         self.init(prefix, on: link, in: side)
+        broadcast = (attributes[IFA_BROADCAST]?.payload).flatMap { IPAddress(networkOrder: $0) }
+        self.scope = scope
         isTentative =
             flags & UInt8(IFA_F_TENTATIVE) != 0 && flags & UInt8(IFA_F_OPTIMISTIC) == 0
         isDuplicate = flags & UInt8(IFA_F_DADFAILED) != 0

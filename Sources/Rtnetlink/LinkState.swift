@@ -144,11 +144,22 @@ extension Kernel {
     public func hasPorts(
         _ master: String, besides names: Set<String> = [], in side: Side
     ) throws(KernelError) -> Bool {
-        guard let index = try link(master, in: side)?.index else { return false }
+        try !ports(of: master, in: side).isSubset(of: names)
+    }
+
+    /// The names of the links that belong to a bridge or other master; none if there is no such link.
+    public func ports(
+        of master: String, in side: Side
+    ) throws(KernelError) -> Set<String> {
+        guard let index = try link(master, in: side)?.index else { return [] }
         var message = Message("list ports", type: RTM_GETLINK, flags: .dump, ifinfomsg())
         message.put(IFLA_MASTER, index)
-        return try request(side, message).lazy.compactMap { LinkState($0) }
-            .contains { $0.master == index && !names.contains($0.name) }
+        var names: Set<String> = []
+        for reply in try request(side, message) {
+            // A kernel that does not know the filter lists all links.
+            if let link = LinkState(reply), link.master == index { names.insert(link.name) }
+        }
+        return names
     }
 
     /// Makes a bridge take nothing from a port any more that has this alias, or none.
