@@ -28,7 +28,7 @@ DIST := $(BUILD)/dist
 GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests|SCTPTests
 
 .PHONY: build demo test unit-test root-test torture torture-part fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
-    $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions api-docs install deb dist clean setup setup-test
+    $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions api-docs install deb dist reproducible clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
@@ -161,8 +161,12 @@ deb: man ## A Debian package, .build/dist/swift-cni_*.deb
 	@bash integration/install-packages.sh $(PACKAGE_PACKAGES)
 	bash integration/package/deb.sh $(VERSION) $(DIST)
 
-dist: build ## An archive for /opt/cni/bin and its checksums, the same bytes for the same commit and folder
+dist: build ## An archive for /opt/cni/bin and its checksums, the same bytes for the same commit and compiler
 	bash integration/package/dist.sh $(VERSION) $(DIST)
+
+reproducible: setup ## Builds the commit in two folders, and compares their packages and archives
+	@bash integration/install-packages.sh $(PACKAGE_PACKAGES)
+	bash integration/package/reproducible.sh $(VERSION)
 
 clean:
 	rm -rf $(BUILD)
@@ -175,11 +179,13 @@ setup-test:
 	@bash integration/fetch-peer.sh $(BUILD)/peer > /dev/null
 
 # The Swift runtime, libstdc++, libgcc, libjansson, libmd and libnftnl go into the program; libmnl and libc
-# stay shared, since Debian ships no libmnl.a. Where one is found, nothing stays shared.
-LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -print-multiarch) /usr/lib /usr/local/lib)))
+# stay shared, since Debian ships no libmnl.a. Where there is one beside the libmnl that pkg-config knows, or
+# where LIBMNL_A says, nothing of the plugins' program stays shared; with `make LIBMNL_A=` it is as without.
+LIBMNL_A ?= $(wildcard $(shell pkg-config --variable=libdir libmnl 2> /dev/null)/libmnl.a)
+LINKED := $(LINK)/.with-$(if $(LIBMNL_A),static,shared)-libc
 REPLACED := swift_copyAuxiliaryExecutablePath \
     _swift_stdlib_getUnsafeArgvArgc _swift_stdlib_overrideUnsafeArgvArgc
-RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
+RELEASE := -c release --scratch-path $(BUILD) --static-swift-stdlib -Xlinker -L$(LINK) \
     -Xlinker --gc-sections -Xlinker --no-export-dynamic -Xlinker --build-id=none -Xlinker -s --disable-local-rpath \
     -Xlinker $(LINK)/start.o $(addprefix -Xlinker --wrap=,$(REPLACED)) \
     -Xswiftc -Xclang-linker -Xswiftc $(if $(LIBMNL_A),-static,-no-pie) \
@@ -190,7 +196,7 @@ RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
 
 # The operator's command has a build of its own: it has tasks and regular expressions in its reach.
 CNICTL_RELEASE := -c release --scratch-path $(BUILD)/operator --static-swift-stdlib \
-    -Xlinker -L$(LINK) -Xlinker --gc-sections -Xlinker -s --disable-local-rpath \
+    -Xlinker -L$(LINK) -Xlinker --gc-sections -Xlinker --build-id=none -Xlinker -s --disable-local-rpath \
     -Xswiftc -Xclang-linker -Xswiftc -no-pie \
     --explicit-target-dependency-import-check error --product cnictl
 
@@ -201,25 +207,28 @@ without-place = read -r offset size < <(readelf --sections --wide $1 \
     && dd if=/dev/zero of=$1 bs=1 seek=$$((16\#$$offset)) count=$$((16\#$$size)) conv=notrunc status=none
 
 .PHONY: release-build
-release-build: $(LINK)/.ready
+release-build: $(LINKED)
 	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(RELEASE)
 	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(CNICTL_RELEASE)
-	cp -f --remove-destination "$$(swift build -c release --scratch-path $(BUILD)/operator --show-bin-path)/cnictl" $(BUILD)/cnictl
 	mkdir -p $(CNI)
-	cp -f "$$(swift build -c release --show-bin-path)/swift-cni" $(CNI)/.swift-cni.new
+	cp -f "$$(swift build -c release --scratch-path $(BUILD)/operator --show-bin-path)/cnictl" $(BUILD)/.cnictl.new
+	$(call without-place,$(BUILD)/.cnictl.new)
+	mv -f $(BUILD)/.cnictl.new $(BUILD)/cnictl
+	cp -f "$$(swift build -c release --scratch-path $(BUILD) --show-bin-path)/swift-cni" $(CNI)/.swift-cni.new
 	$(call without-place,$(CNI)/.swift-cni.new)
 	mv -f $(CNI)/.swift-cni.new $(CNI)/swift-cni
 	for plugin in $(PLUGINS); do ln -sf swift-cni $(CNI)/$$plugin; done
 
 # A directory that the linker looks into first and that holds only static libraries; pkg-config
 # is pointed at it too, because what it says comes first on the linker's command line.
-$(LINK)/.ready: Makefile Sources/CStart/start.c
+$(LINKED): Makefile Sources/CStart/start.c
 	rm -rf $(LINK)
 	mkdir -p $(LINK)/pkgconfig
-	for library in libstdc++.a libjansson.a libmd.a libnftnl.a $(if $(LIBMNL_A),libmnl.a); do \
+	for library in libstdc++.a libjansson.a libmd.a libnftnl.a; do \
 	    ln -sf "$$(gcc -print-file-name=$$library)" $(LINK)/; \
 	done
 	ln -sf "$$(gcc -print-file-name=libgcc_eh.a)" $(LINK)/libgcc_s.a
+	$(if $(LIBMNL_A),ln -sf "$$(realpath "$(LIBMNL_A)")" $(LINK)/libmnl.a)
 	for package in jansson libmd libnftnl libmnl; do \
 	    sed 's|^libdir=.*|libdir=$(LINK)|' \
 	        "$$(pkg-config --variable=pcfiledir $$package)/$$package.pc" > $(LINK)/pkgconfig/$$package.pc; \
