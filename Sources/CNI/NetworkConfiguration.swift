@@ -36,8 +36,9 @@ public struct NetworkConfiguration: Sendable {
 
     /// Parses and checks the shared keys.
     ///
-    /// - Parameter needsResult: Whether a `prevResult` that cannot be read is an error. DEL does all
-    ///   it can, and to do so a result that cannot be read is as good as none.
+    /// A `prevResult` that cannot be read is as good as none to those who do not need it: DEL does
+    /// all it can.
+    ///
     /// - Throws: Code 6 for what cannot be decoded, code 7 for a missing or invalid name; the
     ///   messages are the reference's where it has one.
     public init(parsing input: [UInt8], needsResult: Bool = true) throws(CNIError) {
