@@ -16,7 +16,7 @@ PLUGINS := bandwidth bridge dummy firewall host-device host-local ipvlan loopbac
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
 TEST_PACKAGES := curl gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 util-linux
-BENCH_PACKAGES := gcc jq
+BENCH_PACKAGES := gcc iproute2 iptables jq python3 util-linux
 GUEST_PACKAGES := qemu-system-x86 linux-image-amd64 busybox-static cpio kmod
 INTERFERE := $(BUILD)/interfere
 PACKAGE_PACKAGES := dpkg-dev xz-utils
