@@ -27,6 +27,9 @@ DIST := $(BUILD)/dist
 # The suites that only run whole where the kernel has every kind of link, and network cards.
 GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests|SCTPTests
 
+# The parts of `make torture`, each a suite of integration/torture; each has a target of its own: torture-deaths, …
+TORTURE_PARTS := deaths errors interruptions disks races security
+
 .PHONY: build demo test unit-test root-test torture torture-part fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
     $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions api-docs install deb dist reproducible clean setup setup-test
 
@@ -44,8 +47,6 @@ unit-test: setup ## The tests that need no root
 root-test: build setup-test $(INTERFERE) ## The tests in network namespaces
 	CNI_BIN=$(CNI) swift test --filter IntegrationTests
 
-# The parts of `make torture`, each a suite of integration/torture; each has a target of its own: torture-deaths, …
-TORTURE_PARTS := deaths errors interruptions disks races security
 TORTURE_TABLE = $(BUILD)/torture/$(1).tsv
 
 torture: build setup-test $(INTERFERE) ## Every death and fault at every system call, every race: all parts, and one table

@@ -110,6 +110,18 @@ struct BandwidthTests {
         }
     }
 
+    @Test("thousands of subnets are more than a program can look up, and no reason to fail")
+    func manySubnets() throws {
+        let subnets = (0..<6000).map { "\"fd00:1:\(String($0, radix: 16))::/48\"" }
+        let keys = Self.shares.merging(
+            JSON(text: "{\"unshapedSubnets\": [\(subnets.joined(separator: ","))]}"))
+        let network = Self.network(keys, in: world)
+        let container = try world.container()
+        try network.add(container)
+        #expect(try network.check(container) == nil)
+        try network.del(container)
+    }
+
     @Test("a second ADD changes the classes in place, from one way of queueing to another")
     func again() throws {
         let first = Self.network(Self.caps, in: world)

@@ -40,21 +40,35 @@ struct FilterSecurityTests {
         return client != nil && server.peer() != nil
     }
 
+    /// A container of a network, and what listens in it.
+    private struct Site {
+        let network: Network
+        let container: World.Container
+        let server: Socket
+    }
+
+    /// The holder of port 8080, and one of another network with a server of its own at that port.
+    private func pair(_ backend: String) throws -> (web: Site, db: Site) {
+        func site(_ network: Network, port: Int) throws -> Site {
+            let container = try world.container()
+            try network.add(container)
+            return Site(
+                network: network, container: container,
+                server: try Socket.server(.tcp, port: port, in: container.path))
+        }
+        return (
+            try site(network(backend), port: 80),
+            try site(
+                network(backend, port: 9090, name: "db", subnet: 72, bridge: "cni1"), port: 8080)
+        )
+    }
+
     @Test("a host port takes nothing that is on its way to another container", arguments: backends)
     func transit(backend: String) throws {
-        let (web, db) = (
-            network(backend),
-            network(backend, port: 9090, name: "db", subnet: 72, bridge: "cni1")
-        )
-        let (holder, other) = (try world.container(), try world.container())
-        try web.add(holder)
-        try db.add(other)
-        let (first, second) = (
-            try Socket.server(.tcp, port: 80, in: holder.path),
-            try Socket.server(.tcp, port: 8080, in: other.path)
-        )
+        let (web, db) = try pair(backend)
+        let (first, second) = (web.server, db.server)
         // What is for the other one's own port arrives there, from a container and by the host.
-        #expect(try reaches(second, from: holder.path, "10.72.0.2"))
+        #expect(try reaches(second, from: web.container.path, "10.72.0.2"))
         #expect(try reaches(second, from: world.host, "10.72.0.2"))
         #expect(first.peer(within: 0) == nil)
         #expect(
@@ -74,23 +88,14 @@ struct FilterSecurityTests {
             "iptables -t nat -A KUBE-SERVICES -d 10.96.0.1 -p tcp --dport 8080 "
                 + "-j DNAT --to-destination 10.72.0.2:8080")
         let before = try world.onHost("iptables-save -t nat")
-        let (web, db) = (
-            network(backend),
-            network(backend, port: 9090, name: "db", subnet: 72, bridge: "cni1")
-        )
-        let (holder, other) = (try world.container(), try world.container())
-        try web.add(holder)
-        try db.add(other)
-        let (first, second) = (
-            try Socket.server(.tcp, port: 80, in: holder.path),
-            try Socket.server(.tcp, port: 8080, in: other.path)
-        )
+        let (web, db) = try pair(backend)
+        let (first, second) = (web.server, db.server)
         #expect(try reaches(second, from: world.host, "10.96.0.1"))
-        #expect(try reaches(second, from: holder.path, "10.96.0.1"))
+        #expect(try reaches(second, from: web.container.path, "10.96.0.1"))
         #expect(first.peer(within: 0) == nil)
         #expect(try reaches(first, from: world.host, "192.0.2.1"))
-        try web.del(holder)
-        try db.del(other)
+        try web.network.del(web.container)
+        try db.network.del(db.container)
         let shown = { (text: String) in text.split(separator: "\n").filter { $0.first == "-" } }
         #expect(try shown(world.onHost("iptables-save -t nat")) == shown(before))
     }

@@ -8,26 +8,17 @@ struct FirewallTests {
     init() throws {
         world = try World()
         outside = try Outside(world)
-        try outside.machine.output(of: "ip route add default via 192.0.2.1")
-        try outside.machine.output(of: "ip -6 route add default via 2001:db8::1")
+        try outside.addRoutes()
     }
 
     private func network(
         _ keys: JSON = "{}", name: String = "web", subnet: Int = 71, bridge: String = "cni0",
         version: String = "1.1.0"
     ) -> Network {
-        let first = Network(
-            bridge: #"{"isDefaultGateway": true, "bridge": "\#(bridge)"}"#,
-            ipam: JSON(
-                text: #"{"ranges": [[{"subnet": "10.\#(subnet).0.0/16"}], "#
-                    + #"[{"subnet": "fd00:\#(subnet)::/64"}]]}"#),
-            name: name, version: version, in: world)
         let firewall: JSON = #"{"type": "firewall"}"#
         return Network(
-            JSON([
-                "name": name, "cniVersion": version,
-                "plugins": [first.plugins[0].value, firewall.merging(keys).value],
-            ]), in: world)
+            dualStack: #"{"bridge": "\#(bridge)"}"#, subnet: subnet, then: firewall.merging(keys),
+            name: name, version: version, in: world)
     }
 
     private func ruleset() throws -> String { try world.onHost("nft list ruleset") }

@@ -8,8 +8,7 @@ struct IPTablesTests {
     init() throws {
         world = try World()
         outside = try Outside(world)
-        try outside.machine.output(of: "ip route add default via 192.0.2.1")
-        try outside.machine.output(of: "ip -6 route add default via 2001:db8::1")
+        try outside.addRoutes()
     }
 
     /// A bridge network that masquerades and maps ports by iptables.
@@ -17,20 +16,12 @@ struct IPTablesTests {
         _ keys: JSON = "{}", masquerades: Bool = true, name: String = "web", subnet: Int = 71,
         bridge: String = "cni0"
     ) -> Network {
-        let first = Network(
-            bridge: JSON(
-                text: #"{"isDefaultGateway": true, "hairpinMode": true, "bridge": "\#(bridge)", "#
-                    + #""ipMasq": \#(masquerades), "ipMasqBackend": "iptables"}"#),
-            ipam: JSON(
-                text: #"{"ranges": [[{"subnet": "10.\#(subnet).0.0/16"}], "#
-                    + #"[{"subnet": "fd00:\#(subnet)::/64"}]]}"#),
-            name: name, version: "1.1.0", in: world)
         let portmap: JSON = #"{"type": "portmap", "backend": "iptables"}"#
         return Network(
-            JSON([
-                "name": name, "cniVersion": "1.1.0",
-                "plugins": [first.plugins[0].value, portmap.merging(keys).value],
-            ]), in: world)
+            dualStack: JSON(
+                text: #"{"hairpinMode": true, "bridge": "\#(bridge)", "#
+                    + #""ipMasq": \#(masquerades), "ipMasqBackend": "iptables"}"#),
+            subnet: subnet, then: portmap.merging(keys), name: name, in: world)
     }
 
     private func mapping(_ entries: String) -> JSON {

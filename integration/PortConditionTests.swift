@@ -8,25 +8,16 @@ struct PortConditionTests {
     init() throws {
         world = try World()
         outside = try Outside(world)
-        try outside.machine.output(of: "ip route add default via 192.0.2.1")
-        try outside.machine.output(of: "ip -6 route add default via 2001:db8::1")
+        try outside.addRoutes()
     }
 
     private func network(
         _ keys: JSON = "{}", name: String = "web", subnet: Int = 71, bridge: String = "cni0"
     ) -> Network {
-        let first = Network(
-            bridge: #"{"isDefaultGateway": true, "bridge": "\#(bridge)"}"#,
-            ipam: JSON(
-                text: #"{"ranges": [[{"subnet": "10.\#(subnet).0.0/16"}], "#
-                    + #"[{"subnet": "fd00:\#(subnet)::/64"}]]}"#),
-            name: name, version: "1.1.0", in: world)
         let portmap: JSON = #"{"type": "portmap"}"#
         return Network(
-            JSON([
-                "name": name, "cniVersion": "1.1.0",
-                "plugins": [first.plugins[0].value, portmap.merging(keys).value],
-            ]), in: world)
+            dualStack: #"{"bridge": "\#(bridge)"}"#, subnet: subnet, then: portmap.merging(keys),
+            name: name, in: world)
     }
 
     private func mapping(_ port: Int, _ kind: String = "tcp") -> JSON {

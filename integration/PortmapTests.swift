@@ -9,22 +9,15 @@ struct PortmapTests {
     init() throws {
         world = try World()
         outside = try Outside(world)
-        try outside.machine.output(of: "ip route add default via 192.0.2.1")
-        try outside.machine.output(of: "ip -6 route add default via 2001:db8::1")
+        try outside.addRoutes()
     }
 
     /// A bridge network with portmap after it.
     private func network(_ keys: JSON = "{}", name: String = "web") -> Network {
-        let bridge = Network(
-            bridge: #"{"isDefaultGateway": true, "hairpinMode": true}"#,
-            ipam: #"{"ranges": [[{"subnet": "10.71.0.0/16"}], [{"subnet": "fd00:71::/64"}]]}"#,
-            name: name, version: "1.1.0", in: world)
         let portmap: JSON = #"{"type": "portmap"}"#
         return Network(
-            JSON([
-                "name": name, "cniVersion": "1.1.0",
-                "plugins": [bridge.plugins[0].value, portmap.merging(keys).value],
-            ]), in: world)
+            dualStack: #"{"hairpinMode": true}"#, then: portmap.merging(keys), name: name, in: world
+        )
     }
 
     private func mapping(_ entries: String) -> JSON {

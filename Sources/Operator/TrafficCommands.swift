@@ -59,11 +59,15 @@ extension LastFilter: CommandObject {
     var place: Side { side }
 
     func commands(_ names: CommandNames) -> [String] {
-        [
-            names.on(
-                side, "tc",
-                "filter replace dev \(link) egress protocol all pref \(Self.preference) "
-                    + "u32 match u32 0 0 classid \(Tree.link)")
+        let command = names.on(
+            side, "tc",
+            "filter replace dev \(link) egress protocol all pref \(Self.preference) "
+                + "u32 match u32 0 0 classid \(Tree.link)")
+        guard let steering else { return [command] }
+        return [
+            "# ADD puts a program there that sends what containers of the host have sent to "
+                + "\(steering.link); tc makes none from words:",
+            command,
         ]
     }
 }

@@ -1,3 +1,4 @@
+package import Addressing
 public import CNI
 public import Netlink
 public import Plan
@@ -217,6 +218,16 @@ extension ChainedPlugin {
         guard failures.isEmpty else {
             throw CNIError(.internalError, failures.joined(separator: "; "))
         }
+    }
+}
+
+extension Call {
+    /// The addresses that the container had, as far as the result that DEL is given tells.
+    package var formerAddresses: [IPAddress] {
+        guard let previous = configuration.previous,
+            let attachment = try? Attachment(self, chainedTo: previous)
+        else { return [] }
+        return attachment.addresses.map(\.address.address)
     }
 }
 

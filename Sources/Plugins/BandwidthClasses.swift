@@ -15,12 +15,10 @@ extension Bandwidth {
         let ingress: Share?
 
         /// Protocols by their names; ICMP's is another one in IPv6.
-        private static let known: [(name: String, numbers: [UInt8])] = [
-            ("tcp", [UInt8(IPPROTO_TCP)]), ("udp", [UInt8(IPPROTO_UDP)]),
-            ("sctp", [UInt8(IPPROTO_SCTP)]),
-            ("icmp", [UInt8(IPPROTO_ICMP), UInt8(IPPROTO_ICMPV6)]),
-        ]
-        private static let withPorts = known.prefix(3).flatMap(\.numbers)
+        private static let known: [(name: String, numbers: [UInt8])] =
+            Transport.allCases.map { ($0.rawValue, [$0.number]) }
+            + [("icmp", [UInt8(IPPROTO_ICMP), UInt8(IPPROTO_ICMPV6)])]
+        private static let withPorts = Transport.allCases.map(\.number)
 
         init(_ keys: inout Keys) throws(CNIError) {
             let name: String? = try keys("name", "The class's name, the container's own.")

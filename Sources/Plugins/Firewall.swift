@@ -127,11 +127,7 @@ extension Firewall {
                 }
                 return
             }
-            if let previous = call.configuration.previous,
-                let attachment = try? Attachment(call, chainedTo: previous)
-            {
-                formerAddresses = attachment.addresses.map(\.address.address)
-            }
+            formerAddresses = call.formerAddresses
         }
     }
 }

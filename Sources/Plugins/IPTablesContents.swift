@@ -114,7 +114,7 @@ extension IPTablesRules {
             }
         }
         let port: [Expression] =
-            mapping.name == "sctp"
+            mapping.number == Transport.sctp.number
             ? [.isSCTPPort(mapping.hostPort)]
             : [
                 .payload(.transport, offset: 2, length: 2, to: Register(word: 0)),

@@ -279,5 +279,5 @@ extension Kernel {
 
 extension Connections.Port {
     /// Whether connections to it stay when whoever had it goes.
-    fileprivate var hasNoEnd: Bool { kind == 17 || kind == 132 }
+    fileprivate var hasNoEnd: Bool { kind != Transport.tcp.number }
 }

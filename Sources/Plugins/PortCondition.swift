@@ -122,6 +122,11 @@ struct PortConditions: Sendable, Equatable {
     /// Whether a mapping of a protocol can meet them at all.
     func admit(_ number: UInt8) -> Bool { all.allSatisfy { $0.admits(number) } }
 
+    /// How many lists `alternatives` has.
+    var countOfAlternatives: Int {
+        all.reduce(1) { min($0 * $1.alternatives.count, 1 << 16) }
+    }
+
     /// The rules that `iptables` would write need these conditions, one list for each.
     var alternatives: [[PortCondition]] {
         all.reduce([[]]) { lists, condition in

@@ -3,6 +3,9 @@ import Nftables
 
 /// Reads conditions as `iptables` or as `nft` takes them.
 struct PortConditionReader {
+    /// How many rules of iptables a mapping may take: one for each of the combinations of addresses.
+    private static let mostAlternatives = 256
+
     /// What cannot be expressed, or makes no sense, and in which of the words.
     struct Complaint: Error {
         let index: Int
@@ -26,7 +29,11 @@ struct PortConditionReader {
         while reader.position < reader.tokens.count {
             if isForIPTables { try reader.readArgument() } else { try reader.readExpression() }
         }
-        return PortConditions(all: reader.found, text: words.joined(separator: " "))
+        let conditions = PortConditions(all: reader.found, text: words.joined(separator: " "))
+        guard !isForIPTables || conditions.countOfAlternatives <= mostAlternatives else {
+            throw reader.complaint("more than \(mostAlternatives) combinations of addresses")
+        }
+        return conditions
     }
 
     private init(_ words: [String], _ family: Family, splitsLists: Bool) {
@@ -259,10 +266,10 @@ extension PortConditionReader {
     }
 
     private func transport(_ text: String) throws(Complaint) -> UInt8 {
-        let names: [String: UInt8] = ["tcp": 6, "udp": 17, "sctp": 132]
-        guard let number = names[text.lowercased()] ?? UInt8(text), names.values.contains(number)
-        else { throw complaint("not a protocol with ports: \"\(text)\"") }
-        return number
+        guard let transport = Transport(text) else {
+            throw complaint("not a protocol with ports: \"\(text)\"")
+        }
+        return transport.number
     }
 
     private func state(_ text: String) throws(Complaint) -> ConnectionStates {

@@ -118,11 +118,7 @@ extension Portmap {
             try self.init(&keys)
             // DEL removes whatever there is.
             guard call.invocation.verb != .del else {
-                if let previous = call.configuration.previous,
-                    let attachment = try? Attachment(call, chainedTo: previous)
-                {
-                    formerAddresses = attachment.addresses.map(\.address.address)
-                }
+                formerAddresses = call.formerAddresses
                 return
             }
             try checkBackend(keys)
@@ -165,13 +161,10 @@ extension Portmap {
                 throw keys.invalid("hostPort", "Invalid host port number: \(host)")
             }
             (hostPort, containerPort) = (outer, inner)
-            name = kind.lowercased()
-            switch name {
-            case "tcp": number = 6
-            case "udp": number = 17
-            case "sctp": number = 132
-            default: throw keys.invalid("protocol", "unknown protocol \"\(kind)\"")
+            guard let transport = Transport(rawValue: kind.lowercased()) else {
+                throw keys.invalid("protocol", "unknown protocol \"\(kind)\"")
             }
+            (name, number) = (transport.rawValue, transport.number)
             let parsed = IPAddress(text)
             guard text.isEmpty || parsed != nil else {
                 throw keys.invalid("hostIP", "not an IP address: \"\(text)\"")

@@ -8,6 +8,8 @@ internal import SystemPackage
 struct Classifier {
     /// The program so far.
     private(set) var instructions: [bpf_insn] = []
+    /// Whether a jump would be further than one can be.
+    private var isTooLong = false
 
     /// A jump to a place that is not known yet.
     struct Jump {
@@ -76,7 +78,9 @@ struct Classifier {
     /// Lets jumps come here.
     mutating func land(_ jumps: [Jump]) {
         for jump in jumps {
-            instructions[jump.index].off = Int16(instructions.count - 1 - jump.index)
+            let distance = Int16(exactly: instructions.count - 1 - jump.index)
+            instructions[jump.index].off = distance ?? 0
+            isTooLong = isTooLong || distance == nil
         }
     }
 
@@ -114,10 +118,11 @@ struct Classifier {
 
     /// The program in the kernel, for as long as something there refers to it or `body` runs.
     ///
-    /// - Returns: nil if the kernel does not take it.
+    /// - Returns: nil if the kernel does not take it, or would not.
     func loaded<Result, Failure: Error>(
         _ body: (Int32) throws(Failure) -> Result
     ) throws(Failure) -> Result? {
+        guard !isTooLong else { return nil }
         let program = unsafe instructions.withUnsafeBufferPointer {
             unsafe linux_load_classifier($0.baseAddress, UInt32($0.count))
         }

@@ -55,7 +55,7 @@ public struct LastFilter: Resource {
     public func write(_ kernel: Kernel, over found: LastFilter?) throws(KernelError) {
         let index = try kernel.index(of: link, in: side)
         if let steering, try steer(steering, index, kernel, over: found) { return }
-        guard found == nil else { return }
+        guard try read(kernel) == nil else { return }
         var message = Message(
             "add \(description)", type: RTM_NEWTFILTER, flags: .create, header(index))
         message.put(Int(TCA_KIND), "u32")

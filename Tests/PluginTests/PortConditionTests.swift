@@ -54,6 +54,8 @@ struct PortConditionTests {
         #expect(try read([]) == [])
     }
 
+    private static let manyAddresses = (1...17).map { "10.0.0.\($0)" }.joined(separator: ",")
+
     @Test("several addresses are several rules of iptables")
     func alternatives() throws {
         let conditions = try PortConditionReader.read(
@@ -78,6 +80,10 @@ struct PortConditionTests {
             (["ip", "saddr", "{ 10.0.0.1"], 2, "\"}\" is missing"),
             (["ct", "mark", "1"], 0, "only \"ct state\" can be expressed"),
             (["ip ttl 1"], 0, "\"ttl\" cannot be expressed"),
+            (
+                ["-s", manyAddresses, "-d", manyAddresses], 3,
+                "more than 256 combinations of addresses"
+            ),
         ])
     func complaints(words: [String], index: Int, text: String) throws {
         do throws(PortConditionReader.Complaint) {

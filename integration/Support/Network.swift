@@ -35,6 +35,22 @@ final class Network {
         self.init(list, in: world)
     }
 
+    /// A dual-stack bridge network, with keys over the bridge's, and what is chained to it.
+    convenience init(
+        dualStack bridge: JSON, subnet: Int = 71, then chained: JSON..., name: String = "web",
+        version: String = "1.1.0", in world: World
+    ) {
+        let first = Network(
+            bridge: JSON(text: #"{"isDefaultGateway": true}"#).merging(bridge),
+            ipam: JSON(
+                text: #"{"ranges": [[{"subnet": "10.\#(subnet).0.0/16"}], "#
+                    + #"[{"subnet": "fd00:\#(subnet)::/64"}]]}"#),
+            name: name, version: version, in: world)
+        let plugins = [first.plugins[0].value] + chained.map(\.value)
+        self.init(
+            JSON(["name": name, "cniVersion": version, "plugins": plugins]), in: world)
+    }
+
     /// The configuration of one plugin of the chain.
     func configuration(_ plugin: JSON, previous: JSON? = nil, with keys: JSON = "{}") -> JSON {
         var configuration = plugin

@@ -32,6 +32,12 @@ struct Outside {
         guard ended.succeeded else { throw Failure("nft: \(ended.errors)") }
     }
 
+    /// Lets the machine send to containers, by way of the host.
+    func addRoutes() throws {
+        try machine.output(of: "ip route add default via 192.0.2.1")
+        try machine.output(of: "ip -6 route add default via 2001:db8::1")
+    }
+
     /// The source addresses of the pings that have come in since the last look.
     func seen() throws -> [String] {
         var addresses: [String] = []

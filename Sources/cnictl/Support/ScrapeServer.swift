@@ -7,7 +7,7 @@ struct ScrapeServer {
 
     /// The most bytes that a request may have.
     private static let requestLimit = 8192
-    /// The seconds that a client has for its request, and for each part of the answer.
+    /// The seconds that a client has for its request, and for the answer.
     private static let patience = 3
 
     /// Listens at `ADDRESS:PORT`, `[ADDRESS]:PORT` or `:PORT`.
@@ -110,7 +110,8 @@ struct ScrapeServer {
             + (status.hasPrefix("200") ? type : "text/plain; charset=utf-8")
             + "\r\nContent-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n"
         var rest = Array((head + (hasBody ? body : "")).utf8)[...]
-        while !rest.isEmpty {
+        let start = time(nil)
+        while !rest.isEmpty, time(nil) - start <= Self.patience {
             let count = unsafe rest.withUnsafeBytes { bytes in
                 unsafe Glibc.send(
                     client, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
