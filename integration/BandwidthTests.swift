@@ -193,6 +193,9 @@ struct BandwidthTests {
             ("nft delete element netdev shaper ingress_class { PORT }", "ingress of PORT"),
             ("ip link set shp-e down", "shp-e"),
             ("tc qdisc del dev PORT clsact", "last filter of PORT"),
+            ("tc filter del dev PORT egress prio 8", "detour of PORT: wanted present"),
+            ("nft flush chain netdev shaper detour", "rules of chain detour"),
+            ("nft delete chain netdev shaper detour", "chain detour"),
         ])
     func check(damage: String, named: String) throws {
         let network = Self.network(Self.shares, in: world)

@@ -70,36 +70,20 @@ struct SharingTests {
 
     @Test("another tool's programs on the veth see each packet once, and outlive DEL")
     func coexistence() throws {
-        let files = "\(world.directory)/bpf"
-        let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .appendingPathComponent("lacking/counter.c").path
-        let counter = "\(world.directory)/counter"
-        try output(of: "gcc -O1 -Wall -Werror -o \(counter) \(source)")
-        try output(of: "mkdir \(files)")
-        try output(of: "mount -t bpf bpf \(files)")
-        defer { _ = try? run("umount \(files)") }
         let bridge = Network(version: "1.1.0", in: world)
         let network = BandwidthTests.network(Self.keys, in: world)
         let container = try world.container()
         let result = try bridge.add(container)
         let port = port(result)
         try world.onHost("tc qdisc add dev \(port) clsact")
-        for way in ["ingress", "egress"] {
-            try output(of: "\(counter) load \(files)/\(way)")
-            try world.onHost(
-                "tc filter add dev \(port) \(way) prio 10 bpf da object-pinned \(files)/\(way)")
-        }
-        func counts() throws -> [Int] {
-            try ["ingress", "egress"].map { way in
-                Int(try output(of: "\(counter) read \(files)/\(way)").filter { $0 != "\n" }) ?? -1
-            }
-        }
+        let counter = try PacketCounter(on: port, in: world)
+        defer { counter.end() }
         let configuration = network.configuration(network.plugins[1], previous: result)
         let filters = try world.onHost("tc filter show dev \(port) egress")
         func ping(_ when: Comment) throws {
-            let before = try counts()
+            let before = try counter.counts()
             for _ in 0..<5 { #expect(try container.reaches("10.71.0.1")) }
-            #expect(try counts() == before.map { $0 + 5 }, when)
+            #expect(try counter.counts() == before.map { $0 + 5 }, when)
         }
         try ping("before")
         let added = try world.call("bandwidth", "ADD", configuration, container)

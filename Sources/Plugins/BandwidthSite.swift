@@ -35,6 +35,9 @@ extension Bandwidth {
                     steering.append(self.steering(direction, of: Port(hostEnd, .host), to: link))
                     guard direction == .ingress else { continue }
                     classes.append(Qdisc(.clsact, on: hostEnd, .shared))
+                    if ways.hasDetours {
+                        classes.append(Detour(of: hostEnd, over: link.name, .owned))
+                    }
                     classes.append(LastFilter(of: hostEnd, .owned))
                 case .hostEnd: trees += ownTree(limit, on: Port(hostEnd, .host))
                 case .hostBucket: trees.append(bucket(limit, on: Port(hostEnd, .host)))
@@ -56,6 +59,9 @@ extension Bandwidth {
             }
             if ways.egress == .shared || ways.ingress == .shared {
                 names = [SteeringTable(group.table)] + self.names
+            }
+            if ways.ingress == .shared, ways.hasDetours {
+                names.append(DetourChain(on: group.link(.ingress), table: group.table))
             }
             return try trees + names + tenant + classes + steering + processes()
         }

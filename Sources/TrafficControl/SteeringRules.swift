@@ -37,7 +37,7 @@ extension Steering {
                 .meta(isReceiving ? .inputName : .outputName, to: word),
                 .map(word, by: map.name, to: word), .setMeta(.priority, from: word),
             ] + marking(id)
-        var rules = urgent + unshaped
+        var rules = passing + urgent + unshaped
         if selections.isEmpty {
             rules.append(own + send)
         } else {
@@ -53,6 +53,14 @@ extension Steering {
             rules.append(send)
         }
         return rules.map { Rule(in: chain, $0) }
+    }
+
+    /// What the chain lets pass is not to take a detour: the priority says that it has been here.
+    private var passing: [[Expression]] {
+        guard side == .host, direction == .ingress else { return [] }
+        return [
+            [.immediate(Tree.root.bytes, to: Self.word), .setMeta(.priority, from: Self.word)]
+        ]
     }
 
     /// Address resolution and neighbour discovery do not wait.

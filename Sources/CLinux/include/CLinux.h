@@ -14,6 +14,7 @@
 #include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <linux/bpf.h>
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_arp.h>
@@ -36,6 +37,7 @@
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
+#include <linux/tc_act/tc_mirred.h>
 #include <linux/veth.h>
 
 /// Moves the calling thread into the network namespace behind `fd`: setns(2) with CLONE_NEWNET.
@@ -99,3 +101,8 @@ int linux_keep_tap(int tap, int64_t owner, int64_t group);
 /// Returns 0, or -1 with errno set; then `is_label` tells whether it was the context that was refused.
 int linux_make_tap_as(
     const char *context, const char *name, int flags, int64_t owner, int64_t group, int *is_label);
+
+/// Loads a classifier for bpf(2), of packets that a link is about to send, and returns its descriptor,
+/// or -1 with errno set. It matches what neither has the priority `passed` nor has come by the link of
+/// index `over`, and sets the priority to the index of the link that sends it.
+int linux_load_detour(uint32_t passed, uint32_t over);

@@ -1,0 +1,185 @@
+internal import CLinux
+public import Netlink
+internal import Nftables
+public import Plan
+public import Rtnetlink
+internal import SystemPackage
+
+/// A filter on the packets that a link sends, which has those that went past its egress chain go
+/// through it after all.
+///
+/// The kernel marks a packet that comes back from an IFB to skip nftables' egress hook, and the
+/// mark stays until some link has sent it. So what another container sends through its own queue
+/// would pass by this one's. The filter hands such a packet to the ingress of the IFB that it should
+/// have been sent to, which takes the mark away; the chain there, `DetourChain`, sends it to the
+/// link once more.
+public struct Detour: Resource {
+    /// The link's name.
+    public let link: String
+    /// The IFB that packets are handed to.
+    public let target: String
+    /// Whose it is.
+    public let sharing: Sharing
+    /// Whether the filter as found hands packets to a link that is not there any more.
+    private var isAstray = false
+
+    /// Before most other filters, which would see a packet before its detour and after it.
+    ///
+    /// Not the first: the kernel numbers filters that come without a number downwards from there.
+    private static let preference: UInt32 = 8
+    /// Not the first number, which others of this kind at the same place would want.
+    private static let handle: UInt32 = 0x7368
+
+    /// The detour of a link, which has a clsact qdisc, over an IFB.
+    public init(of link: String, over target: String, _ sharing: Sharing) {
+        self.link = link
+        self.target = target
+        self.sharing = sharing
+    }
+
+    /// `detour of veth0`.
+    public var description: String { "detour of \(link)" }
+
+    /// The filter, or nil if there is none in its place.
+    public func read(_ kernel: Kernel) throws(KernelError) -> Detour? {
+        let index = try kernel.presentIndex(of: target, in: .host)
+        for filter in try kernel.filters(of: link, in: .host, at: Place.egress) {
+            let attributes = filter.attributes(after: tcmsg.self)
+            guard filter.payload.uint32(at: 8) == Self.handle,
+                attributes[Int(TCA_KIND)]?.text == "bpf"
+            else { continue }
+            let action = attributes[Int(TCA_OPTIONS)]?.nested[Int(TCA_BPF_ACT)]?.nested[1]?.nested
+            let numbers = action?[Int(TCA_ACT_OPTIONS)]?.nested[Int(TCA_MIRRED_PARMS)]?.payload
+            var found = self
+            found.isAstray = numbers?.uint32(at: 24) != index
+            return found
+        }
+        return nil
+    }
+
+    /// Loads the program and adds the filter.
+    public func write(_ kernel: Kernel, over found: Detour?) throws(KernelError) {
+        let over = try kernel.index(of: target, in: .host)
+        let program = linux_load_detour(Tree.root.handle, over)
+        guard program >= 0 else { throw KernelError(lastOf: "load the program of \(description)") }
+        defer { try? FileDescriptor(rawValue: program).close() }
+        var action = tc_mirred()
+        action.action = TC_ACT_STOLEN
+        action.eaction = TCA_INGRESS_REDIR
+        action.ifindex = over
+        var message = Message(
+            "add \(description)", type: RTM_NEWTFILTER, flags: .create,
+            header(try kernel.index(of: link, in: .host)))
+        message.put(Int(TCA_KIND), "bpf")
+        message.nest(Int(TCA_OPTIONS)) { options in
+            options.put(Int(TCA_BPF_FD), UInt32(program))
+            options.put(Int(TCA_BPF_NAME), "shaper")
+            options.put(Int(TCA_BPF_CLASSID), Tree.link.handle)
+            options.nest(Int(TCA_BPF_ACT)) { actions in
+                actions.nest(1) { one in
+                    one.put(Int(TCA_ACT_KIND), "mirred")
+                    one.nest(Int(TCA_ACT_OPTIONS)) { $0.put(Int(TCA_MIRRED_PARMS), action) }
+                }
+            }
+        }
+        try kernel.request(.host, message)
+    }
+
+    /// Removes the filter.
+    public func erase(_ kernel: Kernel) throws(KernelError) {
+        guard let index = try kernel.presentIndex(of: link, in: .host) else { return }
+        var message = Message("remove \(description)", type: RTM_DELTFILTER, header(index))
+        message.put(Int(TCA_KIND), "bpf")
+        do throws(KernelError) {
+            try unlessAbsent { () throws(KernelError) in try kernel.request(.host, message) }
+        } catch  where error.errno == .invalidArgument {
+            return  // no clsact, or another kind of filter in its place
+        }
+    }
+
+    /// How `found` misses this.
+    public func differences(from found: Detour) -> [Difference] {
+        found.isAstray
+            ? [Difference("\(description): goes to", wanted: target, found: "another link")] : []
+    }
+
+    private func header(_ index: UInt32) -> tcmsg {
+        tcmsg(
+            index: index, parent: Place.egress, handle: Self.handle,
+            info: Self.preference << 16 | UInt32(UInt16(ETH_P_ALL).bigEndian))
+    }
+}
+
+/// The chain on a group's IFB which sends what detours hand over back to the links it is from, through
+/// their egress chains this time.
+public struct DetourChain: Resource {
+    /// The IFB's name.
+    public let link: String
+    /// The table's name.
+    public let table: String
+    /// Whose it is: the group's containers share it.
+    public var sharing: Sharing { .shared }
+    /// Whether the rules as found are others.
+    private var hasOtherRules = false
+
+    /// The chain of an IFB.
+    public init(on link: String, table: String) {
+        self.link = link
+        self.table = table
+    }
+
+    /// `chain detour of netdev shaper`.
+    public var description: String { chain.description }
+
+    /// The chain, or nil if there is none.
+    public func read(_ kernel: Kernel) throws(KernelError) -> DetourChain? {
+        try kernel.withRules(.host) { (rules) throws(KernelError) in
+            guard let isOurs = try rules.hasExactly([rule], in: chain) else { return nil }
+            var found = self
+            found.hasOtherRules = !isOurs
+            return found
+        }
+    }
+
+    /// Makes the chain.
+    public func write(_ kernel: Kernel, over found: DetourChain?) throws(KernelError) {
+        var batch = Batch()
+        batch.add(chain)
+        if found != nil {
+            batch.remove(chain)
+            batch.add(chain)
+        }
+        batch.add(rule)
+        try kernel.withRules(.host) { (rules) throws(KernelError) in try rules.commit(batch) }
+    }
+
+    /// Removes the chain.
+    public func erase(_ kernel: Kernel) throws(KernelError) {
+        var batch = Batch()
+        batch.remove(chain)
+        try unlessAbsent { () throws(KernelError) in
+            try kernel.withRules(.host) { (rules) throws(KernelError) in try rules.commit(batch) }
+        }
+    }
+
+    /// Whether no container is in the group.
+    public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
+        try SteeringTable(table).isUnused(kernel)
+    }
+
+    /// How `found` misses this.
+    public func differences(from found: DetourChain) -> [Difference] {
+        found.hasOtherRules
+            ? [Difference("rules of \(description)", wanted: "ours", found: "others")] : []
+    }
+
+    private var chain: Chain {
+        Chain("detour", in: Table(.netdev, table), .ingress(of: link, priority: 0))
+    }
+
+    /// The filter has left the link's index as the priority.
+    private var rule: Rule {
+        let link = Register(word: 0)
+        return Rule(in: chain, [.meta(.priority, to: link), .forward(link)])
+    }
+}
