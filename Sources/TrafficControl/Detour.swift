@@ -1,6 +1,5 @@
 internal import CLinux
 public import Netlink
-internal import Nftables
 public import Plan
 public import Rtnetlink
 internal import SystemPackage
@@ -11,7 +10,7 @@ internal import SystemPackage
 /// The kernel marks a packet that comes back from an IFB to skip nftables' egress hook, and the
 /// mark stays until some link has sent it. So what another container sends through its own queue
 /// would pass by this one's. The filter hands such a packet to the ingress of the IFB that it should
-/// have been sent to, which takes the mark away; the chain there, `DetourChain`, sends it to the
+/// have been sent to, which takes the mark away; the chain there, `GroupChain`, sends it to the
 /// link once more.
 public struct Detour: Resource {
     /// The link's name.
@@ -107,79 +106,5 @@ public struct Detour: Resource {
         tcmsg(
             index: index, parent: Place.egress, handle: Self.handle,
             info: Self.preference << 16 | UInt32(UInt16(ETH_P_ALL).bigEndian))
-    }
-}
-
-/// The chain on a group's IFB which sends what detours hand over back to the links it is from, through
-/// their egress chains this time.
-public struct DetourChain: Resource {
-    /// The IFB's name.
-    public let link: String
-    /// The table's name.
-    public let table: String
-    /// Whose it is: the group's containers share it.
-    public var sharing: Sharing { .shared }
-    /// Whether the rules as found are others.
-    private var hasOtherRules = false
-
-    /// The chain of an IFB.
-    public init(on link: String, table: String) {
-        self.link = link
-        self.table = table
-    }
-
-    /// `chain detour of netdev shaper`.
-    public var description: String { chain.description }
-
-    /// The chain, or nil if there is none.
-    public func read(_ kernel: Kernel) throws(KernelError) -> DetourChain? {
-        try kernel.withRules(.host) { (rules) throws(KernelError) in
-            guard let isOurs = try rules.hasExactly([rule], in: chain) else { return nil }
-            var found = self
-            found.hasOtherRules = !isOurs
-            return found
-        }
-    }
-
-    /// Makes the chain.
-    public func write(_ kernel: Kernel, over found: DetourChain?) throws(KernelError) {
-        var batch = Batch()
-        batch.add(chain)
-        if found != nil {
-            batch.remove(chain)
-            batch.add(chain)
-        }
-        batch.add(rule)
-        try kernel.withRules(.host) { (rules) throws(KernelError) in try rules.commit(batch) }
-    }
-
-    /// Removes the chain.
-    public func erase(_ kernel: Kernel) throws(KernelError) {
-        var batch = Batch()
-        batch.remove(chain)
-        try unlessAbsent { () throws(KernelError) in
-            try kernel.withRules(.host) { (rules) throws(KernelError) in try rules.commit(batch) }
-        }
-    }
-
-    /// Whether no container is in the group.
-    public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
-        try SteeringTable(table).isUnused(kernel)
-    }
-
-    /// How `found` misses this.
-    public func differences(from found: DetourChain) -> [Difference] {
-        found.hasOtherRules
-            ? [Difference("rules of \(description)", wanted: "ours", found: "others")] : []
-    }
-
-    private var chain: Chain {
-        Chain("detour", in: Table(.netdev, table), .ingress(of: link, priority: 0))
-    }
-
-    /// The filter has left the link's index as the priority.
-    private var rule: Rule {
-        let link = Register(word: 0)
-        return Rule(in: chain, [.meta(.priority, to: link), .forward(link)])
     }
 }

@@ -24,9 +24,15 @@ public struct Selection: Sendable, Equatable {
 extension Steering {
     private static let word = Register(word: 0)
 
-    /// The rules, which send packets to a link: what must not wait for its turn passes, the rest goes
-    /// to the tree, with the class of the first selection that it is in.
+    /// The rules of the port's chain, which send packets to a link.
     func rules(link index: UInt32) -> [Rule] {
+        let all = isCommon ? [[.verdict(.goto("\(direction)"))]] : ownRules(link: index)
+        return all.map { Rule(in: chain, $0) }
+    }
+
+    /// What must not wait for its turn passes, the rest goes to the tree, with the class of the first
+    /// selection that it is in.
+    func ownRules(link index: UInt32) -> [[Expression]] {
         let word = Self.word
         let send: [Expression] =
             isForwarding
@@ -52,7 +58,7 @@ extension Steering {
             }
             rules.append(send)
         }
-        return rules.map { Rule(in: chain, $0) }
+        return rules
     }
 
     /// What the chain lets pass is not to take a detour: the priority says that it has been here.

@@ -205,6 +205,31 @@ extension Kernel {
         }
     }
 
+    /// What the HTB classes of a link are guaranteed, without the rest that is known of them: there may be
+    /// thousands.
+    public func guarantees(
+        on link: String, in side: Side
+    ) throws(KernelError) -> [(id: ClassID, parent: ClassID, rate: Rate)] {
+        guard let index = try presentIndex(of: link, in: side) else { return [] }
+        let message = Message(
+            "list classes of \(link)", type: RTM_GETTCLASS, flags: .dump, tcmsg(index: index))
+        var found: [(id: ClassID, parent: ClassID, rate: Rate)] = []
+        for reply in try request(side, message) {
+            let options = reply.attributes(after: tcmsg.self)[Int(TCA_OPTIONS)]?.nested
+            guard let id = reply.payload.uint32(at: 8), let parent = reply.payload.uint32(at: 12),
+                let rate = options?[Int(TCA_HTB_PARMS)]?.payload.uint32(at: 8)
+            else { continue }
+            // The old field is full where there is a wide one.
+            let wide = rate == .max ? options?[Int(TCA_HTB_RATE64)]?.uint64 : nil
+            found.append(
+                (
+                    ClassID(handle: id), ClassID(handle: parent),
+                    Rate(bytesPerSecond: wide ?? UInt64(rate))
+                ))
+        }
+        return found
+    }
+
     /// The index of a link, or nil if there is no such link.
     func presentIndex(of link: String, in side: Side) throws(KernelError) -> UInt32? {
         try ifPresent { () throws(KernelError) in try index(of: link, in: side) }

@@ -1,0 +1,125 @@
+public import Netlink
+internal import Nftables
+public import Plan
+public import Rtnetlink
+internal import SystemPackage
+
+/// A chain that all containers of a group share.
+///
+/// What a container has of its own then is a chain of one rule, which leads here: for every rule that
+/// is added, the kernel looks through those of the whole table.
+public struct GroupChain: Resource {
+    /// What the chain is for.
+    public enum Purpose: Sendable, Equatable {
+        /// To send packets of a direction to the group's tree, with the class that the port has.
+        case steering(Direction)
+        /// To send what detours hand over back to the ports it is from, through their egress chains.
+        case detours
+    }
+
+    /// What it is for.
+    public let purpose: Purpose
+    /// The link whose tree packets are sent to, or which detours hand packets over to.
+    public let link: String
+    /// The table's name.
+    public let table: String
+    /// Whose it is: the group's containers share it.
+    public var sharing: Sharing { .shared }
+    /// Whether the rules as found are others.
+    private var hasOtherRules = false
+    /// Whether they send packets to a link that is not there any more.
+    private var isAstray = false
+
+    /// The chain of a group's link.
+    public init(for purpose: Purpose, on link: String, table: String) {
+        self.purpose = purpose
+        self.link = link
+        self.table = table
+    }
+
+    /// `chain ingress in table netdev shaper`.
+    public var description: String { chain.description }
+
+    /// The chain, or nil if there is none.
+    public func read(_ kernel: Kernel) throws(KernelError) -> GroupChain? {
+        let index = try kernel.presentIndex(of: link, in: .host) ?? 0
+        return try kernel.withRules(.host) { (rules) throws(KernelError) in
+            guard let there = try rules.compare(chain, with: { self.rules(link: $0 ?? index) })
+            else { return nil }
+            var found = self
+            found.hasOtherRules = !there.isSame
+            if purpose != .detours, let link = there.link { found.isAstray = link != index }
+            return found
+        }
+    }
+
+    /// Makes the chain, or its rules anew.
+    public func write(_ kernel: Kernel, over found: GroupChain?) throws(KernelError) {
+        var batch = Batch()
+        if found == nil {
+            batch.add(chain, exclusively: true)
+        } else {
+            batch.removeRules(of: chain)
+        }
+        for rule in rules(link: try kernel.index(of: link, in: .host)) { batch.add(rule) }
+        do throws(KernelError) {
+            try kernel.withRules(.host) { (rules) throws(KernelError) in try rules.commit(batch) }
+        } catch  where error.errno == .fileExists && found == nil {
+            // Another ADD has made it between the look and the transaction.
+            guard let now = try read(kernel), differences(from: now).isEmpty else { throw error }
+        }
+    }
+
+    /// Removes the chain.
+    public func erase(_ kernel: Kernel) throws(KernelError) {
+        var batch = Batch()
+        batch.remove(chain)
+        try unlessAbsent { () throws(KernelError) in
+            try kernel.withRules(.host) { (rules) throws(KernelError) in try rules.commit(batch) }
+        }
+    }
+
+    /// Whether no container is in the group.
+    public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
+        try SteeringTable(table).isUnused(kernel)
+    }
+
+    /// How `found` misses this.
+    public func differences(from found: GroupChain) -> [Difference] {
+        [
+            found.hasOtherRules
+                ? Difference("rules of \(description)", wanted: "ours", found: "others") : nil,
+            found.isAstray
+                ? Difference("\(description): goes to", wanted: link, found: "another link") : nil,
+        ].compactMap { $0 }
+    }
+
+    private var chain: Chain {
+        let table = Table(.netdev, table)
+        return switch purpose {
+        case .steering(let direction): Chain("\(direction)", in: table)
+        case .detours: Chain("detour", in: table, .ingress(of: link, priority: 0))
+        }
+    }
+
+    private func rules(link index: UInt32) -> [Rule] {
+        switch purpose {
+        case .steering(let direction):
+            return Steering(
+                direction, of: "", to: Tree.root, on: link, table: table, owner: "", .shared
+            ).ownRules(link: index).map { Rule(in: chain, $0) }
+        case .detours:
+            // The filter has left the port's index as the priority.
+            let port = Register(word: 0)
+            return [Rule(in: chain, [.meta(.priority, to: port), .forward(port)])]
+        }
+    }
+}
+
+extension Steering {
+    /// Whether the port's packets are treated as those of most ports are, by the group's chain.
+    var isCommon: Bool {
+        side == .host && isForwarding && selections.isEmpty && onlyTo.isEmpty && exceptTo.isEmpty
+            && markMask == nil
+    }
+}
