@@ -150,7 +150,7 @@ public struct Ruleset: ~Copyable {
     }
 
     /// The elements of a set that the kernel has named, in the order of their keys.
-    private mutating func elements(
+    mutating func elements(
         ofSet name: String, in table: Table
     ) throws(KernelError) -> [Element] {
         let found = try elements(of: NamedSet(name, in: table, of: [])) ?? []
@@ -199,7 +199,7 @@ public struct Ruleset: ~Copyable {
     }
 
     /// The expressions of each rule of a chain, which must be there.
-    private mutating func expressions(of chain: Chain) throws(KernelError) -> [[Attribute]] {
+    mutating func expressions(of chain: Chain) throws(KernelError) -> [[Attribute]] {
         try list(chain).map(\.expressions)
     }
 
@@ -411,7 +411,7 @@ extension Element.Count {
 }
 
 extension Element.Value {
-    fileprivate init?(_ attributes: Attributes) {
+    init?(_ attributes: Attributes) {
         if let data = attributes[Int(NFTA_DATA_VALUE.rawValue)] {
             self = .data(Array(data.payload))
         } else if let verdict = attributes[Int(NFTA_DATA_VERDICT.rawValue)]?.nested,

@@ -126,6 +126,12 @@ public enum Bandwidth: ChainedPlugin {
             let kind = try kernel.known(hostEnd, in: .host)?.qdisc ?? ""
             if ["htb", "tbf"].contains(kind) {
                 steps.append(Qdisc(.htb(standard: 0), on: hostEnd, .owned))
+                // They go with the tree, but would not come back with it.
+                if isAdding, kind == "htb" {
+                    steps += try kernel.trafficClasses(of: hostEnd, in: .host).map {
+                        TrafficClass.remains($0.id, on: hostEnd)
+                    }
+                }
             }
             if steering.contains(where: { $0.direction == .ingress }) {
                 steps.append(LastFilter(of: hostEnd, .owned))
@@ -183,13 +189,13 @@ extension String {
 }
 
 extension TrafficClass {
-    /// A class of which only the identity matters, to be erased.
+    /// A class of which only the identity matters, to be erased or looked for.
     fileprivate static func remains(
-        _ id: ClassID, on link: String, in side: Side = .host
+        _ id: ClassID, on link: String, in side: Side = .host, _ sharing: Sharing = .owned
     ) -> TrafficClass {
         let none = Rate(bitsPerSecond: 0)
         return TrafficClass(
-            id, of: Tree.link, on: link, in: side, rate: none, ceil: none, .owned)
+            id, of: Tree.link, on: link, in: side, rate: none, ceil: none, sharing)
     }
 }
 
@@ -280,7 +286,8 @@ extension Kernel {
         of id: ClassID, _ group: Bandwidth.Group
     ) throws(KernelError) -> [Tenant] {
         for direction in [Direction.egress, .ingress] {
-            let own = try TrafficClass.remains(id, on: group.link(direction)).read(self)
+            let own = try TrafficClass.remains(id, on: group.link(direction), in: .host, .shared)
+                .read(self)
             guard let parent = own?.parent, Tree.tenants.contains(parent.minor) else { continue }
             guard let text = try className(of: parent, .tenant, table: group.table) else {
                 return []

@@ -46,7 +46,10 @@ public struct PortSteering: Resource {
                 new.append(part)
                 continue
             }
-            if !part.differences(from: there).isEmpty { changed.append(part) }
+            if !part.differences(from: there).isEmpty || part.rules(link: 0) != there.rules(link: 0)
+            {
+                changed.append(part)
+            }
         }
         let surplus = found?.parts.filter { self[$0.direction] == nil } ?? []
         guard !new.isEmpty || !changed.isEmpty || !surplus.isEmpty else { return }

@@ -50,6 +50,8 @@ public struct Steering: Sendable, CustomStringConvertible {
     let sharing: Sharing
     /// What has passed, as the kernel shows it.
     public private(set) var count: Count?
+    /// The rules as found, where they are others, to be put back if need be.
+    private(set) var foundRules: [Rule]?
     /// Whether the rules as found are others.
     private var hasOtherRules = false
     /// Whether the rules as found send packets to a link that is not there any more.
@@ -94,6 +96,7 @@ public struct Steering: Sendable, CustomStringConvertible {
             else { return nil }
             let there = try rules.compare(chain) { self.rules(link: $0 ?? index) }
             found.hasOtherRules = there?.isSame != true
+            if found.hasOtherRules { found.foundRules = try rules.foundRules(of: chain) }
             if isForwarding, !isCommon, let link = there?.link { found.isAstray = link != index }
             return found
         }
