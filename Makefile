@@ -15,8 +15,8 @@ LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge dummy firewall host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
-TEST_PACKAGES := gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 util-linux
-BENCH_PACKAGES := gcc jq
+TEST_PACKAGES := curl gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 util-linux
+BENCH_PACKAGES := gcc iproute2 iptables jq python3 util-linux
 GUEST_PACKAGES := qemu-system-x86 linux-image-amd64 busybox-static cpio kmod
 INTERFERE := $(BUILD)/interfere
 PACKAGE_PACKAGES := dpkg-dev xz-utils
@@ -25,10 +25,10 @@ VERSION ?= 0.1.0
 DIST := $(BUILD)/dist
 
 # The suites that only run whole where the kernel has every kind of link, and network cards.
-GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests
+GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests|SCTPTests
 
-.PHONY: build demo test unit-test root-test torture fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
-    lint format man completions install deb dist clean setup setup-test
+.PHONY: build demo test unit-test root-test torture torture-part fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
+    $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions api-docs install deb dist reproducible clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
 
@@ -44,10 +44,26 @@ unit-test: setup ## The tests that need no root
 root-test: build setup-test $(INTERFERE) ## The tests in network namespaces
 	CNI_BIN=$(CNI) swift test --filter IntegrationTests
 
-torture: build setup-test $(INTERFERE) ## Every death and fault at every system call, every race: all of it, and a table
-	printf 'what\tof\ttried\tof all\tbit\tproblems\n' > $(BUILD)/torture.tsv
-	TORTURE=whole TORTURE_TABLE=$(BUILD)/torture.tsv CNI_BIN=$(CNI) swift test --filter IntegrationTests.Torture || status=$$?; \
-	    column -t -s $$'\t' $(BUILD)/torture.tsv; exit $${status:-0}
+# The parts of `make torture`, each a suite of integration/torture; each has a target of its own: torture-deaths, …
+TORTURE_PARTS := deaths errors interruptions disks races security
+TORTURE_TABLE = $(BUILD)/torture/$(1).tsv
+
+torture: build setup-test $(INTERFERE) ## Every death and fault at every system call, every race: all parts, and one table
+	status=0; for part in $(TORTURE_PARTS); do $(MAKE) --no-print-directory torture-part PART=$$part || status=1; done; \
+	    awk -f integration/torture/table.awk $(foreach part,$(TORTURE_PARTS),$(call TORTURE_TABLE,$(part))); exit $$status
+
+$(addprefix torture-,$(TORTURE_PARTS)): torture-%: build setup-test $(INTERFERE)
+	status=0; $(MAKE) --no-print-directory torture-part PART=$* || status=1; \
+	    awk -f integration/torture/table.awk $(call TORTURE_TABLE,$*); exit $$status
+
+torture-part: SUITE = $(subst deaths,Death,$(subst errors,Fault,$(subst interruptions,Interruption,$(subst disks,Disk,$(subst races,Race,$(subst security,Security,$(PART)))))))Tests
+torture-part:
+	mkdir -p $(BUILD)/torture
+	rm -f $(call TORTURE_TABLE,$(PART)) && touch $(call TORTURE_TABLE,$(PART))
+	start=$$(date +%s); \
+	    TORTURE=whole TORTURE_TABLE=$(call TORTURE_TABLE,$(PART)) CNI_BIN=$(CNI) \
+	    swift test --explicit-target-dependency-import-check error --filter IntegrationTests.Torture/$(SUITE) || status=$$?; \
+	    echo "$(PART): $$(($$(date +%s) - start)) s"; exit $${status:-0}
 
 # Each target of Tests/Fuzz for so many seconds, from the corpus beside it, in a network namespace of its own.
 FUZZ_TARGETS := configuration environment kernel reservations index
@@ -109,6 +125,19 @@ man: build ## The manual's pages, in .build/man
 	mkdir -p $(BUILD)/man
 	$(BUILD)/cnictl manual $(BUILD)/man
 
+# The modules that others may read the declarations of; a warning of the documentation is an error.
+API := Addressing CNI IPAM Netlink Nftables Operator Plan PluginRuntime Plugins Rtnetlink TrafficControl
+
+api-docs: setup ## What the public declarations say, as a web site in .build/api
+	swift package dump-symbol-graph --minimum-access-level public > $(BUILD)/symbols.log || { cat $(BUILD)/symbols.log; exit 1; }
+	rm -rf $(BUILD)/api $(BUILD)/api-symbols
+	mkdir -p $(BUILD)/api-symbols
+	for module in $(API); do \
+	    cp "$$(sed -n 's/^Files written to //p' $(BUILD)/symbols.log)"/$$module*.symbols.json $(BUILD)/api-symbols/; \
+	done
+	docc convert --fallback-display-name swift-cni --fallback-bundle-identifier swift-cni --warnings-as-errors \
+	    --additional-symbol-graph-dir $(BUILD)/api-symbols --output-path $(BUILD)/api
+
 completions: build ## Completions of cnictl for shells, in .build/completions
 	mkdir -p $(BUILD)/completions
 	for shell in bash zsh fish; do \
@@ -132,8 +161,12 @@ deb: man ## A Debian package, .build/dist/swift-cni_*.deb
 	@bash integration/install-packages.sh $(PACKAGE_PACKAGES)
 	bash integration/package/deb.sh $(VERSION) $(DIST)
 
-dist: build ## An archive for /opt/cni/bin and its checksums, the same bytes for the same commit and folder
+dist: build ## An archive for /opt/cni/bin and its checksums, the same bytes for the same commit and compiler
 	bash integration/package/dist.sh $(VERSION) $(DIST)
+
+reproducible: setup ## Builds the commit in two folders, and compares their packages and archives
+	@bash integration/install-packages.sh $(PACKAGE_PACKAGES)
+	bash integration/package/reproducible.sh $(VERSION)
 
 clean:
 	rm -rf $(BUILD)
@@ -146,11 +179,13 @@ setup-test:
 	@bash integration/fetch-peer.sh $(BUILD)/peer > /dev/null
 
 # The Swift runtime, libstdc++, libgcc, libjansson, libmd and libnftnl go into the program; libmnl and libc
-# stay shared, since Debian ships no libmnl.a. Where one is found, nothing stays shared.
-LIBMNL_A := $(firstword $(wildcard $(addsuffix /libmnl.a,/usr/lib/$(shell gcc -print-multiarch) /usr/lib /usr/local/lib)))
+# stay shared, since Debian ships no libmnl.a. Where there is one beside the libmnl that pkg-config knows, or
+# where LIBMNL_A says, nothing of the plugins' program stays shared; with `make LIBMNL_A=` it is as without.
+LIBMNL_A ?= $(wildcard $(shell pkg-config --variable=libdir libmnl 2> /dev/null)/libmnl.a)
+LINKED := $(LINK)/.with-$(if $(LIBMNL_A),static,shared)-libc
 REPLACED := swift_copyAuxiliaryExecutablePath \
     _swift_stdlib_getUnsafeArgvArgc _swift_stdlib_overrideUnsafeArgvArgc
-RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
+RELEASE := -c release --scratch-path $(BUILD) --static-swift-stdlib -Xlinker -L$(LINK) \
     -Xlinker --gc-sections -Xlinker --no-export-dynamic -Xlinker --build-id=none -Xlinker -s --disable-local-rpath \
     -Xlinker $(LINK)/start.o $(addprefix -Xlinker --wrap=,$(REPLACED)) \
     -Xswiftc -Xclang-linker -Xswiftc $(if $(LIBMNL_A),-static,-no-pie) \
@@ -161,7 +196,7 @@ RELEASE := -c release --static-swift-stdlib -Xlinker -L$(LINK) \
 
 # The operator's command has a build of its own: it has tasks and regular expressions in its reach.
 CNICTL_RELEASE := -c release --scratch-path $(BUILD)/operator --static-swift-stdlib \
-    -Xlinker -L$(LINK) -Xlinker --gc-sections -Xlinker -s --disable-local-rpath \
+    -Xlinker -L$(LINK) -Xlinker --gc-sections -Xlinker --build-id=none -Xlinker -s --disable-local-rpath \
     -Xswiftc -Xclang-linker -Xswiftc -no-pie \
     --explicit-target-dependency-import-check error --product cnictl
 
@@ -172,25 +207,28 @@ without-place = read -r offset size < <(readelf --sections --wide $1 \
     && dd if=/dev/zero of=$1 bs=1 seek=$$((16\#$$offset)) count=$$((16\#$$size)) conv=notrunc status=none
 
 .PHONY: release-build
-release-build: $(LINK)/.ready
+release-build: $(LINKED)
 	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(RELEASE)
 	PKG_CONFIG_PATH=$(LINK)/pkgconfig swift build $(CNICTL_RELEASE)
-	cp -f --remove-destination "$$(swift build -c release --scratch-path $(BUILD)/operator --show-bin-path)/cnictl" $(BUILD)/cnictl
 	mkdir -p $(CNI)
-	cp -f "$$(swift build -c release --show-bin-path)/swift-cni" $(CNI)/.swift-cni.new
+	cp -f "$$(swift build -c release --scratch-path $(BUILD)/operator --show-bin-path)/cnictl" $(BUILD)/.cnictl.new
+	$(call without-place,$(BUILD)/.cnictl.new)
+	mv -f $(BUILD)/.cnictl.new $(BUILD)/cnictl
+	cp -f "$$(swift build -c release --scratch-path $(BUILD) --show-bin-path)/swift-cni" $(CNI)/.swift-cni.new
 	$(call without-place,$(CNI)/.swift-cni.new)
 	mv -f $(CNI)/.swift-cni.new $(CNI)/swift-cni
 	for plugin in $(PLUGINS); do ln -sf swift-cni $(CNI)/$$plugin; done
 
 # A directory that the linker looks into first and that holds only static libraries; pkg-config
 # is pointed at it too, because what it says comes first on the linker's command line.
-$(LINK)/.ready: Makefile Sources/CStart/start.c
+$(LINKED): Makefile Sources/CStart/start.c
 	rm -rf $(LINK)
 	mkdir -p $(LINK)/pkgconfig
-	for library in libstdc++.a libjansson.a libmd.a libnftnl.a $(if $(LIBMNL_A),libmnl.a); do \
+	for library in libstdc++.a libjansson.a libmd.a libnftnl.a; do \
 	    ln -sf "$$(gcc -print-file-name=$$library)" $(LINK)/; \
 	done
 	ln -sf "$$(gcc -print-file-name=libgcc_eh.a)" $(LINK)/libgcc_s.a
+	$(if $(LIBMNL_A),ln -sf "$$(realpath "$(LIBMNL_A)")" $(LINK)/libmnl.a)
 	for package in jansson libmd libnftnl libmnl; do \
 	    sed 's|^libdir=.*|libdir=$(LINK)|' \
 	        "$$(pkg-config --variable=pcfiledir $$package)/$$package.pc" > $(LINK)/pkgconfig/$$package.pc; \

@@ -102,9 +102,8 @@ let package = Package(
         .testTarget(
             name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
             exclude: [
-                "bench", "guest", "lacking", "package", "runtime", "torture/interfere.c", "demo.sh",
-                "fetch-peer.sh",
-                "install-packages.sh",
+                "bench", "guest", "lacking", "package", "runtime", "torture/interfere.c",
+                "torture/table.awk", "demo.sh", "fetch-peer.sh", "install-packages.sh",
             ]),
     ],
     swiftLanguageModes: [.v6]

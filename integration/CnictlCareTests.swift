@@ -49,6 +49,74 @@ struct CnictlCareTests {
         #expect(try cnictl.run("repair --dry-run").status == 0)
     }
 
+    /// A list whose rules are those of iptables, with isolation and conditions.
+    private func filteredList(_ world: World, backend: String, subnet: Int) -> JSON {
+        JSON(
+            text: """
+                {"cniVersion": "1.1.0", "name": "shaped", "plugins": [
+                  {"type": "bridge", "bridge": "cni-shaped", "isDefaultGateway": true,
+                   "ipMasq": true, "ipMasqBackend": "\(backend)",
+                   "ipam": {"type": "host-local", "subnet": "10.\(subnet).0.0/24",
+                            "dataDir": "\(world.directory)/networks"}},
+                  {"type": "portmap", "capabilities": {"portMappings": true},
+                   "backend": "\(backend)",
+                   "conditionsV4": \(backend == "iptables"
+                       ? #"["!", "-s", "192.0.2.0/24"]"# : #"["ip saddr != 192.0.2.0/24"]"#)},
+                  {"type": "firewall", "ingressPolicy": "isolated"}]}
+                """)
+    }
+
+    @Test(
+        "repair puts back rules of iptables, conditions and the firewall's; gc removes them",
+        arguments: ["iptables", "nftables"], [true, false])
+    func filtered(backend: String, isWhole: Bool) throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        let subnet = (backend == "iptables" ? 111 : 113) + (isWhole ? 0 : 1)
+        try cnictl.configure(
+            filteredList(world, backend: backend, subnet: subnet), as: "shaped.conflist")
+        var containers: [World.Container] = []
+        for (number, id) in ["web", "db"].enumerated() {
+            let container = try world.container(id)
+            try cnictl.output(
+                of: "add shaped \(container.path) --container-id \(id) "
+                    + "--cap portMappings=[{\"hostPort\":\(8080 + number),\"containerPort\":80}]")
+            containers.append(container)
+        }
+        let rules = { try world.onHost("nft -s list ruleset").split(separator: "\n").sorted() }
+        let before = try rules()
+        #expect(try cnictl.run("repair --dry-run").status == 0)
+        if isWhole {
+            try world.onHost("nft flush ruleset")
+        } else {
+            try world.onHost("iptables -F CNI-FORWARD")
+            try world.onHost(
+                backend == "iptables"
+                    ? "nft delete table inet cni_firewall"
+                    : "nft flush map bridge cni_firewall isolated")
+            if backend == "iptables" {
+                try world.onHost("iptables -t nat -F CNI-HOSTPORT-DNAT")
+                try world.onHost("iptables -t nat -F POSTROUTING")
+            } else {
+                try world.onHost("nft flush map inet cni_portmap any4_condition")
+                try world.onHost("nft flush map inet cni_masquerade sources4")
+            }
+        }
+        #expect(try cnictl.run("repair --dry-run").status == 2)
+        let ended = try cnictl.run("repair")
+        #expect(ended.status == 0, "\(ended.output)\(ended.errors)")
+        let after = try rules()
+        #expect(after == before, "\(after.filter { !before.contains($0) })")
+        #expect(try cnictl.run("repair --dry-run").status == 0)
+        if backend == "iptables" {
+            #expect(try cnictl.json("ls web")[0]["ports"].array.count == 1)
+        }
+        for container in containers { try remove(container, of: world) }
+        try cnictl.output(of: "gc --interval 0.05")
+        let left = try world.onHost("nft list ruleset")
+        #expect(!left.contains("10.\(subnet).0") && !left.contains("shaped"), "\(left)")
+    }
+
     @Test("repair makes an owner's elements anew where only some are left")
     func partly() throws {
         let world = try World()
@@ -57,6 +125,64 @@ struct CnictlCareTests {
         try world.onHost("nft flush map inet cni_portmap any4_source")
         try cnictl.output(of: "repair")
         #expect(try cnictl.run("explain web").status == 0)
+    }
+
+    @Test("repair puts back what firewall, sbr and tuning have made")
+    func chained() throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        let list = JSON(
+            text: """
+                {"cniVersion": "1.1.0", "name": "kept", "plugins": [
+                  {"type": "bridge", "bridge": "cni-kept", "isGateway": true,
+                   "ipam": {"type": "host-local", "dataDir": "\(world.directory)/networks",
+                            "ranges": [[{"subnet": "10.96.0.0/24"}], [{"subnet": "fd00:96::/64"}]]}},
+                  {"type": "firewall", "ingressPolicy": "same-bridge"}, {"type": "sbr"},
+                  {"type": "tuning", "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"},
+                   "txQLen": 2000, "dataDir": "\(world.directory)/tuning"}]}
+                """)
+        try cnictl.configure(list, as: "kept.conflist")
+        let container = try world.container("web")
+        try cnictl.output(of: "add kept \(container.path) --container-id web")
+        #expect(try cnictl.run("repair --dry-run").errors == "")
+        #expect(try cnictl.output(of: "repair --dry-run").contains("as they should be"))
+        let before = try Snapshot(of: container)
+        let filter = try world.onHost("iptables -S")
+        try container.output(of: "ip rule del from 10.96.0.2")
+        try container.output(of: "ip -6 route flush table 101")
+        try container.output(of: "ip link set eth0 txqueuelen 500")
+        try container.output(of: "sysctl -qw net.ipv4.conf.eth0.arp_filter=0")
+        try world.onHost("iptables -F CNI-FORWARD")
+        try world.onHost("nft delete table inet cni_firewall")
+        let told = try cnictl.json("repair --dry-run").array
+        #expect(
+            Set(told.compactMap { $0["plugin"].string }) == ["firewall", "sbr", "tuning"])
+        try cnictl.output(of: "repair")
+        // The kernel writes its own name on a route that it made, and `repair` does not.
+        let difference = try Snapshot(of: container).difference(from: before).split(separator: "\n")
+            .filter { !$0.contains("table 101") && !$0.contains("table 100") }
+        #expect(difference == [])
+        let routes = try container.output(of: "ip -6 route show table 101")
+        #expect(routes.contains("fd00:96::/64 dev eth0") && routes.contains("default via"))
+        #expect(try container.output(of: "ip rule").contains("from 10.96.0.2 lookup 100"))
+        #expect(try world.onHost("iptables -S") == filter)
+        #expect(try cnictl.run("explain web").status == 0)
+        try cnictl.output(of: "del kept \(container.path) --container-id web")
+    }
+
+    @Test("a container of another host with the same address keeps no orphan alive")
+    func sameAddress() throws {
+        let (world, other) = (try World(), try World())
+        let (cnictl, containers) = try attached(world, ["web"])
+        try remove(containers[0], of: world)
+        // There its link has the number that a link has here.
+        let index = try world.ip("link show shp-e")[0]["ifindex"].number ?? 0
+        let stranger = try other.container()
+        let netns = (stranger.path as NSString).lastPathComponent
+        try other.onHost(
+            "ip link add end index \(index) type veth peer name eth0 netns \(netns)")
+        try stranger.output(of: "ip addr add 10.99.0.2/24 dev eth0")
+        #expect(try cnictl.json("ls --orphans").array.map { $0["container"].string } == ["web"])
     }
 
     @Test("gc removes what is left of containers that have gone, and nothing of the others")

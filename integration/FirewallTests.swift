@@ -13,18 +13,19 @@ struct FirewallTests {
     }
 
     private func network(
-        _ keys: JSON = "{}", name: String = "web", subnet: Int = 71, bridge: String = "cni0"
+        _ keys: JSON = "{}", name: String = "web", subnet: Int = 71, bridge: String = "cni0",
+        version: String = "1.1.0"
     ) -> Network {
         let first = Network(
             bridge: #"{"isDefaultGateway": true, "bridge": "\#(bridge)"}"#,
             ipam: JSON(
                 text: #"{"ranges": [[{"subnet": "10.\#(subnet).0.0/16"}], "#
                     + #"[{"subnet": "fd00:\#(subnet)::/64"}]]}"#),
-            name: name, version: "1.1.0", in: world)
+            name: name, version: version, in: world)
         let firewall: JSON = #"{"type": "firewall"}"#
         return Network(
             JSON([
-                "name": name, "cniVersion": "1.1.0",
+                "name": name, "cniVersion": version,
                 "plugins": [first.plugins[0].value, firewall.merging(keys).value],
             ]), in: world)
     }
@@ -32,6 +33,21 @@ struct FirewallTests {
     private func ruleset() throws -> String { try world.onHost("nft list ruleset") }
     private func rules(_ program: String = "iptables") throws -> String {
         try world.onHost("\(program) -S")
+    }
+
+    @Test("old versions of the specification are spoken", arguments: ["0.3.0", "0.3.1", "0.4.0"])
+    func oldVersions(version: String) throws {
+        let network = network(version: version)
+        let first = try world.container()
+        try network.add(first)
+        try network.del(first)
+        try world.unchanged {
+            let container = try world.container()
+            let result = try network.add(container)
+            #expect(result["cniVersion"].string == version)
+            #expect(try world.onHost("iptables -S CNI-FORWARD").contains("10.71.0.3"))
+            try network.del(container)
+        }
     }
 
     @Test("where the host drops what it forwards, containers send and are answered")

@@ -284,5 +284,11 @@ struct HostLocalTests {
         valid["cni.dev/valid-attachments"] = JSON(nil)
         #expect(try call("GC", valid, id: "").json["code"].number == 7)
         #expect(world.files("web").contains("10.71.0.5"))
+        // As Go writes a list that is empty.
+        var object = network.value as? [String: Any] ?? [:]
+        object["cni.dev/valid-attachments"] = NSNull()
+        let none = JSON(object)
+        #expect(try call("GC", none, id: "").succeeded)
+        #expect(!world.files("web").contains("10.71.0.5"))
     }
 }

@@ -21,8 +21,6 @@ struct NeighbourTests {
         result["ips"][0]["address"].string?.split(separator: "/").first.map(String.init) ?? ""
     }
 
-    private func port(_ result: JSON) -> String { result["interfaces"][1]["name"].string ?? "" }
-
     /// The number of a container's class, by its name.
     private func id(of container: World.Container, _ part: String = "") throws -> String {
         let sets = try world.onHost("nft list set netdev shaper classes")
@@ -63,19 +61,12 @@ struct NeighbourTests {
         try network.add(one)
         let result = try network.add(other)
         let rate = try flow(one, other, result)
-        #expect((13...21).contains(rate), "\(rate) Mbit/s of 20")
+        #expect((16...21).contains(rate), "\(rate) Mbit/s of 20")
         let (out, into) = (
             try self.sent(id(of: one), on: "shp-e"), try self.sent(id(of: other), on: "shp-i")
         )
-        #expect(out > 3 && into > 3, "\(out) MB sent, \(into) MB received")
+        #expect(out > 4 && into > 4, "\(out) MB sent, \(into) MB received")
         #expect(abs(out - into) < max(out, into) / 5, "\(out) MB sent, \(into) MB received")
-        // The map counts each packet once as well, 64 kB packets before they are split.
-        let map = try world.onHost("nft list map netdev shaper ingress_class")
-        let words =
-            map.split(separator: "\"\(port(result))\" counter packets ").last?
-            .split(separator: " ") ?? []
-        let counted = (Double(words.count > 2 ? words[2] : "") ?? 0) / 1e6
-        #expect(abs(counted - into) < max(counted, into) / 5, "\(counted) MB counted, \(into) MB")
         let differences = try [network.check(one), network.check(other)]
         #expect(differences == [nil, nil])
     }
@@ -108,7 +99,7 @@ struct NeighbourTests {
             Self.keys(sent: 50, received: 20, #""group": "b","#)
         ).add(other)
         let rate = try flow(one, other, result)
-        #expect((13...21).contains(rate), "\(rate) Mbit/s of 20")
+        #expect((16...21).contains(rate), "\(rate) Mbit/s of 20")
     }
 
     @Test("what the receiver leaves unshaped passes once and without a limit")
@@ -124,14 +115,12 @@ struct NeighbourTests {
         #expect(try sent(id(of: other), on: "shp-i") < 0.1)
     }
 
-    @Test("programs at the receiver's port, and filters in it, see a packet once")
+    @Test("filters in the receiver see a packet once, and its class counts it once")
     func once() throws {
         let network = network(Self.keys(sent: 50, received: 50))
         let (one, other) = (try world.container(), try world.container())
         try network.add(one)
         let result = try network.add(other)
-        let counter = try PacketCounter(on: port(result), in: world)
-        defer { counter.end() }
         for words in [
             "add table netdev t",
             "add chain netdev t c { type filter hook ingress device eth0 priority 0 ; }",
@@ -142,8 +131,6 @@ struct NeighbourTests {
         try one.output(of: "ping -q -i 0.05 -c 20 -s 100 \(address(result))")
         let seen = try other.output(of: "nft list chain netdev t c")
         #expect(seen.contains("counter packets 20 "), "\(seen)")
-        let counts = try counter.counts()
-        #expect(counts == [20, 20])
         let tree = try sent(id(of: other), on: "shp-i")
         // And a few packets of the kernel's.
         #expect((0.0028...0.0045).contains(tree), "\(tree) MB, 20 packets of 142 bytes")
@@ -164,8 +151,8 @@ struct NeighbourTests {
         try network.add(one)
         let result = try network.add(other)
         let rate = try flow(one, other, result)
-        #expect((13...21).contains(rate), "\(rate) Mbit/s of 20")
-        #expect(try sent(id(of: other), on: "shp-i") > 3)
+        #expect((16...21).contains(rate), "\(rate) Mbit/s of 20")
+        #expect(try sent(id(of: other), on: "shp-i") > 4)
         #expect(try network.check(other) == nil)
         try network.del(one)
         try network.del(other)

@@ -221,8 +221,11 @@ struct ProtocolTests {
         let directory = "\(world.directory)/plugins"
         try FileManager.default.createDirectory(
             atPath: directory, withIntermediateDirectories: true)
+        let calls = world.directory + ".calls"
+        defer { try? FileManager.default.removeItem(atPath: calls) }
         let script = """
             #!/bin/bash
+            echo "$CNI_COMMAND $CNI_CONTAINERID" >> \(calls)
             [ "$CNI_COMMAND" = ADD ] || exit 0
             if [ -e \(world.directory)/refuse ]; then
                 printf '{"code": 11, "msg": "no address now", "details": "later"}'; exit 1
@@ -241,5 +244,34 @@ struct ProtocolTests {
         let refused = try refusal(path.merging(["CNI_CONTAINERID": "two"]) { $1 }, input)
         #expect(refused.code == 11)
         #expect(refused.message == "no address now; later")
+        // It may have kept an address all the same.
+        let made = try String(contentsOfFile: calls, encoding: .utf8)
+        #expect(made.hasSuffix("ADD two\nDEL two\n"), "\(made)")
+    }
+
+    @Test(
+        "DEL does without a prevResult that cannot be read",
+        arguments: [
+            #"{"cniVersion": "1.0.0", "ips": [{"address": "10.80.0.5/24", "interface": 4}]}"#,
+            #"{"cniVersion": "0.3.1", "ips": []}"#, #""lost""#,
+        ])
+    func unreadableResult(text: String) throws {
+        let network = Network(in: world)
+        let container = try world.container()
+        try network.add(container)
+        let keys: JSON = "{\"prevResult\": \(text)}"
+        for verb in ["CHECK", "DEL"] {
+            let ended = try world.call(
+                "bridge", verb, network.configuration(with: keys), container)
+            #expect(ended.succeeded == (verb == "DEL"), "\(ended.output)")
+        }
+        #expect(world.files("web").allSatisfy { !$0.hasPrefix("10.") })
+        for chained in ["firewall", "portmap", "bandwidth", "tuning", "sbr"] {
+            var plugin: JSON = "{}"
+            plugin["type"] = JSON(chained)
+            let ended = try world.call(
+                chained, "DEL", network.configuration(plugin, with: keys), container)
+            #expect(ended.succeeded, "\(chained): \(ended.output)")
+        }
     }
 }

@@ -83,6 +83,37 @@ struct ShapingTests {
         #expect(seen.contains("counter packets 3 "), "\(seen)")
     }
 
+    @Test("what one container sends another of the host is held back by both their classes")
+    func sameHost() throws {
+        let network = { (keys: String) in
+            BandwidthTests.network("{\"shaping\": {\(keys)}}", in: world)
+        }
+        let sender = try world.container("sender")
+        try network(#""egress": {"ceil": 40000000}, "ingress": {"ceil": 90000000}"#).add(sender)
+        let receiver = try world.container("receiver")
+        try network(
+            """
+            "egress": {"ceil": 90000000}, "ingress": {"ceil": 16000000}, "linkRate": 100000000,
+            "classes": [{"name": "slow", "protocol": "tcp", "localPorts": ["5010-5012"],
+                "ingress": {"ceil": 5000000}}]
+            """
+        ).add(receiver)
+        let rate = { (port: Int, address: String) in
+            try Flow(
+                from: sender.path, to: receiver.path, address: address, port: port, seconds: 2
+            ).rate()
+        }
+        let whole = try rate(5001, "10.71.0.3")
+        #expect((13...17).contains(whole), "\(whole) Mbit/s of 16")
+        let part = try rate(5011, "10.71.0.3")
+        #expect((4...5.5).contains(part), "\(part) Mbit/s of 5")
+        let back = try Flow(
+            from: receiver.path, to: sender.path, address: "10.71.0.2", port: 5001, seconds: 2
+        ).rate()
+        #expect((75...95).contains(back), "\(back) Mbit/s of 90")
+        #expect(try receiver.reaches("10.71.0.2"))
+    }
+
     @Test("a short packet does not wait behind a long queue of another container")
     func neighbour() throws {
         let network = BandwidthTests.network(BandwidthTests.caps, in: world)

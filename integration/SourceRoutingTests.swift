@@ -70,6 +70,24 @@ struct SourceRoutingTests {
         #expect(try Snapshot(of: container).difference(from: inside) == "")
     }
 
+    @Test(
+        "CHECK of the whole chain finds the routes in the addresses' tables, and misses one that is gone"
+    )
+    func chain() throws {
+        for keys: JSON in ["{}", #"{"addSourceHints": true}"#] {
+            let network = network(1, keys)
+            let container = try world.container()
+            try network.add(container)
+            let difference = try network.check(container)
+            #expect(difference == nil, "\(difference ?? "")")
+            try container.output(of: "ip route del 192.0.2.0/24 table 100")
+            #expect(
+                try network.check(container)
+                    == "route 192.0.2.0/24 via 10.71.0.1 on eth0: wanted present, found absent")
+            try network.del(container)
+        }
+    }
+
     @Test("a table of the configuration is only looked up")
     func table() throws {
         let network = network(1, #"{"table": 77}"#)

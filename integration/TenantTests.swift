@@ -61,6 +61,46 @@ struct TenantTests {
         return Int(words[sent + 3]) ?? -1
     }
 
+    @Test("what comes from a shaped container of the host is in the class of its selection")
+    func sameHost() throws {
+        let network = { (keys: JSON) in
+            BandwidthTests.network(
+                keys,
+                ipam: #"{"ranges": [[{"subnet": "10.71.0.0/16"}], [{"subnet": "fd00:71::/64"}]]}"#,
+                in: world)
+        }
+        let sender = try world.container("sender")
+        try network(#"{"shaping": {"egress": {"ceil": 40000000}}}"#).add(sender)
+        let receiver = try world.container("receiver")
+        let keys: JSON = """
+            {"unshapedSubnets": ["fd00:71::2/128"], "shaping": {"ingress": {"ceil": 40000000},
+                "classes": [
+                    {"name": "far", "cidrs": ["10.71.0.128/25", "fd00:71::8000/113"],
+                        "ingress": {"priority": 1}},
+                    {"name": "near", "cidrs": ["10.71.0.2/31", "fd00:71::/113"],
+                        "protocol": "icmp", "ingress": {"priority": 1}}]}}
+            """
+        let shaped = network(keys)
+        try shaped.add(receiver)
+        let classes = try names("classes")
+        let seen = { (name: String) in
+            let id = try #require(classes["web receiver eth0 \(name)"], "\(classes)")
+            return try packets(id, on: "shp-i")
+        }
+        try sender.output(of: "ip addr add fd00:71::22/64 dev eth0 nodad")
+        try sender.output(of: "ping -q -c 3 10.71.0.3")
+        #expect(try seen("near") == 3)
+        try sender.output(of: "ping -q -c 3 -I fd00:71::22 fd00:71::3")
+        #expect(try seen("near") == 6)
+        // This address is none of the limits'.
+        try sender.output(of: "ping -q -c 3 -I fd00:71::2 fd00:71::3")
+        #expect(try seen("near") == 6)
+        try sender.output(of: "ip addr add fd00:71::8022/64 dev eth0 nodad")
+        try sender.output(of: "ping -q -c 3 -I fd00:71::8022 fd00:71::3")
+        #expect(try seen("far") == 3)
+        #expect(try shaped.check(receiver) == nil)
+    }
+
     @Test("a tenant is there from its first container to its last")
     func tenant() throws {
         let network = network(Self.tenant("gold"))

@@ -154,3 +154,19 @@ int linux_make_tap_as(
     errno = *is_label ? error - LABEL_FAILED : error;
     return error == 0 ? 0 : -1;
 }
+
+int linux_load_classifier(const struct bpf_insn *instructions, uint32_t count) {
+    union bpf_attr attributes = {
+        .prog_type = BPF_PROG_TYPE_SCHED_CLS,
+        .insns = (uintptr_t)instructions,
+        .insn_cnt = count,
+        .license = (uintptr_t)"Apache-2.0",
+        .prog_name = "swift_cni",
+    };
+    return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
+}
+
+int linux_hold_program(uint32_t id) {
+    union bpf_attr attributes = {.prog_id = id};
+    return (int)syscall(SYS_bpf, BPF_PROG_GET_FD_BY_ID, &attributes, sizeof attributes);
+}

@@ -46,6 +46,11 @@ public indirect enum JSON: Sendable, Equatable {
         return match.value
     }
 
+    /// Whether the object has a key, be its value `null`.
+    func has(_ key: String) -> Bool {
+        members?.contains { sameIgnoringCase($0.key, key) } == true
+    }
+
     /// This object with a member set, replacing every spelling of the key.
     public func setting(_ key: String, to value: JSON) -> JSON {
         let others = (members ?? []).filter { !sameIgnoringCase($0.key, key) }

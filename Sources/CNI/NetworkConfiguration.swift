@@ -36,9 +36,12 @@ public struct NetworkConfiguration: Sendable {
 
     /// Parses and checks the shared keys.
     ///
+    /// A `prevResult` that cannot be read is as good as none to those who do not need it: DEL does
+    /// all it can.
+    ///
     /// - Throws: Code 6 for what cannot be decoded, code 7 for a missing or invalid name; the
     ///   messages are the reference's where it has one.
-    public init(parsing input: [UInt8]) throws(CNIError) {
+    public init(parsing input: [UInt8], needsResult: Bool = true) throws(CNIError) {
         let json: JSON
         do throws(CNIError) {
             json = try JSON(parsing: input)
@@ -50,11 +53,11 @@ public struct NetworkConfiguration: Sendable {
                 .decode,
                 "error unmarshall network config: expected an object, found \(json.kind)")
         }
-        try self.init(json: json)
+        try self.init(json: json, needsResult: needsResult)
     }
 
     /// Checks the shared keys of an object.
-    public init(json: JSON) throws(CNIError) {
+    public init(json: JSON, needsResult: Bool = true) throws(CNIError) {
         self.json = json
         var keys = Keys(json)
         let name: String? = try keys("name", "The network's name.")
@@ -74,13 +77,21 @@ public struct NetworkConfiguration: Sendable {
         self.version = known
         type = try keys("type", "The plugin's name.") ?? ""
         ipamType = try keys("ipam.type", default: "", "The IPAM plugin's name.")
-        previous = try json["prevResult"].map { (json) throws(CNIError) in
-            try Self.previousResult(json, in: known)
+        previous = try json["prevResult"].flatMap { (json) throws(CNIError) in
+            do throws(CNIError) {
+                return try Self.previousResult(json, in: known)
+            } catch {
+                if needsResult { throw error }
+                return nil
+            }
         }
         // The specification's text and its table spell this key differently; libcni sends both.
         let valid = "cni.dev/valid-attachments"
         let key = json[valid] == nil ? "cni.dev/attachments" : valid
-        validAttachments = try keys.list(key, "Attachments in use.", ValidAttachment.init)
+        let attachments = try keys.list(key, "Attachments in use.", ValidAttachment.init)
+        // A list of Go that is empty may be written as null.
+        let isListed = json.has(valid) || json.has("cni.dev/attachments")
+        validAttachments = attachments ?? (isListed ? [] : nil)
     }
 
     private static func previousResult(

@@ -49,6 +49,40 @@ public struct Allocator: Sendable {
             .internalError, "no IP addresses available in range set: \(set)")
     }
 
+    /// The address that `reserve` would give out now, with nothing reserved.
+    ///
+    /// - Parameters:
+    ///   - requested: The address that is asked for, if one is.
+    ///   - taken: The addresses that are reserved.
+    ///   - last: The address that was given out last.
+    /// - Returns: The address, with its network and gateway.
+    /// - Throws: Code 999 if there is none.
+    package func preview(
+        _ requested: IPAddress?, except taken: Set<IPAddress>, after last: IPAddress?
+    ) throws(CNIError) -> AddResult.Address {
+        if let requested {
+            guard let range = set.range(of: requested), requested != range.gateway,
+                !taken.contains(requested)
+            else {
+                throw CNIError(
+                    .internalError,
+                    "requested IP address \(requested) is not available in range set \(set)")
+            }
+            return lease(of: requested, in: range)
+        }
+        for run in set.runs(after: last) {
+            var next: IPAddress? = run.first
+            while let address = next, address <= run.last {
+                if address != run.range.gateway, !taken.contains(address) {
+                    return lease(of: address, in: run.range)
+                }
+                next = address.advanced(by: 1)
+            }
+        }
+        throw CNIError(
+            .internalError, "no IP addresses available in range set: \(set)")
+    }
+
     /// Whether an address could be reserved now.
     public func hasFree(in store: inout ReservationStore) -> Bool {
         for range in set.ranges {

@@ -28,6 +28,17 @@ extension ReservationStore {
         return reservations.sorted { $0.address < $1.address }
     }
 
+    /// The address of a range set that was given out last, read without a lock and without a change.
+    package static func lastReserved(
+        _ dataDirectory: String, network: String, set: Int
+    ) throws(CNIError) -> IPAddress? {
+        guard let parent = try Directory.open(dataDirectory, creating: false),
+            let directory = try parent.open(network, creating: false),
+            let text = try? directory.read("last_reserved_ip.\(set)")
+        else { return nil }
+        return text.split(whereSeparator: \.isWhitespace).first.flatMap { IPAddress(String($0)) }
+    }
+
     /// The networks that a data directory has reservations of.
     package static func networks(in dataDirectory: String) throws(CNIError) -> [String] {
         guard let parent = try Directory.open(dataDirectory, creating: false) else { return [] }

@@ -156,7 +156,7 @@ public enum Answer: Sendable {
         makeRoom(for: bytes.count)
         try send(bytes, for: begin.operation)
         var pending = Pending(batch, base: base, isTransaction: true)
-        while !pending.isDone { try pending.take(receive(for: begin.operation)) }
+        try receive(&pending, for: begin.operation)
         for result in pending.results { _ = try result.get() }
     }
 
@@ -180,9 +180,7 @@ public enum Answer: Sendable {
         }
         try send(bytes, for: messages[0].operation)
         var pending = Pending(messages, base: base)
-        while !pending.isDone {
-            try pending.take(receive(for: messages[0].operation))
-        }
+        try receive(&pending, for: messages[0].operation)
         return (pending.results, pending.interrupted)
     }
 
@@ -192,12 +190,38 @@ public enum Answer: Sendable {
         }
     }
 
-    private mutating func receive(for operation: String) throws(KernelError) -> ArraySlice<UInt8> {
-        while true {
+    /// How often receiving is tried in a row.
+    private static let receiveAttempts = 4
+
+    /// Receives until all answers are there.
+    ///
+    /// What the kernel has to say it has queued before sending returns. So after an error the answer
+    /// is there still, or there is none to wait for.
+    private mutating func receive(
+        _ pending: inout Pending, for operation: String
+    ) throws(KernelError) {
+        var lost: Errno?
+        var attempt = 0
+        while !pending.isDone {
             let count = unsafe mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
-            if count >= 0 { return unsafe [UInt8](buffer[..<count])[...] }
-            guard Errno.current == .interrupted else { throw KernelError(lastOf: operation) }
+            if count >= 0 {
+                pending.take(unsafe [UInt8](buffer[..<count])[...])
+                attempt = 0
+                continue
+            }
+            let error = Errno.current
+            attempt += 1
+            switch error {
+            case .interrupted where attempt < Self.receiveAttempts: continue
+            case .noBufferSpace where attempt < Self.receiveAttempts,
+                .noMemory where attempt < Self.receiveAttempts:
+                lost = lost ?? error
+                let fd = descriptor.rawValue
+                _ = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK)
+            default: throw .answerLost(operation, lost ?? error)
+            }
         }
+        if lost == .noBufferSpace { pending.distrust(.noBufferSpace) }
     }
 }
 
@@ -208,6 +232,8 @@ struct Pending {
     private(set) var results: [Answer]
     private(set) var isDone: Bool
     private(set) var interrupted = false
+    /// Whether each request has had an answer of its own.
+    private var isAnswered: [Bool]
     /// Whether the first message opens a transaction, about which the kernel says nothing more
     /// when it refuses that.
     private let isTransaction: Bool
@@ -217,6 +243,7 @@ struct Pending {
         self.isTransaction = isTransaction
         self.base = base
         results = Array(repeating: .replies([]), count: messages.count)
+        isAnswered = Array(repeating: false, count: messages.count)
         isDone = messages.isEmpty
     }
 
@@ -259,7 +286,15 @@ struct Pending {
         end(index)
     }
 
+    /// Takes the requests without an answer for lost, not done: the kernel had no room for one.
+    mutating func distrust(_ error: Errno) {
+        for index in messages.indices where !isAnswered[index] {
+            results[index] = .refused(.answerLost(messages[index].operation, error))
+        }
+    }
+
     private mutating func end(_ index: Int) {
+        isAnswered[index] = true
         if index == messages.count - 1 || (isTransaction && index == 0) { isDone = true }
     }
 }

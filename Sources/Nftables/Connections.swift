@@ -11,8 +11,10 @@ public struct Connections: ~Copyable {
 
     /// A port of a protocol.
     public struct Port: Sendable, Hashable {
-        let kind: UInt8
-        let number: UInt16
+        /// The protocol's number.
+        public let kind: UInt8
+        /// The port.
+        public let number: UInt16
 
         /// A port of a protocol, IPPROTO_*.
         public init(_ kind: UInt8, _ number: UInt16) {

@@ -109,6 +109,8 @@ public enum Expression: Sendable, Equatable {
         case status
         /// The mark, four bytes of the host's order.
         case mark
+        /// How the packet belongs to it, `ConnectionStates`, four bytes of the host's order.
+        case state
         /// The IPv4 address that it was first sent to.
         case originalDestination
         /// The IPv6 address that it was first sent to.
@@ -154,6 +156,8 @@ public enum Expression: Sendable, Equatable {
     case forward(Register)
     /// Ends the rule unless a match of iptables passes: its name, its revision, its structure.
     case match(String, revision: Int, [UInt8])
+    /// Does what a target of iptables does: its name, its revision, its structure.
+    case target(String, revision: Int, [UInt8])
 
     /// The kernel's name of the expression.
     var name: String {
@@ -172,6 +176,7 @@ public enum Expression: Sendable, Equatable {
         case .counter: "counter"
         case .forward: "fwd"
         case .match: "match"
+        case .target: "target"
         }
     }
 
@@ -246,6 +251,10 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_MT_NAME, name)
             object.set(NFTNL_EXPR_MT_REV, UInt32(revision))
             object.give(NFTNL_EXPR_MT_INFO, bytes)
+        case .target(let name, let revision, let bytes):
+            object.set(NFTNL_EXPR_TG_NAME, name)
+            object.set(NFTNL_EXPR_TG_REV, UInt32(revision))
+            object.give(NFTNL_EXPR_TG_INFO, bytes)
         }
     }
 }
@@ -276,13 +285,19 @@ extension Expression.Conntrack {
         switch self {
         case .status: NFT_CT_STATUS.rawValue
         case .mark: NFT_CT_MARK.rawValue
+        case .state: NFT_CT_STATE.rawValue
         case .originalDestination: NFT_CT_DST_IP.rawValue
         case .originalDestination6: NFT_CT_DST_IP6.rawValue
         case .originalPort: NFT_CT_PROTO_DST.rawValue
         }
     }
 
-    fileprivate var hasDirection: Bool { self != .status && self != .mark }
+    fileprivate var hasDirection: Bool {
+        switch self {
+        case .status, .mark, .state: false
+        case .originalDestination, .originalDestination6, .originalPort: true
+        }
+    }
 }
 
 extension Expression.Header {
@@ -298,29 +313,5 @@ extension Expression.Header {
     init?(number: UInt32) {
         guard let header = Self.allCases.first(where: { $0.number == number }) else { return nil }
         self = header
-    }
-}
-
-extension Expression {
-    /// What iptables writes for `-m comment --comment`.
-    public static func comment(_ text: String) -> Expression {
-        let size = MemoryLayout<xt_comment_info>.size
-        let bytes = Array(text.utf8.prefix(size - 1))
-        return .match(
-            "comment", revision: 0, bytes + [UInt8](repeating: 0, count: size - bytes.count))
-    }
-
-    /// What iptables writes for `-m conntrack --ctstate RELATED,ESTABLISHED`.
-    public static var isReply: Expression {
-        var info = xt_conntrack_mtinfo3()
-        info.match_flags = UInt16(XT_CONNTRACK_STATE)
-        for state in [IP_CT_ESTABLISHED, IP_CT_RELATED] {
-            // XT_CONNTRACK_STATE_BIT, which is too much of a macro to be imported.
-            info.state_mask |= 1 << (UInt16(state.rawValue % IP_CT_IS_REPLY.rawValue) + 1)
-        }
-        // The kernel wants a multiple of eight, as XT_ALIGN makes it.
-        var bytes = unsafe withUnsafeBytes(of: info) { bytes in unsafe Array(bytes) }
-        while bytes.count % 8 != 0 { bytes.append(0) }
-        return .match("conntrack", revision: 3, bytes)
     }
 }

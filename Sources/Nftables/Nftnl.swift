@@ -104,6 +104,10 @@ internal import Glibc
             unsafe _ = nftnl_rule_set_data(
                 object, UInt16(NFTNL_RULE_USERDATA.rawValue), bytes, UInt32(bytes.count))
         }
+        if let number = rule.protocolOfMatches {
+            set(NFTNL_RULE_COMPAT_PROTO, UInt32(number))
+            set(NFTNL_RULE_COMPAT_FLAGS, 0)
+        }
         var sets = sets[...]
         for expression in rule.expressions {
             var id: UInt32?
@@ -116,6 +120,10 @@ internal import Glibc
 
     private func set(_ attribute: nftnl_rule_attr, _ text: String) {
         unsafe _ = nftnl_rule_set_str(object, UInt16(attribute.rawValue), text)
+    }
+
+    private func set(_ attribute: nftnl_rule_attr, _ value: UInt32) {
+        unsafe nftnl_rule_set_u32(object, UInt16(attribute.rawValue), value)
     }
 
     func build(_ message: UnsafeMutableRawPointer) {

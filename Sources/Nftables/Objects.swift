@@ -88,6 +88,10 @@ public struct Chain: Sendable, Equatable, CustomStringConvertible {
         public static func prerouting(_ kind: Kind, priority: Int) -> Hook {
             Hook(kind, Int(NF_INET_PRE_ROUTING.rawValue), priority: priority)
         }
+        /// A packet that is for the host itself.
+        public static func input(_ kind: Kind, priority: Int) -> Hook {
+            Hook(kind, Int(NF_INET_LOCAL_IN.rawValue), priority: priority)
+        }
         /// A packet that the host itself sends, before it is routed.
         public static func output(_ kind: Kind, priority: Int) -> Hook {
             Hook(kind, Int(NF_INET_LOCAL_OUT.rawValue), priority: priority)

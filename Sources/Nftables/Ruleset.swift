@@ -280,27 +280,52 @@ extension Ruleset.Finding {
 }
 
 /// A rule as the kernel shows it, as far as one looks at it.
-public struct ListedRule: Sendable, Equatable {
+public struct ListedRule: Sendable {
     /// The kernel's number of the rule in its table.
     public let handle: UInt64
     /// Whose it is.
     public let owner: String?
+    /// The comment that `nft` shows.
+    public let comment: String?
     /// The names of its expressions, in order.
     public let names: [String]
     /// The data that it compares with, in order.
     public let compared: [[UInt8]]
+    /// The data that it loads, in order.
+    public let loaded: [[UInt8]]
     /// Where its verdict leads.
     public let verdict: Verdict?
+    /// The structures of its matches of iptables, by their names.
+    public let matches: [String: [UInt8]]
+    /// The structure of its target of iptables, with the target's name.
+    public let target: (name: String, bytes: [UInt8])?
+    private let expressions: [Attribute]
+
+    /// Whether it is a rule to the last byte, whoever has made it.
+    public func isExactly(_ rule: Rule) -> Bool {
+        let wanted = rule.attributes
+        return wanted.count == expressions.count
+            && zip(wanted, expressions).allSatisfy { $0.isAmong($1) }
+    }
+
+    /// Whether it ends as a rule does: in the same verdict, or target with all it says.
+    public func ends(as rule: Rule) -> Bool {
+        guard let wanted = rule.attributes.last, let last = expressions.last else { return false }
+        return wanted.isAmong(last)
+    }
 
     init?(_ attributes: Attributes) {
         guard let handle = attributes[Int(NFTA_RULE_HANDLE.rawValue)]?.uint64,
             let expressions = attributes[Int(NFTA_RULE_EXPRESSIONS.rawValue)]?.nested
         else { return nil }
         self.handle = handle.bigEndian
-        owner = attributes[Int(NFTA_RULE_USERDATA.rawValue)].flatMap {
-            Element.userData(UInt8(Rule.ownerType), in: $0.payload)
-        }
-        var (names, compared, verdict): ([String], [[UInt8]], Verdict?) = ([], [], nil)
+        let texts = attributes[Int(NFTA_RULE_USERDATA.rawValue)]?.payload ?? []
+        owner = Element.userData(UInt8(Rule.ownerType), in: texts)
+        comment = Element.userData(UInt8(NFTNL_UDATA_RULE_COMMENT.rawValue), in: texts)
+        self.expressions = Array(expressions)
+        var (names, compared, loaded): ([String], [[UInt8]], [[UInt8]]) = ([], [], [])
+        var (verdict, matches): (Verdict?, [String: [UInt8]]) = (nil, [:])
+        var target: (name: String, bytes: [UInt8])?
         for expression in expressions {
             let name = expression.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text ?? ""
             let parameters = expression.nested[Int(NFTA_EXPR_DATA.rawValue)]?.nested
@@ -311,11 +336,27 @@ public struct ListedRule: Sendable, Equatable {
                 compared.append(Array(data?[Int(NFTA_DATA_VALUE.rawValue)]?.payload ?? []))
             case "immediate":
                 let data = parameters?[Int(NFTA_IMMEDIATE_DATA.rawValue)]?.nested
-                if case .verdict(let found) = data.flatMap(Element.Value.init) { verdict = found }
+                switch data.flatMap(Element.Value.init) {
+                case .verdict(let found): verdict = found
+                case .data(let bytes): loaded.append(bytes)
+                case nil: break
+                }
+            case "match":
+                if let name = parameters?[Int(NFTA_MATCH_NAME.rawValue)]?.text {
+                    let info = parameters?[Int(NFTA_MATCH_INFO.rawValue)]?.payload
+                    matches[name] = info.map { Array($0) }
+                }
+            case "target":
+                if let name = parameters?[Int(NFTA_TARGET_NAME.rawValue)]?.text,
+                    let info = parameters?[Int(NFTA_TARGET_INFO.rawValue)]?.payload
+                {
+                    target = (name, Array(info))
+                }
             default: break
             }
         }
         (self.names, self.compared, self.verdict) = (names, compared, verdict)
+        (self.matches, self.loaded, self.target) = (matches, loaded, target)
     }
 }
 
@@ -339,7 +380,8 @@ extension Attribute {
     /// Whether all that this attribute says is in another one, which may say more: the kernel adds
     /// what was left to it.
     fileprivate func isAmong(_ other: Attribute) -> Bool {
-        if type == other.type, payload == other.payload { return true }
+        // A counter says nothing when it is made, and later how often it was passed.
+        if type == other.type, payload.isEmpty || payload == other.payload { return true }
         let parts = Array(nested)
         guard type == other.type, !parts.isEmpty else { return false }
         return parts.allSatisfy { part in

@@ -97,6 +97,10 @@ public struct Inspection {
             let kernel = try call.kernel()
             return (try plan(plugin, call, kernel), kernel)
         }
+        if let plugin = plugin as? any PlannedPlugin.Type {
+            let kernel = try call.kernel()
+            return (try plugin.wanted(call, kernel), kernel)
+        }
         return nil
     }
 
@@ -113,8 +117,9 @@ public struct Inspection {
     ) throws(CNIError) -> Plan<Kernel> {
         let options = try P.options(call)
         guard !P.isIdle(options) else { return Plan([]) }
+        let attachment = try Attachment(call, chainedTo: call.previousResult())
         return try P.plan(
-            Attachment(call, chainedTo: call.previousResult()), options, kernel, attempt: 0)
+            attachment, P.asAdded(attachment, options, kernel), kernel, attempt: 0)
     }
 
     /// CHECK's call of each plugin of an attachment's chain.

@@ -198,7 +198,10 @@ extension AttachmentState {
             // Another host on this machine may have the same addresses: a veth must lead here.
             let isOurs =
                 link.kind != "veth"
-                || links.contains { $0.index == link.peer && $0.peerNamespace == view.number }
+                || links.contains {
+                    $0.index == link.peer && $0.hasPeerElsewhere
+                        && $0.peerNamespace == view.number
+                }
             return isOurs && !kept.isDisjoint(with: view.addresses(of: link.index).map(\.address))
                 || (kept.isEmpty && view.path == cached?.netns)
         }

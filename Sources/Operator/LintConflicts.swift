@@ -110,13 +110,6 @@ extension Lint {
         let legacy = (try? Files.read("/proc/net/ip_tables_names")).map { !$0.isEmpty } ?? false
         for list in lists {
             for (index, plugin) in list.plugins.enumerated() {
-                for key in ["ipMasqBackend", "backend"] where plugin[key]?.text == "iptables" {
-                    faults.append(
-                        Fault(
-                            .warning, list.file, "plugins[\(index)].\(key)",
-                            "this project's rules are nftables'; those of iptables come before or "
-                                + "after them, not among them"))
-                }
                 let makesRules =
                     plugin["ipMasq"] == .bool(true) || plugin["macspoofchk"] == .bool(true)
                     || plugin["type"]?.text == Portmap.name

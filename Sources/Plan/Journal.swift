@@ -2,7 +2,8 @@
 ///
 /// A change is journalled before it is made, because it can stop half-way, and its undo writes
 /// back what was read; a creation is journalled after it, because it is atomic, and its undo
-/// erases. Shared objects are undone only when no other ADD runs and nobody uses them.
+/// erases. One whose answer is lost is taken for made: its undo erases what carries the owner's tag,
+/// if there is any. Shared objects are undone only when no other ADD runs and nobody uses them.
 public struct Journal<Target: System> {
     private enum Entry {
         case own(String, leadsToOthers: Bool, () throws(Target.Failure) -> Void)
@@ -116,6 +117,7 @@ public struct Journal<Target: System> {
                 }
             case .exists: break
             case .failed(let cause):
+                if system.mayBeDone(cause) { journalCreation(of: step) }
                 failure = failure ?? StepError(step: step.description, cause: cause)
             }
         }
@@ -146,7 +148,9 @@ public struct Journal<Target: System> {
             try step.failing { () throws(Target.Failure) in try step.write(system, over: found) }
         } catch {
             // Half of it may be there. It was not before, so it may go if nobody uses it.
-            if found == nil, step.sharing == .shared { entries.append(.shared(step)) }
+            if found == nil, step.sharing == .shared || system.mayBeDone(error.cause) {
+                journalCreation(of: step)
+            }
             throw error
         }
         if found == nil { journalCreation(of: step) }

@@ -43,7 +43,7 @@ public enum Outcome<Failure> {
     case done
     /// There already was an object of that identity; nothing was changed.
     case exists
-    /// Nothing was changed, for this cause.
+    /// Nothing was changed, for this cause, unless the system says that it may be done all the same.
     case failed(Failure)
 }
 
@@ -62,6 +62,9 @@ public protocol System: AnyObject {
     /// Runs `body` if nobody else is in the middle of an ADD, so that shared objects that nobody
     /// uses can be taken away; returns whether it ran.
     func alone(_ body: () -> Void) -> Bool
+
+    /// Whether what failed so may be done all the same.
+    func mayBeDone(_ failure: Failure) -> Bool
 }
 
 /// One object of the system, described by the state it should be in.

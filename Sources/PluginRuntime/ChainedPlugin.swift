@@ -53,6 +53,12 @@ public protocol ChainedPlugin: Plugin {
     /// Takes away what belongs to nobody; no ADD is under way meanwhile.
     static func sweep(_ options: Options, _ kernel: Kernel) throws(KernelError)
 
+    /// GC: removes what another implementation has made for attachments of a network that are no more.
+    static func collectForeign(
+        _ kernel: Kernel, of network: String,
+        except valid: Set<NetworkConfiguration.ValidAttachment>
+    ) throws(KernelError)
+
     /// Throws code 50, naming what the kernel lacks for this configuration.
     static func requireKernel(_ options: Options, _ kernel: Kernel) throws(CNIError)
 }
@@ -62,6 +68,12 @@ extension ChainedPlugin {
     public static func lesser(
         _ options: Options, after error: KernelError, _ kernel: Kernel
     ) throws(CNIError) -> Options? { nil }
+
+    /// Most remove what is theirs.
+    public static func collectForeign(
+        _ kernel: Kernel, of network: String,
+        except valid: Set<NetworkConfiguration.ValidAttachment>
+    ) throws(KernelError) {}
 
     /// There is one way.
     public static func asAdded(
@@ -177,6 +189,7 @@ extension ChainedPlugin {
         }
         try remove(stale, options, kernel)
         try wrapping { () throws(KernelError) in
+            try collectForeign(kernel, of: call.configuration.name, except: valid)
             try kernel.lockShared()
             var failure: KernelError?
             _ = kernel.alone {

@@ -35,11 +35,11 @@ extension Keys {
             "ipMasq", default: false, "Masquerades traffic that leaves the network.")
         let backend = try self(
             "ipMasqBackend", default: "nftables",
-            "How to masquerade: nftables; iptables is not supported yet.")
+            "How to masquerade: nftables, or iptables.")
         guard ["", "nftables", "iptables"].contains(backend) else {
             throw invalid("ipMasqBackend", "unknown ipmasq backend \"\(backend)\"")
         }
-        return MasqueradeOptions(isOn: isOn, backend: backend)
+        return MasqueradeOptions(isOn: isOn, usesIPTables: backend == "iptables")
     }
 
     /// The key `dns`.
@@ -69,15 +69,8 @@ extension Keys {
 public struct MasqueradeOptions: Sendable {
     /// Whether it is.
     public let isOn: Bool
-    fileprivate let backend: String
-
-    /// Throws code 2 if the way asked for is not supported.
-    ///
-    /// What another implementation has made by it can be removed nevertheless.
-    public func require(for call: Call) throws(CNIError) {
-        guard isOn, backend == "iptables", call.invocation.verb != .del else { return }
-        throw CNIError(.unsupportedField, "ipMasqBackend: iptables is not supported yet")
-    }
+    /// Whether by rules of iptables.
+    public let usesIPTables: Bool
 }
 
 extension Call {

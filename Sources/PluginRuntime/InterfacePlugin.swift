@@ -36,6 +36,13 @@ public protocol InterfacePlugin: Plugin {
 
     /// GC: removes what is not a link and belongs to owners that are no more.
     static func sweep(_ kernel: Kernel, _ isStale: (Owner) -> Bool) throws(KernelError)
+
+    /// GC: removes what another implementation has made for attachments of a network that are no more,
+    /// and is no link.
+    static func collectForeign(
+        _ kernel: Kernel, of network: String,
+        except valid: Set<NetworkConfiguration.ValidAttachment>
+    ) throws(KernelError)
 }
 
 extension InterfacePlugin {
@@ -43,6 +50,11 @@ extension InterfacePlugin {
     public static func hasNoInterface(_ options: Options) -> Bool { false }
     /// Most plugins make nothing but links.
     public static func sweep(_ kernel: Kernel, _ isStale: (Owner) -> Bool) throws(KernelError) {}
+    /// Most other implementations make nothing but links.
+    public static func collectForeign(
+        _ kernel: Kernel, of network: String,
+        except valid: Set<NetworkConfiguration.ValidAttachment>
+    ) throws(KernelError) {}
 
     /// ADD: the interface, the lease, the addresses; or nothing at all.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
@@ -52,11 +64,7 @@ extension InterfacePlugin {
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
         var journal = Journal(kernel)
-        var attachment = Attachment(call)
-        if hasHostEnd {
-            attachment.mac = .random()
-            attachment.hostMAC = .randomForPort()
-        }
+        var attachment = newAttachment(call)
         var hasLease = false
         do throws(CNIError) {
             try wrapping { () throws(KernelError) in try kernel.lockShared() }
@@ -65,8 +73,9 @@ extension InterfacePlugin {
             if let delegate, delegate.wantsInterface {
                 try apply(interfaces(attachment, options), to: &journal)
                 try wrapping { () throws(KernelError) in try kernel.returnHome() }
-                attachment.result = try delegate.add()
+                // A program that fails may have an address all the same.
                 hasLease = true
+                attachment.result = try delegate.add()
             } else {
                 if let delegate {
                     attachment.result = try delegate.add()
@@ -97,6 +106,16 @@ extension InterfacePlugin {
             }
             throw error.leaving(leftBehind)
         }
+    }
+
+    /// The attachment that ADD begins with: no address is known yet.
+    package static func newAttachment(_ call: Call) -> Attachment {
+        var attachment = Attachment(call)
+        if hasHostEnd {
+            attachment.mac = .random()
+            attachment.hostMAC = .randomForPort()
+        }
+        return attachment
     }
 
     /// CHECK: every difference between the plan and the kernel.
@@ -208,6 +227,7 @@ extension InterfacePlugin {
                 try kernel.removeUnfinishedLinks()
             }
             try sweep(kernel, isStale)
+            try collectForeign(kernel, of: call.configuration.name, except: valid)
         }
     }
 

@@ -72,7 +72,7 @@ func isVethName(_ name: String) -> Bool {
 public func vethName(for text: String) -> String { "veth" + hashDigits(of: text) }
 
 /// The first 44 bits of a text's hash, as digits.
-private func hashDigits(of text: String) -> String {
+public func hashDigits(of text: String) -> String {
     let digits = String(mixedHash(of: text) >> 20, radix: 16)
     return String(repeating: "0", count: 11 - digits.count) + digits
 }

@@ -80,7 +80,8 @@ public enum Program {
                 return Output(standardOutput: versionText(plugin.versions))
             }
             record = CallRecord(plugin: plugin.name, call)
-            let configuration = try NetworkConfiguration(parsing: call.input)
+            let configuration = try NetworkConfiguration(
+                parsing: call.input, needsResult: [.add, .check].contains(call.verb))
             record?.network = configuration.name
             try requireVersion(configuration.version, for: call.verb, of: plugin)
             let text = try run(plugin, Call(call, configuration, siblings: siblings))

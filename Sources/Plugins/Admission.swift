@@ -84,6 +84,8 @@ struct Admission: Resource {
     }
 
     func write(_ kernel: Kernel, over found: Admission?) throws(KernelError) {
+        // What is left of it tells less than the whole does: all is made anew.
+        if found != nil { try erase(kernel) }
         try kernel.addRules(contesting: [FirewallRules.members], draft)
     }
 
@@ -187,7 +189,7 @@ struct Admission: Resource {
             }
         }
         batch.remove([found], from: FirewallRules.members)
-        try removeIsolation(found, claims[2], &rules, &batch)
+        try removeIsolation(found, claims[2], &rules, &batch, keepsTable: keepsTable)
         guard !keepsTable, let open = try rules.find([.chain(FirewallRules.chains[0].chain)])[0],
             let all = try rules.find([.table(FirewallRules.table)])[0]
         else { return }
@@ -204,7 +206,8 @@ struct Admission: Resource {
     }
 
     private func removeIsolation(
-        _ found: Element, _ ports: [Element], _ rules: inout Ruleset, _ batch: inout Batch
+        _ found: Element, _ ports: [Element], _ rules: inout Ruleset, _ batch: inout Batch,
+        keepsTable: Bool
     ) throws(KernelError) {
         if let name = found.chain, let (policy, bridge) = FirewallRules.bridge(ofChain: name) {
             let chain = FirewallRules.chain(policy, bridge)
@@ -225,7 +228,7 @@ struct Admission: Resource {
             let own = [element].compactMap { $0 }.filter { $0.comment == owner.tag }
             batch.remove(own, from: bridged.isolated)
             // Its rule is left, and nothing that leads there.
-            if alone.uses - own.count <= 1 { batch.remove(bridged.table) }
+            if !keepsTable, alone.uses - own.count <= 1 { batch.remove(bridged.table) }
         }
     }
 
@@ -236,8 +239,11 @@ struct Admission: Resource {
     ) throws(KernelError) {
         for filter in filters {
             let own = addresses(of: filter.family)
-            guard !own.isEmpty else { continue }
             let listed = try rules.listedRules(of: filter.own) ?? []
+            // Somebody may have removed the table that says who has any.
+            for rule in listed where rule.owner == owner.tag {
+                batch.remove(rule: rule.handle, from: filter.own)
+            }
             for address in own
             where !listed.contains(where: {
                 $0.owner != nil && $0.compared == [address.networkOrder]

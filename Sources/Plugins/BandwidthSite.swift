@@ -33,15 +33,14 @@ extension Bandwidth {
                     let link = Port(group.link(direction), .host)
                     trees += sharedTree(on: link)
                     classes += self.classes(limit, direction, on: link)
-                    steering.append(self.steering(direction, of: Port(hostEnd, .host), to: link))
-                    common.append(
-                        GroupChain(for: .steering(direction), on: link.name, table: group.table))
+                    let own = self.steering(direction, of: Port(hostEnd, .host), to: link)
+                    steering.append(own)
+                    common.append(GroupChain(direction, to: link.name, table: group.table))
                     guard direction == .ingress else { continue }
                     classes.append(Qdisc(.clsact, on: hostEnd, .shared))
-                    if ways.hasDetours {
-                        classes.append(Detour(of: hostEnd, over: link.name, .owned))
-                    }
-                    classes.append(LastFilter(of: hostEnd, .owned))
+                    var last = LastFilter(of: hostEnd, .owned)
+                    last.steering = own
+                    classes.append(last)
                 case .hostEnd: trees += ownTree(limit, on: Port(hostEnd, .host))
                 case .hostBucket: trees.append(bucket(limit, on: Port(hostEnd, .host)))
                 case .inside(let hasRules):
@@ -62,10 +61,6 @@ extension Bandwidth {
             }
             if ways.egress == .shared || ways.ingress == .shared {
                 names = [SteeringTable(group.table)] + self.names
-            }
-            if ways.ingress == .shared, ways.hasDetours {
-                common.append(
-                    GroupChain(for: .detours, on: group.link(.ingress), table: group.table))
             }
             return try trees + names + common + tenant + classes + portSteering(steering)
                 + processes()

@@ -94,9 +94,7 @@ public enum Bridge: InterfacePlugin {
                     owner: attachment.owner, port: attachment.hostEnd,
                     addresses: attachment.senders(options.mac ?? attachment.mac))
             }
-            if options.masquerade.isOn, !attachment.isForeign {
-                Masquerade(owner: attachment.owner, addresses: addresses.map(\.address))
-            }
+            attachment.masquerade(options.masquerade)
             if !options.leavesInterfaceDown {
                 Sysctl(
                     "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container, ifPresent: true)
@@ -154,9 +152,18 @@ public enum Bridge: InterfacePlugin {
     public static func sweep(
         _ kernel: Kernel, _ isStale: (Owner) -> Bool
     ) throws(KernelError) {
+        try IPTablesRules.remove(.masquerade, from: kernel, isStale)
         let isStale = { (tag: String) in Owner(tag: tag).map(isStale) ?? false }
         try Masquerade.remove(from: kernel, isStale)
         try SpoofCheck.remove(from: kernel, isStale)
+    }
+
+    /// Removes rules of the reference's containers that are no more.
+    public static func collectForeign(
+        _ kernel: Kernel, of network: String,
+        except valid: Set<NetworkConfiguration.ValidAttachment>
+    ) throws(KernelError) {
+        try ReferenceTables.collect(.masquerade, kernel, of: network, except: valid)
     }
 }
 

@@ -92,7 +92,6 @@ extension Bridge {
         init(_ call: Call) throws(CNIError) {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
-            try masquerade.require(for: call)
             let argument = try call.argumentMAC()
             mac = mac ?? argument
         }

@@ -74,6 +74,9 @@ public enum Firewall: ChainedPlugin {
 }
 
 extension Firewall {
+    /// The name of the operator's chain.
+    static let standardAdminChain = "CNI-ADMIN"
+
     /// Who may send to a container.
     enum Policy: String, Sendable {
         /// Everybody.
@@ -98,13 +101,13 @@ extension Firewall {
                 "The host's firewall: iptables, which is also the default; firewalld is not "
                     + "supported yet.")
             let chain = try keys(
-                "iptablesAdminChainName", default: "CNI-ADMIN",
+                "iptablesAdminChainName", default: Firewall.standardAdminChain,
                 "The chain in which the operator decides before the plugin's rules.")
             _ = try keys("firewalldZone", default: "trusted", "A zone of firewalld.")
             let text = try keys(
                 "ingressPolicy", default: "open",
                 "Who may send to the container: open, same-bridge or isolated.")
-            adminChain = chain.isEmpty ? "CNI-ADMIN" : chain
+            adminChain = chain.isEmpty ? Firewall.standardAdminChain : chain
             guard let policy = text.isEmpty ? .open : Policy(rawValue: text) else {
                 throw keys.invalid("ingressPolicy", "unknown ingress policy: \"\(text)\"")
             }
@@ -124,9 +127,10 @@ extension Firewall {
                 }
                 return
             }
-            if let previous = call.configuration.previous {
-                formerAddresses = try Attachment(call, chainedTo: previous).addresses
-                    .map(\.address.address)
+            if let previous = call.configuration.previous,
+                let attachment = try? Attachment(call, chainedTo: previous)
+            {
+                formerAddresses = attachment.addresses.map(\.address.address)
             }
         }
     }

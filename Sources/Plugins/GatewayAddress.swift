@@ -1,26 +1,28 @@
-import Addressing
-import Netlink
-import Plan
-import Rtnetlink
+package import Addressing
+package import Netlink
+package import Plan
+package import Rtnetlink
 import SystemPackage
 
 /// The address under which a host's link is the gateway of a network.
 ///
 /// A link has one IPv4 address, and no two IPv6 addresses whose networks overlap, unless told to
 /// replace the other.
-struct GatewayAddress: Resource {
-    let prefix: IPPrefix
-    let link: String
+package struct GatewayAddress: Resource {
+    /// The address, with its network.
+    package let prefix: IPPrefix
+    /// The link that has it.
+    package let link: String
     /// The bridge whose containers use the gateway, and the port by which it has it, if not itself.
     let bridge: String
     let port: String?
     let replacesOthers: Bool
     private let replaced = Replaced()
 
-    var sharing: Sharing { .shared }
-    var description: String { "gateway \(prefix) on \(link)" }
+    package var sharing: Sharing { .shared }
+    package var description: String { "gateway \(prefix) on \(link)" }
 
-    func read(_ kernel: Kernel) throws(KernelError) -> GatewayAddress? {
+    package func read(_ kernel: Kernel) throws(KernelError) -> GatewayAddress? {
         let present = try kernel.knownAddresses(of: link, in: .host)
         if present.contains(where: { $0.prefix == prefix }) { return self }
         if let other = present.first(where: conflicts), !replacesOthers {
@@ -32,7 +34,7 @@ struct GatewayAddress: Resource {
         return nil
     }
 
-    func write(_ kernel: Kernel, over found: GatewayAddress?) throws(KernelError) {
+    package func write(_ kernel: Kernel, over found: GatewayAddress?) throws(KernelError) {
         guard let state = try kernel.link(link, in: .host) else {
             throw KernelError("add address \(prefix) to \(link)", .noSuchDevice)
         }
@@ -52,7 +54,7 @@ struct GatewayAddress: Resource {
     }
 
     /// Removes the address, and brings back those that it replaced.
-    func erase(_ kernel: Kernel) throws(KernelError) {
+    package func erase(_ kernel: Kernel) throws(KernelError) {
         defer { kernel.forgetAddresses() }
         try address.erase(kernel)
         for other in replaced.addresses { try other.write(kernel, over: nil) }
@@ -60,12 +62,12 @@ struct GatewayAddress: Resource {
 
     /// Whether no container came to the bridge for this address: those that were there when it
     /// replaced another used that one.
-    func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
+    package func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
         let others = replaced.users.union([port].compactMap { $0 })
         return try !kernel.hasPorts(bridge, besides: others, in: .host)
     }
 
-    func differences(from found: GatewayAddress) -> [Difference] { [] }
+    package func differences(from found: GatewayAddress) -> [Difference] { [] }
 
     init(prefix: IPPrefix, link: String, bridge: String, port: String?, replacesOthers: Bool) {
         self.prefix = prefix

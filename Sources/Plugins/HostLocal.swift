@@ -51,6 +51,30 @@ public enum HostLocal: Plugin {
         return result
     }
 
+    /// What ADD would answer now, with nothing reserved and no lock taken.
+    package static func preview(_ call: Call) throws(CNIError) -> AddResult {
+        let options = try Options(call)
+        var result = AddResult()
+        if let path = options.resolverConfiguration {
+            result.dns = try AddResult.DNS(resolverConfiguration: path)
+        }
+        result.routes = options.routes
+        let network = call.configuration.name
+        let taken = Set(
+            try ReservationStore.reservations(options.dataDirectory, network: network)
+                .map(\.address))
+        var requested = options.requested
+        for (number, set) in options.rangeSets.enumerated() {
+            let position = requested.firstIndex { set.range(of: $0) != nil }
+            result.addresses.append(
+                try Allocator(set, number: number).preview(
+                    position.map { requested.remove(at: $0) }, except: taken,
+                    after: ReservationStore.lastReserved(
+                        options.dataDirectory, network: network, set: number)))
+        }
+        return result
+    }
+
     /// Checks that the container still holds an address.
     public static func check(_ call: Call) throws(CNIError) {
         let options = try Options(call)

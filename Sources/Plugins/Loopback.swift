@@ -1,12 +1,12 @@
 import Addressing
 public import CNI
 import Netlink
-import Plan
+public import Plan
 public import PluginRuntime
-import Rtnetlink
+public import Rtnetlink
 
 /// Brings the container's loopback interface up.
-public enum Loopback: Plugin {
+public enum Loopback: PlannedPlugin {
     /// The plugin's name.
     public static let name = "loopback"
 
@@ -61,11 +61,14 @@ public enum Loopback: Plugin {
         return result
     }
 
+    /// `lo`, up.
+    public static func plan(_ call: Call, _ kernel: Kernel) -> Plan<Kernel> { Plan([up]) }
+
     /// Checks that `lo` is up.
     public static func check(_ call: Call) throws(CNIError) {
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
-        try Plan([up]).check(kernel)
+        try plan(call, kernel).check(kernel)
     }
 
     /// Takes `lo` down, if the namespace is still there.

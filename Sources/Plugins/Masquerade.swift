@@ -1,4 +1,5 @@
 import Addressing
+import CNI
 import Netlink
 import Nftables
 import Plan
@@ -60,11 +61,8 @@ struct Masquerade: Resource {
     func erase(_ kernel: Kernel) throws(KernelError) {
         // What the rules were there for must not get by while the link is still there.
         try kernel.stopPort(owner.hostEnd, alias: owner.tag, in: .host)
-        let wasAny = try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
+        try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(of: owner, in: maps)
-        }
-        if !wasAny {
-            try ReferenceRules.masquerade.remove(of: owner, from: kernel)
         }
     }
 
@@ -78,7 +76,7 @@ struct Masquerade: Resource {
     static func remove(
         from kernel: Kernel, _ isStale: (String) -> Bool
     ) throws(KernelError) {
-        _ = try remove(from: kernel) { (rules, maps) throws(KernelError) in
+        try remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(in: maps, of: isStale)
         }
     }
@@ -94,22 +92,19 @@ struct Masquerade: Resource {
         }
     }
 
-    /// Removes claims, of each family, and what they stand for; says whether there were any.
+    /// Removes claims, of each family, and what they stand for.
     private static func remove(
         from kernel: Kernel,
         _ claims: (inout Ruleset, [Claims]) throws(KernelError) -> [[Element]]
-    ) throws(KernelError) -> Bool {
-        var wasAny = false
+    ) throws(KernelError) {
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             let families = Sets.all
             var departure = Departure(from: table, fixed: 1 + families.flatMap(\.all).count)
             for (sets, gone) in zip(families, try claims(&rules, families.map(\.claims))) {
                 try remove(gone, sets, &rules, &batch, &departure)
             }
-            wasAny = !batch.isEmpty
             try departure.complete(&batch, &rules)
         }
-        return wasAny
     }
 
     private static func remove(
@@ -278,5 +273,22 @@ struct Masquerade: Resource {
                 IPPrefix($0, length: Int(Claims.number(bytes.suffix(4))))
             }
         }
+    }
+}
+
+extension Attachment {
+    /// What masquerades the attachment's traffic; at DEL, when no addresses are known, by either way.
+    func masquerade(_ options: MasqueradeOptions) -> [any Resource<Kernel>] {
+        guard options.isOn, !isForeign else { return [] }
+        let prefixes = addresses.map(\.address)
+        if prefixes.isEmpty {
+            return [
+                Masquerade(owner: owner, addresses: []),
+                IPTablesRules(owner: owner, kind: .masquerade),
+            ]
+        }
+        return options.usesIPTables
+            ? [IPTablesRules(masquerading: prefixes, of: owner)]
+            : [Masquerade(owner: owner, addresses: prefixes)]
     }
 }

@@ -35,7 +35,6 @@ public enum PTP: InterfacePlugin {
         try call.requireIPAM("ptp needs IPAM")
         var keys = Keys(call.configuration.json)
         let options = try Options(&keys)
-        try options.masquerade.require(for: call)
         return options
     }
 
@@ -69,9 +68,7 @@ public enum PTP: InterfacePlugin {
         let addresses = attachment.addresses
         let hasV6 = addresses.contains { $0.address.family == .v6 }
         return Plan {
-            if options.masquerade.isOn, !attachment.isForeign {
-                Masquerade(owner: attachment.owner, addresses: addresses.map(\.address))
-            }
+            attachment.masquerade(options.masquerade)
             for address in addresses {
                 if let gateway = address.gateway {
                     Address(IPPrefix(host: gateway), on: hostEnd, in: .host)
@@ -110,6 +107,15 @@ public enum PTP: InterfacePlugin {
         _ kernel: Kernel, _ isStale: (Owner) -> Bool
     ) throws(KernelError) {
         try Masquerade.remove(from: kernel) { tag in Owner(tag: tag).map(isStale) ?? false }
+        try IPTablesRules.remove(.masquerade, from: kernel, isStale)
+    }
+
+    /// Removes rules of the reference's containers that are no more.
+    public static func collectForeign(
+        _ kernel: Kernel, of network: String,
+        except valid: Set<NetworkConfiguration.ValidAttachment>
+    ) throws(KernelError) {
+        try ReferenceTables.collect(.masquerade, kernel, of: network, except: valid)
     }
 
     /// An address in the container, and the way to its network.

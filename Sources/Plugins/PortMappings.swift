@@ -18,6 +18,8 @@ struct PortMappings: Resource {
     let addresses: [IPPrefix]
     let masquerades: Bool
     let masqueradesAll: Bool
+    /// What connections of a family must be like.
+    var conditions: [Family: PortConditions] = [:]
 
     var sharing: Sharing { .owned }
     /// An owner's elements come into being once.
@@ -33,51 +35,74 @@ struct PortMappings: Resource {
             for (chain, wanted) in chains {
                 guard try rules.rules(of: chain) == wanted.map(\.names) else { return nil }
             }
+            for address in addresses {
+                guard let (chain, wanted) = condition(address.family) else { continue }
+                guard try rules.hasExactly(wanted, in: chain) == true else { return nil }
+            }
             let families = PortRules.Sets.all
             let own = try rules.claims(of: owner, in: families.map(\.claims))
             var found: [Portmap.Mapping] = []
             for mapping in mappings {
                 var isWhole = true
-                for address in addresses where mapping.isFor(address.family) {
+                for address in addresses where mappings(of: address.family).contains(mapping) {
                     let sets = PortRules.Sets(address.family)
                     let claim = PortRules.Claim(mapping, to: address.address)
                     let isClaimed = own[sets.family == .v4 ? 0 : 1].contains {
                         $0.value == .data(claim.bytes)
                     }
-                    let (targets, sources) = sets.maps(claim)
-                    let target = try rules.elements([claim.key], of: targets)[0]
-                    let source = try rules.elements([claim.key], of: sources)[0]
+                    let maps = sets.maps(claim)
+                    let target = try rules.elements([claim.key], of: maps.targets)[0]
+                    let source = try rules.elements([claim.key], of: maps.sources)[0]
+                    let check = try rules.elements([claim.key], of: maps.conditions)[0]
                     // Where another had the port first, that is as it was at ADD.
                     let isOwn = target?.comment == owner.tag
                     isWhole =
                         isWhole && isClaimed && target != nil && source != nil
                         && (!isOwn
                             || (target?.value == .data(claim.target)
-                                && source?.value == verdict(for: address)))
+                                && source?.value == verdict(for: address)
+                                && check?.chain == condition(address.family)?.chain.name))
                 }
                 if isWhole { found.append(mapping) }
             }
             return PortMappings(
                 owner: owner, mappings: found, addresses: addresses, masquerades: masquerades,
-                masqueradesAll: masqueradesAll)
+                masqueradesAll: masqueradesAll, conditions: conditions)
         }
+    }
+
+    /// The chain of a family's conditions, with its rules; nil without any.
+    private func condition(_ family: Family) -> (chain: Chain, rules: [Rule])? {
+        guard let conditions = conditions[family], !conditions.isEmpty else { return nil }
+        return (
+            PortRules.chain(for: conditions, family), PortRules.rules(for: conditions, family)
+        )
+    }
+
+    /// The mappings for connections of a family, as far as these can meet the conditions.
+    private func mappings(of family: Family) -> [Portmap.Mapping] {
+        mappings.filter { $0.isFor(family) && conditions[family]?.admit($0.number) ?? true }
     }
 
     func write(_ kernel: Kernel, over found: PortMappings?) throws(KernelError) {
         let contested = PortRules.Sets.all.flatMap { [$0.any, $0.one] }
         try kernel.addRules(contesting: contested, draft)
-        try kernel.forgetConnections(
-            to: addresses.flatMap { address in
-                mappings.filter { $0.isFor(address.family) }
-                    .map { PortRules.Claim($0, to: address.address) }
-            })
+        do throws(KernelError) {
+            try kernel.forgetConnections(
+                to: addresses.flatMap { address in
+                    mappings(of: address.family).map { Connections.Port($0.number, $0.hostPort) }
+                })
+        } catch {
+            // To the outside the mappings are made whole or not at all.
+            try? erase(kernel)
+            throw error
+        }
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {
-        let wasAny = try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
+        try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(of: owner, in: maps)
         }
-        if !wasAny { try ReferenceRules.portMappings.remove(of: owner, from: kernel) }
     }
 
     func differences(from found: PortMappings) -> [Difference] {
@@ -90,7 +115,7 @@ struct PortMappings: Resource {
     static func remove(
         from kernel: Kernel, _ isStale: (String) -> Bool
     ) throws(KernelError) {
-        _ = try remove(from: kernel) { (rules, maps) throws(KernelError) in
+        try remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(in: maps, of: isStale)
         }
     }
@@ -103,13 +128,10 @@ struct PortMappings: Resource {
     }
 
     /// Removes claims, of each family, and the mappings that they got; who waits for one gets it.
-    ///
-    /// Says whether there were any claims.
     private static func remove(
         from kernel: Kernel,
         _ claims: (inout Ruleset, [Claims]) throws(KernelError) -> [[Element]]
-    ) throws(KernelError) -> Bool {
-        var wasAny = false
+    ) throws(KernelError) {
         var ports: [PortRules.Claim] = []
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             let families = PortRules.Sets.all
@@ -123,11 +145,10 @@ struct PortMappings: Resource {
                 ports += gone.compactMap(sets.claim)
                 try remove(gone, sets, &rules, &batch, &departure)
             }
-            wasAny = !batch.isEmpty
             try departure.complete(&batch, &rules)
         }
-        try kernel.forgetConnections(to: ports)
-        return wasAny
+        try kernel.forgetConnections(
+            to: ports.map { Connections.Port($0.protocolNumber, $0.hostPort) })
     }
 
     private static func remove(
@@ -140,28 +161,32 @@ struct PortMappings: Resource {
             let owner = Array(element.key.prefix(16))
             if !owners.contains(owner) { owners.append(owner) }
         }
-        let networks = try rules.elements(owners, of: sets.networks).compactMap { $0 }
-        batch.remove(networks, from: sets.networks)
-        var verdicts = networks.compactMap(\.chain)
+        var verdicts: [String] = []
+        for map in [sets.networks, sets.conditions] {
+            let elements = try rules.elements(owners, of: map).compactMap { $0 }
+            batch.remove(elements, from: map)
+            verdicts += elements.compactMap(\.chain)
+        }
 
         let claims = gone.compactMap { claim in
             sets.claim(claim).map { (claim: $0, tag: claim.comment) }
         }
         let answers = try rules.find(
             claims.flatMap { one -> [Ruleset.Question] in
-                let (targets, sources) = sets.maps(one.claim)
+                let maps = sets.maps(one.claim)
                 return [
-                    .element(targets, one.claim.key), .element(sources, one.claim.key),
+                    .element(maps.targets, one.claim.key), .element(maps.sources, one.claim.key),
+                    .element(maps.conditions, one.claim.key),
                     .element(sets.contested, one.claim.port),
                 ]
             })
         var removed: [(map: NamedSet, elements: [Element])] = []
         var contested: [(port: Element, isFree: Bool)] = []
         for (index, one) in claims.enumerated() {
-            let answers = answers[3 * index..<3 * index + 3].map { $0?.element }
+            let answers = answers[4 * index..<4 * index + 4].map { $0?.element }
             // Somebody may have removed the one or the other.
             let isHolder = answers[..<2].contains { $0.map { $0.comment == one.tag } ?? false }
-            if let port = answers[2] {
+            if let port = answers[3] {
                 if let place = contested.firstIndex(where: { $0.port == port }) {
                     contested[place].isFree = contested[place].isFree || isHolder
                 } else {
@@ -169,8 +194,8 @@ struct PortMappings: Resource {
                 }
             }
             guard isHolder else { continue }
-            let (targets, sources) = sets.maps(one.claim)
-            for (map, element) in [(targets, answers[0]), (sources, answers[1])] {
+            let maps = sets.maps(one.claim)
+            for (map, element) in zip([maps.targets, maps.sources, maps.conditions], answers) {
                 guard let element else { continue }
                 if let place = removed.firstIndex(where: { $0.map == map }) {
                     // A port that its owner has claimed twice.
@@ -197,14 +222,19 @@ struct PortMappings: Resource {
             guard isFree, let next = waiting.first else { continue }
             let owner = Array(next.element.key.prefix(16))
             guard let network = try rules.elements([owner], of: sets.networks)[0] else { continue }
-            let (targets, sources) = sets.maps(next.claim)
+            let condition = try rules.elements([owner], of: sets.conditions)[0]
+            let maps = sets.maps(next.claim)
             let tag = next.element.comment
             batch.add(
-                [Element(next.claim.key, .data(next.claim.target), comment: tag)], to: targets)
-            batch.add([Element(next.claim.key, network.value, comment: tag)], to: sources)
-            if let chain = network.chain {
-                departure.note(
-                    Chain(chain, in: PortRules.table), PortRules.rulesOfNetwork, verdicts: -1)
+                [Element(next.claim.key, .data(next.claim.target), comment: tag)],
+                to: maps.targets)
+            for (map, like) in [(maps.sources, network), (maps.conditions, condition)] {
+                guard let like else { continue }
+                batch.add([Element(next.claim.key, like.value, comment: tag)], to: map)
+                if let chain = like.chain {
+                    departure.note(
+                        Chain(chain, in: PortRules.table), PortRules.rulesOfNetwork, verdicts: -1)
+                }
             }
         }
     }
@@ -232,8 +262,21 @@ struct PortMappings: Resource {
             batch.add(chain, exclusively: true)
             for rule in PortRules.rules(for: address) { batch.add(rule) }
         }
-        let wanted = mappings.filter { $0.isFor(address.family) }
+        let wanted = mappings(of: address.family)
         guard !wanted.isEmpty else { return }
+        let condition = condition(address.family)
+        if let condition {
+            if try !rules.has(condition.chain) {
+                batch.add(condition.chain, exclusively: true)
+                for rule in condition.rules { batch.add(rule) }
+            }
+            batch.add(
+                [
+                    Element(
+                        Element.interfaceName(owner.hostEnd),
+                        .verdict(.jump(condition.chain.name)), comment: owner.tag)
+                ], to: sets.conditions)
+        }
         let claims = wanted.map { PortRules.Claim($0, to: address.address) }
         let holders = try rules.find(
             claims.map { .element(sets.maps($0).targets, $0.key) })
@@ -248,20 +291,24 @@ struct PortMappings: Resource {
         var additions: [Bool: (targets: [Element], sources: [Element])] = [:]
         for (claim, holder) in zip(claims, holders) where !taken.contains(claim.port) {
             taken.append(claim.port)
-            if let holder = holder?.element {
-                guard holder.comment != owner.tag else {
-                    // Somebody may have removed the other half of an own one.
-                    additions[claim.isForAny, default: ([], [])].sources.append(
-                        Element(claim.key, verdict, comment: owner.tag))
-                    continue
-                }
+            if let holder = holder?.element, holder.comment != owner.tag {
                 batch.add([Element(claim.port)], to: sets.contested)
                 continue
             }
-            additions[claim.isForAny, default: ([], [])].targets.append(
-                Element(claim.key, .data(claim.target), comment: owner.tag))
+            // Somebody may have removed another part of an own one.
+            if holder == nil {
+                additions[claim.isForAny, default: ([], [])].targets.append(
+                    Element(claim.key, .data(claim.target), comment: owner.tag))
+            }
             additions[claim.isForAny, default: ([], [])].sources.append(
                 Element(claim.key, verdict, comment: owner.tag))
+            if let condition {
+                batch.add(
+                    [
+                        Element(
+                            claim.key, .verdict(.jump(condition.chain.name)), comment: owner.tag)
+                    ], to: sets.maps(claim).conditions)
+            }
         }
         for (isForAny, elements) in additions {
             batch.add(elements.targets, to: isForAny ? sets.any : sets.one, exclusively: true)
@@ -279,24 +326,10 @@ struct PortMappings: Resource {
 
 extension Portmap.Mapping {
     /// Whether connections of a family are to be mapped.
-    fileprivate func isFor(_ family: Family) -> Bool { self.family ?? family == family }
+    func isFor(_ family: Family) -> Bool { self.family ?? family == family }
 
     /// `8080/tcp to 80`.
     var description: String {
         (address.map { "\($0) " } ?? "") + "\(hostPort)/" + name + " to \(containerPort)"
-    }
-}
-
-extension Kernel {
-    /// Makes connections without an end of their own, those of UDP and the long ones of SCTP, look
-    /// for their way anew.
-    fileprivate func forgetConnections(to claims: [PortRules.Claim]) throws(KernelError) {
-        let kinds: [UInt8] = [17, 132]
-        let ports = claims.filter { kinds.contains($0.protocolNumber) }
-            .map { Connections.Port($0.protocolNumber, $0.hostPort) }
-        guard !ports.isEmpty else { return }
-        try returnHome()
-        var connections = try Connections()
-        try connections.forget(ports)
     }
 }

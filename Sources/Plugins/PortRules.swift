@@ -1,5 +1,6 @@
 import Addressing
 import Nftables
+import PluginRuntime
 
 /// The rules that lead ports of the host to containers; containers are elements of the maps.
 enum PortRules {
@@ -65,6 +66,23 @@ enum PortRules {
         }
     }
 
+    /// The chain that lets only connections pass that meet a network's conditions.
+    ///
+    /// Networks that ask for the same share it.
+    static func chain(for conditions: PortConditions, _ family: Family) -> Chain {
+        Chain("if-" + hashDigits(of: "\(family.bitWidth) " + conditions.text), in: table)
+    }
+
+    /// The rules of such a chain: who meets the conditions goes back to be translated, who does not
+    /// is none of ours.
+    static func rules(for conditions: PortConditions, _ family: Family) -> [Rule] {
+        let chain = chain(for: conditions, family)
+        return [
+            Rule(in: chain, conditions.all.flatMap(\.expressions) + [.verdict(.return)]),
+            Rule(in: chain, [.verdict(.accept)]),
+        ]
+    }
+
     /// Rules of any network, which are to be counted: as many as any network has.
     static var rulesOfNetwork: [Rule] { rules(for: loopback) }
 
@@ -90,9 +108,9 @@ enum PortRules {
             let host = mapping.address ?? address.family.any
             isForAny = mapping.address == nil
             port = Element.key(
-                host.networkOrder, [mapping.number], [UInt8(outer >> 8), UInt8(outer & 0xff)])
+                host.networkOrder, [mapping.number], outer.networkOrder)
             target = Element.key(
-                address.networkOrder, [UInt8(inner >> 8), UInt8(inner & 0xff)])
+                address.networkOrder, inner.networkOrder)
         }
 
         init?(_ bytes: [UInt8], _ family: Family) {
@@ -117,6 +135,11 @@ enum PortRules {
         let networks: NamedSet
         /// The ports that several want.
         let contested: NamedSet
+        /// What connections must be like, by their port.
+        let anyCondition: NamedSet
+        let oneCondition: NamedSet
+        /// What connections must be like for whom.
+        let conditions: NamedSet
 
         init(_ family: Family) {
             let digit = family == .v4 ? "4" : "6"
@@ -133,17 +156,26 @@ enum PortRules {
             networks = NamedSet(
                 "networks" + digit, in: table, of: [.interfaceName], to: .verdict)
             contested = NamedSet("contested" + digit, in: table, of: one)
+            anyCondition = NamedSet("any" + digit + "_condition", in: table, of: any, to: .verdict)
+            oneCondition = NamedSet("one" + digit + "_condition", in: table, of: one, to: .verdict)
+            conditions = NamedSet(
+                "conditions" + digit, in: table, of: [.interfaceName], to: .verdict)
         }
 
         static var all: [Sets] { Family.allCases.map(Sets.init) }
 
         var all: [NamedSet] {
-            [any, one, anySource, oneSource, claims.map, networks, contested]
+            [
+                any, one, anySource, oneSource, claims.map, networks, contested, anyCondition,
+                oneCondition, conditions,
+            ]
         }
 
         /// The maps that a claim's elements are in.
-        func maps(_ claim: Claim) -> (targets: NamedSet, sources: NamedSet) {
-            claim.isForAny ? (any, anySource) : (one, oneSource)
+        func maps(
+            _ claim: Claim
+        ) -> (targets: NamedSet, sources: NamedSet, conditions: NamedSet) {
+            claim.isForAny ? (any, anySource, anyCondition) : (one, oneSource, oneCondition)
         }
 
         /// What a claim is of.
@@ -177,12 +209,15 @@ enum PortRules {
         let translate = Expression.destinationNAT(
             family == .v4 ? .ip : .ip6, address: first, port: Register(word: size / 4))
         let proto = { (word: Int) in Expression.meta(.ipProtocol, to: Register(word: word)) }
-        let one = [
-            address, proto(size / 4), port(size / 4 + 1),
-            .map(first, by: sets.one.name, to: first), translate,
-        ]
-        let any = [proto(0), port(1), .map(first, by: sets.any.name, to: first), translate]
-        return [one, any].map { Rule(in: local, family.isThePackets + $0) }
+        let (one, any) = ([address, proto(size / 4), port(size / 4 + 1)], [proto(0), port(1)])
+        let check = { (map: NamedSet) in [Expression.map(first, by: map.name, to: .verdict)] }
+        let target = { (map: NamedSet) in
+            [Expression.map(first, by: map.name, to: first), translate]
+        }
+        return [
+            one + check(sets.oneCondition), one + target(sets.one),
+            any + check(sets.anyCondition), any + target(sets.any),
+        ].map { Rule(in: local, family.isThePackets + $0) }
     }
 
     private static func sources(_ family: Family, _ chain: Chain) -> [Rule] {

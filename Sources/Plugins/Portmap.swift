@@ -1,6 +1,7 @@
 import Addressing
 public import CNI
 public import Netlink
+import Nftables
 public import Plan
 public import PluginRuntime
 public import Rtnetlink
@@ -34,9 +35,30 @@ public enum Portmap: ChainedPlugin {
             if let link {
                 Sysctl("net/ipv4/conf/\(link)/route_localnet", "1", in: .host, .shared)
             }
-            PortMappings(
-                owner: attachment.owner, mappings: options.mappings, addresses: addresses,
-                masquerades: options.masquerades, masqueradesAll: options.masqueradesAll)
+            if options.usesIPTables {
+                IPTablesRules(options, to: addresses, of: attachment.owner)
+            } else {
+                PortMappings(
+                    owner: attachment.owner, mappings: options.mappings, addresses: addresses,
+                    masquerades: options.masquerades, masqueradesAll: options.masqueradesAll,
+                    conditions: options.conditions)
+            }
+        }
+    }
+
+    /// The backend by which the mappings are there: the reference has made those of a container that it
+    /// attached by iptables, unless it was told otherwise.
+    public static func asAdded(
+        _ attachment: Attachment, _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) -> Options {
+        guard !options.isToldBackend else { return options }
+        return try wrapping { () throws(KernelError) in
+            try kernel.withRules { (rules) throws(KernelError) in
+                let reference = IPTablesRules(owner: attachment.owner, kind: .portMappings)
+                let found = try rules.find(Family.allCases.map { .chain(reference.chain($0)) })
+                guard found.contains(where: { $0 != nil }) else { return options }
+                return options.byIPTables
+            }
         }
     }
 
@@ -49,13 +71,27 @@ public enum Portmap: ChainedPlugin {
             PortMappings(
                 owner: owner, mappings: [], addresses: [], masquerades: false,
                 masqueradesAll: false)
+            IPTablesRules(
+                owner: owner, kind: .portMappings, formerAddresses: options.formerAddresses)
         }
     }
 
     /// The owners that claim a port.
     public static func owners(
         _ options: Options, _ kernel: Kernel
-    ) throws(KernelError) -> [Owner] { try PortMappings.owners(kernel) }
+    ) throws(KernelError) -> [Owner] {
+        let owners = try PortMappings.owners(kernel)
+        return try owners
+            + IPTablesRules.owners(.portMappings, kernel).filter { !owners.contains($0) }
+    }
+
+    /// Removes mappings of the reference's containers that are no more.
+    public static func collectForeign(
+        _ kernel: Kernel, of network: String,
+        except valid: Set<NetworkConfiguration.ValidAttachment>
+    ) throws(KernelError) {
+        try ReferenceTables.collect(.portMappings, kernel, of: network, except: valid)
+    }
 
     /// There is nothing that belongs to nobody.
     public static func sweep(_ options: Options, _ kernel: Kernel) throws(KernelError) {}

@@ -8,8 +8,17 @@ extension Portmap {
         let mappings: [Mapping]
         let masquerades: Bool
         let masqueradesAll: Bool
-        private let backend: String
-        private let isForIptables: String?
+        private var backend: String
+        /// The addresses of the result that DEL is given.
+        private(set) var formerAddresses: [IPAddress] = []
+        /// The bit of the mark by which iptables finds what to masquerade.
+        let markBit: Int
+        /// The chain of somebody else's that marks what is to be masqueraded.
+        let markChain: String?
+        private let hasMarkBit: Bool
+        private let conditionWords: [Family: [String]]
+        /// What connections of a family must be like.
+        private(set) var conditions: [Family: PortConditions] = [:]
 
         init(_ keys: inout Keys) throws(CNIError) {
             let entries =
@@ -25,48 +34,105 @@ extension Portmap {
                 "Lets the host and the container's own network use the ports too.")
             masqueradesAll = try keys(
                 "masqAll", default: false, "Hides the source address of every connection.")
-            backend = try keys(
-                "backend", default: "nftables",
-                "How to map: nftables; iptables is not supported yet.")
-            let bit = try keys(
-                "markMasqBit", default: 13, "A bit for iptables, not needed here, 0 to 31.")
+            let backend = try keys(
+                "backend", default: "",
+                "How to map: nftables, which is also the default, or iptables.")
+            let bit: Int? = try keys(
+                "markMasqBit",
+                "The bit of a packet's mark by which iptables finds what to masquerade, 0 to 31; "
+                    + "13 without it.")
             let chain: String? = try keys(
-                "externalSetMarkChain", "A chain of iptables; not supported yet.")
-            let v4: [String]? = try keys(
-                "conditionsV4", "Further conditions of iptables; not supported yet.")
-            let v6: [String]? = try keys(
-                "conditionsV6", "Further conditions of iptables; not supported yet.")
+                "externalSetMarkChain",
+                "A chain of iptables, made by somebody else, that marks what is to be "
+                    + "masqueraded.")
+            conditionWords = [
+                .v4: try keys(
+                    "conditionsV4",
+                    "What connections over IPv4 must be like: arguments of iptables, or an "
+                        + "expression of nft.") ?? [],
+                .v6: try keys("conditionsV6", "The same for IPv6.") ?? [],
+            ]
             var different: [Mapping] = []
             for entry in entries ?? [] where !different.contains(entry) { different.append(entry) }
             mappings = different
-            guard (0...31).contains(bit) else {
+            guard (0...31).contains(bit ?? Self.standardBit) else {
                 throw keys.invalid("markMasqBit", "MasqMarkBit must be between 0 and 31")
             }
             guard ["", "nftables", "iptables"].contains(backend) else {
                 throw keys.invalid("backend", "unrecognized backend \"\(backend)\"")
             }
-            isForIptables =
-                if chain ?? "" != "" {
-                    "externalSetMarkChain"
-                } else if !(v4 ?? []).isEmpty {
-                    "conditionsV4"
-                } else if !(v6 ?? []).isEmpty {
-                    "conditionsV6"
-                } else {
-                    nil
-                }
+            markBit = bit ?? Self.standardBit
+            markChain = chain.flatMap { $0.isEmpty ? nil : $0 }
+            hasMarkBit = bit != nil
+            self.backend = backend
         }
+
+        /// Whether the rules are to be those of iptables.
+        var usesIPTables: Bool {
+            backend == "iptables" || (backend.isEmpty && markChain != nil)
+        }
+
+        /// Whether the configuration says how to map.
+        var isToldBackend: Bool { !backend.isEmpty }
+
+        /// The same, by iptables.
+        var byIPTables: Options {
+            var options = self
+            options.backend = "iptables"
+            return options
+        }
+
+        /// The bit that the reference has: Kubernetes has 14 and 15, Calico 20 to 31.
+        private static let standardBit = 13
+
+        /// Each backend has keys and a language that the other one has not.
+        private func checkBackend(_ keys: Keys) throws(CNIError) {
+            guard markChain == nil || !hasMarkBit else {
+                throw keys.invalid(
+                    "externalSetMarkChain", "Cannot specify externalSetMarkChain and markMasqBit")
+            }
+            var others: [String] = []
+            if backend == "nftables", markChain != nil { others.append("externalSetMarkChain") }
+            for (key, family) in Self.conditionKeys {
+                let words = conditionWords[family] ?? []
+                guard !backend.isEmpty || usesIPTables, !words.isEmpty,
+                    PortConditionReader.isForIPTables(words) != usesIPTables
+                else { continue }
+                others.append(key)
+            }
+            guard let first = others.first else { return }
+            let (one, other) =
+                usesIPTables ? ("iptables", "nftables") : ("nftables", "iptables")
+            throw keys.invalid(
+                first,
+                "\(one) backend was requested but configuration contains \(other)-specific options "
+                    + "[\(others.joined(separator: " "))]")
+        }
+
+        private static let conditionKeys: [(String, Family)] = [
+            ("conditionsV4", .v4), ("conditionsV6", .v6),
+        ]
 
         init(_ call: Call) throws(CNIError) {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
-            // What another implementation has made can be removed nevertheless.
-            guard call.invocation.verb != .del else { return }
-            if backend == "iptables" {
-                throw CNIError(.unsupportedField, "backend: iptables is not supported yet")
+            // DEL removes whatever there is.
+            guard call.invocation.verb != .del else {
+                if let previous = call.configuration.previous,
+                    let attachment = try? Attachment(call, chainedTo: previous)
+                {
+                    formerAddresses = attachment.addresses.map(\.address.address)
+                }
+                return
             }
-            if let isForIptables {
-                throw CNIError(.unsupportedField, "\(isForIptables): not supported yet")
+            try checkBackend(keys)
+            for (key, family) in Self.conditionKeys {
+                do throws(PortConditionReader.Complaint) {
+                    conditions[family] = try PortConditionReader.read(
+                        conditionWords[family] ?? [], family)
+                } catch {
+                    throw keys.invalid("\(key)[\(error.index)]", error.text)
+                }
             }
         }
     }

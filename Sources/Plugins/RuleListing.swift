@@ -36,6 +36,13 @@ package enum RuleListing {
                 for (tag, address) in try Masquerade.holders(family, &rules) {
                     found.append((tag, address))
                 }
+                let start = IPTables(family).start(of: .masquerade)
+                for rule in try rules.listedRules(of: start) ?? [] {
+                    guard let tag = rule.owner, let bytes = rule.compared.first,
+                        let address = IPAddress(networkOrder: bytes[...])
+                    else { continue }
+                    found.append((tag, address))
+                }
             }
             return found
         }
@@ -64,13 +71,51 @@ package enum RuleListing {
                         found.append(mapping)
                     }
                 }
+                found += try mappingsOfIPTables(family, &rules)
             }
             return found
         }
     }
 }
 
+extension RuleListing {
+    /// The mappings that are rules of iptables.
+    private static func mappingsOfIPTables(
+        _ family: Family, _ rules: inout Ruleset
+    ) throws(KernelError) -> [Mapping] {
+        var (found, chains): ([Mapping], [String]) = ([], [])
+        let tables = IPTables(family)
+        for entry in try rules.listedRules(of: tables.hostPorts) ?? [] {
+            guard entry.owner != nil, case .jump(let name)? = entry.verdict,
+                !chains.contains(name)
+            else { continue }
+            chains.append(name)
+            for rule in try rules.listedRules(of: Chain(name, in: tables.nat)) ?? [] {
+                if let mapping = Mapping(rule, family) { found.append(mapping) }
+            }
+        }
+        return found
+    }
+}
+
 extension RuleListing.Mapping {
+    /// Reads a rule as `IPTablesRules` writes it.
+    fileprivate init?(_ rule: ListedRule, _ family: Family) {
+        let size = family.bitWidth / 8
+        guard let tag = rule.owner, let target = rule.translation(size: size),
+            let address = IPAddress(networkOrder: target.address[...]),
+            let number = rule.compared.first(where: { $0.count == 1 })?.first,
+            let port = rule.compared.first(where: { $0.count == 2 }).map({
+                UInt16($0[0]) << 8 | UInt16($0[1])
+            }) ?? rule.portOfSCTP
+        else { return nil }
+        let host = rule.compared.first { $0.count == size }
+        self.init(
+            tag: tag, number: number,
+            hostAddress: host.flatMap { IPAddress(networkOrder: $0[...]) }, hostPort: port,
+            address: address, port: target.port)
+    }
+
     /// Reads an element as `PortMappings` writes it.
     fileprivate init?(_ element: Element, _ family: Family, hasAddress: Bool) {
         let size = family.bitWidth / 8
@@ -111,6 +156,7 @@ extension RuleListing {
             try SpoofCheck.remove(from: kernel) { $0 == object.owner.tag }
         case let object as PortMappings:
             try PortMappings.remove(from: kernel) { $0 == object.owner.tag }
+        case is IPTablesRules, is Admission: try object.erase(kernel)
         default: return false
         }
         return true
@@ -123,5 +169,14 @@ extension RuleListing {
         try PortMappings.remove(from: kernel) { tags.contains($0) }
         try Masquerade.remove(from: kernel) { tags.contains($0) }
         try SpoofCheck.remove(from: kernel) { tags.contains($0) }
+        for owner in tags.compactMap({ Owner(tag: $0) }) {
+            for kind in [IPTablesRules.Kind.masquerade, .portMappings] {
+                try IPTablesRules(owner: owner, kind: kind).erase(kernel)
+            }
+            try Admission(
+                owner: owner, addresses: [], adminChain: Firewall.standardAdminChain,
+                isolation: nil
+            ).erase(kernel)
+        }
     }
 }

@@ -4,8 +4,10 @@ import Nftables
 extension Element {
     /// The chain that its verdict leads to.
     var chain: String? {
-        guard case .verdict(.goto(let chain)) = value else { return nil }
-        return chain
+        switch value {
+        case .verdict(.goto(let chain)), .verdict(.jump(let chain)): chain
+        default: nil
+        }
     }
 }
 
@@ -42,25 +44,42 @@ extension IPPrefix {
     }
 
     /// Lets only packets to the network pass.
-    var isTheDestination: [Expression] {
-        isAddress(at: family.sourceOffset + family.bitWidth / 8)
-    }
+    var isTheDestination: [Expression] { isAddress(isSource: false, .equal) }
 
     /// Lets only packets from the network pass.
-    var isTheSource: [Expression] { isAddress(at: family.sourceOffset) }
+    var isTheSource: [Expression] { isAddress(isSource: true, .equal) }
 
-    private func isAddress(at offset: Int) -> [Expression] {
+    /// Lets only packets pass that are from, or to, the network, or are not.
+    func isAddress(isSource: Bool, _ comparison: Expression.Comparison) -> [Expression] {
         let size = family.bitWidth / 8
         let hostBits = UInt128(family.bitWidth - length)
         let ones = family == .v4 ? UInt128(UInt32.max) : .max
         let mask = length == 0 ? 0 : (ones >> hostBits) << hostBits
         let register = Register(word: 0)
         let load = Expression.payload(
-            .network, offset: offset, length: size, to: register)
+            .network, offset: family.sourceOffset + (isSource ? 0 : size), length: size,
+            to: register)
         let cut = Expression.bitwise(
             register, mask: IPAddress(family, bits: mask).networkOrder,
             flip: [UInt8](repeating: 0, count: size), to: register)
         return [load] + (hostBits == 0 ? [] : [cut])
-            + [.compare(register, .equal, network.address.networkOrder)]
+            + [.compare(register, comparison, network.address.networkOrder)]
+    }
+
+    /// The same as `iptables` writes it: of whole bytes of a prefix no more than these, and nothing for
+    /// every address.
+    func iptables(isSource: Bool, isInverted: Bool = false) -> [Expression] {
+        let comparison: Expression.Comparison = isInverted ? .different : .equal
+        guard length > 0 || isInverted else { return [] }
+        guard length > 0, length % 8 == 0 else {
+            return isAddress(isSource: isSource, comparison)
+        }
+        let register = Register(word: 0)
+        let offset = family.sourceOffset + (isSource ? 0 : family.bitWidth / 8)
+        return [
+            .payload(.network, offset: offset, length: length / 8, to: register),
+            .compare(
+                register, comparison, Array(network.address.networkOrder.prefix(length / 8))),
+        ]
     }
 }

@@ -1,14 +1,14 @@
 import Addressing
 public import CNI
 import Netlink
-import Plan
+public import Plan
 public import PluginRuntime
-import Rtnetlink
+public import Rtnetlink
 import SystemPackage
 
 /// Routes what a container sends from an address of the interface by that interface: source based
 /// routing, with a table for each address.
-public enum SourceRouting: Plugin {
+public enum SourceRouting: PlannedPlugin {
     /// The plugin's name.
     public static let name = "sbr"
 
@@ -49,51 +49,55 @@ public enum SourceRouting: Plugin {
 
     /// Makes a rule and a table for each address, and moves the interface's routes there.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
-        let options = try Options(call)
+        _ = try Options(call)
         guard let result = call.configuration.previous else {
             throw CNIError(
                 .invalidConfiguration, "This plugin must be called as chained plugin")
         }
         _ = try result.json(for: call.configuration.version)
-        let interface = call.invocation.interface
-        let addresses = try addresses(of: result, interface)
+        _ = try addresses(of: result, call.invocation.interface)
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
+        // The tables that are free must be so until they are taken.
+        try wrapping { () throws(KernelError) in try kernel.lockContainer() }
+        let plan = try plan(call, kernel)
         var journal = Journal(kernel)
-        do throws(KernelError) {
-            try kernel.lockContainer()
-            if let table = options.table {
-                try apply(
-                    addresses.map {
-                        PolicyRule(from: $0.address.address, table: table, in: .container)
-                    },
-                    to: &journal)
-            } else {
-                try route(addresses, options, by: interface, kernel, &journal)
-            }
+        do throws(StepError<KernelError>) {
+            try journal.apply(plan)
         } catch {
-            throw CNIError(error).leaving(journal.rollBack().map { "\($0)" })
+            throw CNIError(error.cause).leaving(journal.rollBack().map { "\($0)" })
         }
         return result
     }
 
-    private static func route(
-        _ addresses: [AddResult.Address], _ options: Options, by interface: String,
-        _ kernel: Kernel, _ journal: inout Journal<Kernel>
-    ) throws(KernelError) {
-        let index = try kernel.index(of: interface, in: .container)
-        var used: Set<Int> = []
-        var own: [ListedRoute] = []
-        for family in Family.allCases {
-            for rule in try kernel.rules(of: family, in: .container) { used.insert(rule.table) }
-            for route in try kernel.routes(of: family, in: .container) {
-                used.insert(route.table)
-                if route.link == index, route.table == Route.mainTable { own.append(route) }
-            }
+    /// A rule and a table for each address, and the interface's routes there instead of in the main
+    /// table.
+    public static func plan(_ call: Call, _ kernel: Kernel) throws(CNIError) -> Plan<Kernel> {
+        let options = try Options(call)
+        let interface = call.invocation.interface
+        let addresses = try addresses(of: call.previousResult(), interface)
+        if let table = options.table {
+            return Plan(
+                addresses.map {
+                    PolicyRule(from: $0.address.address, table: table, in: .container)
+                })
         }
-        // A gateway is taken only where its network is there already.
-        own = own.filter { $0.gateway == nil } + own.filter { $0.gateway != nil }
+        return try wrapping { () throws(KernelError) in
+            try plan(addresses, options, by: interface, kernel)
+        }
+    }
 
+    private static func plan(
+        _ addresses: [AddResult.Address], _ options: Options, by interface: String,
+        _ kernel: Kernel
+    ) throws(KernelError) -> Plan<Kernel> {
+        let index = try kernel.index(of: interface, in: .container)
+        var (used, routes) = try tables(kernel)
+        routes = routes.filter { $0.link == index && $0.table == Route.mainTable }
+        // A gateway is taken only where its network is there already.
+        let own = routes.filter { $0.gateway == nil } + routes.filter { $0.gateway != nil }
+
+        var all: [any Resource<Kernel>] = []
         var moved: [Int] = []
         var table = firstTable
         for entry in addresses {
@@ -125,41 +129,105 @@ public enum SourceRouting: Plugin {
                 steps.append(standard)
             }
             steps.append(PolicyRule(from: entry.address.address, table: table, in: .container))
-            try apply(steps, to: &journal)
+            all += steps
         }
         for (number, route) in own.enumerated().reversed() where moved.contains(number) {
-            if options.addsSourceHints, route.gateway == nil {
-                guard route.source == nil,
-                    let source = addresses.first(where: {
-                        $0.address.family == route.destination.family
-                            && $0.address.contains(route.destination.address)
-                    })
-                else { continue }
-                var hinted = route
-                hinted.source = source.address.address
-                journal.note("\(route)") { () throws(KernelError) in
-                    try hinted.erase(kernel)
-                    try route.write(kernel, over: nil)
-                }
-                try route.erase(kernel)
-                try hinted.write(kernel, over: nil)
+            guard options.addsSourceHints, route.gateway == nil else {
+                all.append(ReplacedRoute(route, by: nil))
                 continue
             }
-            journal.note("\(route)") { () throws(KernelError) in
-                try route.write(kernel, over: nil)
+            guard route.source == nil,
+                let source = addresses.first(where: {
+                    $0.address.family == route.destination.family
+                        && $0.address.contains(route.destination.address)
+                })
+            else { continue }
+            var hinted = route
+            hinted.source = source.address.address
+            all.append(ReplacedRoute(route, by: hinted))
+        }
+        return Plan(all)
+    }
+
+    /// The container's routes, and the tables that they or a rule are of.
+    private static func tables(
+        _ kernel: Kernel
+    ) throws(KernelError) -> (used: Set<Int>, routes: [ListedRoute]) {
+        var used: Set<Int> = []
+        var routes: [ListedRoute] = []
+        for family in Family.allCases {
+            for rule in try kernel.rules(of: family, in: .container) { used.insert(rule.table) }
+            routes += try kernel.routes(of: family, in: .container)
+        }
+        return (used.union(routes.map(\.table)), routes)
+    }
+
+    /// The rules, each with its table as it is or, where the rule has gone, as it can be told by the
+    /// routes that are left.
+    public static func wanted(_ call: Call, _ kernel: Kernel) throws(CNIError) -> Plan<Kernel> {
+        let options = try Options(call)
+        guard options.table == nil else { return try plan(call, kernel) }
+        let attachment = try Attachment(call, chainedTo: call.previousResult())
+        let addresses = try addresses(of: attachment.result, attachment.interface)
+        return try wrapping { () throws(KernelError) in
+            let index = try kernel.index(of: attachment.interface, in: .container)
+            var (used, routes) = try tables(kernel)
+            routes = routes.filter { $0.link == index && $0.table >= firstTable }
+            var rules: [PolicyRule] = []
+            for family in Family.allCases {
+                rules += try kernel.rules(of: family, in: .container)
             }
-            try route.erase(kernel)
+            var steps: [any Resource<Kernel>] = []
+            for entry in addresses {
+                let address = entry.address
+                let orphan = routes.first { route in
+                    route.destination == address.network
+                        && !rules.contains { $0.table == route.table }
+                }
+                var table = rules.first { $0.source == address.address }?.table ?? orphan?.table
+                if table == nil {
+                    table = (firstTable...).first { !used.contains($0) }
+                }
+                guard let table else { continue }
+                used.insert(table)
+                steps += Self.routes(of: entry, attachment, options).map { route in
+                    var route = route
+                    route.table = table
+                    return route
+                }
+                steps.append(PolicyRule(from: address.address, table: table, in: .container))
+            }
+            return Plan(steps)
         }
     }
 
-    private static func apply(
-        _ steps: [any Resource<Kernel>], to journal: inout Journal<Kernel>
-    ) throws(KernelError) {
-        do throws(StepError<KernelError>) {
-            try journal.apply(Plan(steps))
-        } catch {
-            throw error.cause
+    /// What an address's table has: its network, what the result routes by it, the default route.
+    private static func routes(
+        of entry: AddResult.Address, _ attachment: Attachment, _ options: Options
+    ) -> [Route] {
+        let (address, interface) = (entry.address, attachment.interface)
+        var routes: [Route] = []
+        if address.length < address.family.bitWidth {
+            routes.append(
+                Route(to: address.network, by: nil, on: interface, in: .container, .owned))
         }
+        for route in attachment.result.routes
+        where route.destination.family == address.family && route.table == nil {
+            let gateway = attachment.gateway(for: route)
+            guard gateway.map(address.contains) ?? true else { continue }
+            routes.append(
+                Route(to: route.destination, by: gateway, on: interface, in: .container, .owned))
+        }
+        let gateway = options.gateways.first { $0.family == address.family } ?? entry.gateway
+        let everything = IPPrefix(everythingIn: address.family)
+        let hasDefault = routes.contains {
+            $0.destination == everything && $0.gateway == gateway
+        }
+        if let gateway, !hasDefault {
+            routes.append(
+                Route(to: everything, by: gateway, on: interface, in: .container, .owned))
+        }
+        return routes
     }
 
     /// The result's addresses of the interface, and those of which it does not say whose they are.

@@ -41,10 +41,12 @@ public enum Tap: ContainerLinkPlugin {
             _ = try keys.ipamType()
             dns = try keys.dns()
             let ids = 0...Int(UInt32.max) - 1
-            for (key, id) in [("owner", settings.owner), ("group", settings.group)] {
-                guard id.map({ ids.contains($0) }) ?? true else {
-                    throw keys.invalid(key, "not a number of 32 bits: \(id ?? 0)")
-                }
+            // One after the other: of a loop over the pair the compiler makes now these bytes, now those.
+            if let owner = settings.owner, !ids.contains(owner) {
+                throw keys.invalid("owner", "not a number of 32 bits: \(owner)")
+            }
+            if let group = settings.group, !ids.contains(group) {
+                throw keys.invalid("group", "not a number of 32 bits: \(group)")
             }
             settings.context = context.isEmpty ? nil : context
             self.settings = settings

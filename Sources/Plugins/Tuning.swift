@@ -1,12 +1,12 @@
 public import CNI
 import Netlink
-import Plan
+public import Plan
 public import PluginRuntime
-import Rtnetlink
+public import Rtnetlink
 
 /// Changes settings of the kernel's network in the container, and of the interface that the
 /// plugins before have made.
-public enum Tuning: Plugin {
+public enum Tuning: PlannedPlugin {
     /// The plugin's name.
     public static let name = "tuning"
 
@@ -22,7 +22,6 @@ public enum Tuning: Plugin {
         }
         var result = try call.previousResult()
         let interface = call.invocation.interface
-        let settings = try options.settings(of: interface)
         let link = try options.link(interface)
         if let mac = link.mac {
             for index in result.interfaces.indices
@@ -32,7 +31,9 @@ public enum Tuning: Plugin {
                 result.interfaces[index].mac = "\(mac)"
             }
         }
-        // A version that cannot express the result is found out before anything is done.
+        // A version that cannot express the result, and a key that is none, are found out before
+        // anything is done.
+        let plan = try options.plan(for: interface)
         _ = try result.json(for: call.configuration.version)
 
         let kernel = try call.kernel()
@@ -43,10 +44,6 @@ public enum Tuning: Plugin {
             if !link.isEmpty {
                 let before = try wrapping { () throws(KernelError) in try link.read(kernel) }
                 undoState = try save(before ?? link, options, call.owner)
-            }
-            let plan = Plan<Kernel> {
-                settings.map { $0 as any Resource<Kernel> }
-                if !link.isEmpty { link }
             }
             do throws(StepError<KernelError>) {
                 try journal.apply(plan)
@@ -80,19 +77,32 @@ public enum Tuning: Plugin {
         return { () throws(CNIError) in try open().restore(before) }
     }
 
+    /// The settings, and those of the interface.
+    public static func plan(_ call: Call, _ kernel: Kernel) throws(CNIError) -> Plan<Kernel> {
+        try Options(call).plan(for: call.invocation.interface)
+    }
+
+    /// The settings, and that the interface takes every packet if it was asked to, as in the
+    /// reference, and only then.
+    public static func wanted(_ call: Call, _ kernel: Kernel) throws(CNIError) -> Plan<Kernel> {
+        let options = try Options(call)
+        let interface = call.invocation.interface
+        var link = try options.link(interface)
+        link.promiscuous = options.promiscuous
+        let settings = try options.settings(of: interface)
+        return Plan {
+            settings.map { $0 as any Resource<Kernel> }
+            link
+        }
+    }
+
     /// Compares every setting with the kernel's.
     public static func check(_ call: Call) throws(CNIError) {
-        let options = try Options(call)
-        try options.requireSingleKeys(call)
+        try Options(call).requireSingleKeys(call)
         _ = try call.previousResult()
-        var link = try options.link(call.invocation.interface)
-        // As in the reference, an interface that takes every packet must have been asked to.
-        link.promiscuous = options.promiscuous
-        var steps: [any Resource<Kernel>] = try options.settings(of: call.invocation.interface)
-        steps.append(link)
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
-        try Plan(steps).check(kernel)
+        try wanted(call, kernel).check(kernel)
     }
 
     /// Gives the interface its settings back, if both are still there, and forgets them.

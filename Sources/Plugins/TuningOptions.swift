@@ -103,6 +103,16 @@ extension Tuning {
             }
         }
 
+        /// What ADD makes of the keys.
+        func plan(for interface: String) throws(CNIError) -> Plan<Kernel> {
+            let settings = try settings(of: interface)
+            let link = try link(interface)
+            return Plan {
+                settings.map { $0 as any Resource<Kernel> }
+                if !link.isEmpty { link }
+            }
+        }
+
         /// The kernel's settings in the container.
         ///
         /// - Throws: Code 7 for a key outside net.

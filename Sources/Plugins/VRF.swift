@@ -1,11 +1,11 @@
 public import CNI
 import Netlink
-import Plan
+public import Plan
 public import PluginRuntime
-import Rtnetlink
+public import Rtnetlink
 
 /// Puts the container's interface into a VRF, which gives it a routing table of its own.
-public enum VRFPlugin: Plugin {
+public enum VRFPlugin: PlannedPlugin {
     /// The plugin's name.
     public static let name = "vrf"
 
@@ -31,6 +31,11 @@ public enum VRFPlugin: Plugin {
             throw CNIError(error.cause).leaving(journal.rollBack().map { "\($0)" })
         }
         return previous
+    }
+
+    /// The VRF, and the interface as a member of it.
+    public static func plan(_ call: Call, _ kernel: Kernel) throws(CNIError) -> Plan<Kernel> {
+        try Options(call).plan(for: call)
     }
 
     /// Checks that the interface is a member of the VRF.

@@ -89,6 +89,7 @@ public struct ContainerLink: Resource {
         guard found == nil else { return }
         let temporary = lower?.side == .host ? firstName : name
         try create(kernel, as: temporary)
+        var isNamed = false
         do throws(KernelError) {
             let index = try kernel.index(of: temporary, in: .container)
             var message = Message(
@@ -100,11 +101,12 @@ public struct ContainerLink: Resource {
                 message.put(IFLA_MASTER, try kernel.index(of: master, in: .container))
             }
             try kernel.request(.container, message)
+            isNamed = true
             try kernel.forget(temporary, in: .container)
             _ = try kernel.link(name, in: .container)
         } catch {
             // To the outside a link is made whole or not at all.
-            _ = try? remove(temporary, kernel)
+            _ = try? remove(isNamed ? name : temporary, kernel)
             throw error
         }
     }

@@ -100,6 +100,9 @@ public final class Kernel: System {
         return true
     }
 
+    /// Whether only the kernel's answer was lost.
+    public func mayBeDone(_ failure: KernelError) -> Bool { failure.mayBeDone }
+
     /// Runs `body` when no other ADD is under way in this host namespace, waiting for that about as
     /// long as `lockShared()` does; without it, if there always is one.
     public func whenAlone(_ body: () throws(KernelError) -> Void) throws(KernelError) {

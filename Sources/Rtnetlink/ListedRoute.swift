@@ -21,6 +21,8 @@ public struct ListedRoute: Resource {
     public let link: UInt32?
     /// Whose it is.
     public var sharing: Sharing { .owned }
+    /// Who made it, RTPROT_*.
+    public var origin: Int { Int(payload.uint8(at: 5) ?? 0) }
 
     /// Reads a reply to RTM_GETROUTE; nil if it is something else.
     init?(_ reply: Reply, in side: Side) {

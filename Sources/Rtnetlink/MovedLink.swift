@@ -74,16 +74,23 @@ public struct MovedLink: Resource {
         do throws(KernelError) {
             try kernel.request(.host, message)
         } catch {
-            try? kernel.setMark(mark, of: state, isSet: false)
             // The kernel moves first and names then: what stopped in between goes back.
             if let stray = try kernel.link(state.name, in: .container), stray.mac == state.mac,
                 try kernel.link(index: state.index, in: .host)?.name != state.name
             {
                 try? kernel.moveHome(stray, as: state.name)
             }
+            if let here = try? kernel.link(state.name, in: .host) {
+                try? kernel.setMark(mark, of: here, isSet: false)
+            }
             throw error
         }
-        _ = try kernel.link(name, in: .container)
+        do throws(KernelError) {
+            _ = try kernel.link(name, in: .container)
+        } catch {
+            try? erase(kernel)
+            throw error
+        }
     }
 
     /// Moves the link back to the host, down as its driver left it, or up again if this same process

@@ -61,15 +61,29 @@ public struct Route: Resource {
     }
 
     /// The route as the kernel has it, or nil.
+    ///
+    /// One that the plugin `sbr` has taken out of the main table is found in the table that packets from
+    /// an address of the container's link look up.
     public func read(_ kernel: Kernel) throws(KernelError) -> Route? {
         guard let state = try kernel.link(link, in: side) else { return nil }
-        var number = table.map { UInt32($0) }
-        if number == nil { number = try kernel.tableOfMaster(of: state, in: side) }
+        if let table { return try read(kernel, state, table: UInt32(table)) }
+        let main = try kernel.tableOfMaster(of: state, in: side) ?? RT_TABLE_MAIN.rawValue
+        if let found = try read(kernel, state, table: main) { return found }
+        guard side == .container else { return nil }
+        for table in try kernel.sourceTables(of: state, destination.family, in: side) {
+            if let found = try read(kernel, state, table: table) { return found }
+        }
+        return nil
+    }
+
+    private func read(
+        _ kernel: Kernel, _ state: LinkState, table: UInt32
+    ) throws(KernelError) -> Route? {
         var header = rtmsg()
         header.rtm_family = destination.family.addressFamily
         var message = Message("list routes of \(link)", type: RTM_GETROUTE, flags: .dump, header)
         message.put(Int(RTA_OIF.rawValue), state.index)
-        message.put(Int(RTA_TABLE.rawValue), number ?? RT_TABLE_MAIN.rawValue)
+        message.put(Int(RTA_TABLE.rawValue), table)
         do throws(KernelError) {
             return try kernel.request(side, message).lazy
                 .compactMap { Route($0, like: self) }.first { isSame(as: $0) }
@@ -160,6 +174,15 @@ extension Kernel {
     ) throws(KernelError) -> UInt32? {
         guard let master = link.master else { return nil }
         return try self.link(index: master, in: side)?.table
+    }
+
+    /// The tables that rules look up for packets from a link's addresses of a family.
+    fileprivate func sourceTables(
+        of link: LinkState, _ family: Family, in side: Side
+    ) throws(KernelError) -> [UInt32] {
+        let own = try addresses(of: link.index, link.name, in: side).map(\.prefix.address)
+        return try rules(of: family, in: side).filter { own.contains($0.source) }
+            .compactMap { UInt32(exactly: $0.table) }
     }
 
     /// The index of the link of the default route, the preferred one of IPv4 or else of IPv6; nil

@@ -4,22 +4,14 @@ public import Plan
 public import Rtnetlink
 internal import SystemPackage
 
-/// A chain that all containers of a group share.
+/// The chain that sends packets of a direction to a group's tree, with the class that their port has.
 ///
 /// What a container has of its own then is a chain of one rule, which leads here: for every rule that
 /// is added, the kernel looks through those of the whole table.
 public struct GroupChain: Resource {
-    /// What the chain is for.
-    public enum Purpose: Sendable, Equatable {
-        /// To send packets of a direction to the group's tree, with the class that the port has.
-        case steering(Direction)
-        /// To send what detours hand over back to the ports it is from, through their egress chains.
-        case detours
-    }
-
-    /// What it is for.
-    public let purpose: Purpose
-    /// The link whose tree packets are sent to, or which detours hand packets over to.
+    /// Which packets.
+    public let direction: Direction
+    /// The link whose tree they are sent to.
     public let link: String
     /// The table's name.
     public let table: String
@@ -30,9 +22,9 @@ public struct GroupChain: Resource {
     /// Whether they send packets to a link that is not there any more.
     private var isAstray = false
 
-    /// The chain of a group's link.
-    public init(for purpose: Purpose, on link: String, table: String) {
-        self.purpose = purpose
+    /// The chain of a direction in a group's table.
+    public init(_ direction: Direction, to link: String, table: String) {
+        self.direction = direction
         self.link = link
         self.table = table
     }
@@ -48,7 +40,7 @@ public struct GroupChain: Resource {
             else { return nil }
             var found = self
             found.hasOtherRules = !there.isSame
-            if purpose != .detours, let link = there.link { found.isAstray = link != index }
+            if let link = there.link { found.isAstray = link != index }
             return found
         }
     }
@@ -94,25 +86,11 @@ public struct GroupChain: Resource {
         ].compactMap { $0 }
     }
 
-    private var chain: Chain {
-        let table = Table(.netdev, table)
-        return switch purpose {
-        case .steering(let direction): Chain("\(direction)", in: table)
-        case .detours: Chain("detour", in: table, .ingress(of: link, priority: 0))
-        }
-    }
+    private var chain: Chain { Chain("\(direction)", in: Table(.netdev, table)) }
 
     private func rules(link index: UInt32) -> [Rule] {
-        switch purpose {
-        case .steering(let direction):
-            return Steering(
-                direction, of: "", to: Tree.root, on: link, table: table, owner: "", .shared
-            ).ownRules(link: index).map { Rule(in: chain, $0) }
-        case .detours:
-            // The filter has left the port's index as the priority.
-            let port = Register(word: 0)
-            return [Rule(in: chain, [.meta(.priority, to: port), .forward(port)])]
-        }
+        Steering(direction, of: "", to: Tree.root, on: link, table: table, owner: "", .shared)
+            .ownRules(link: index).map { Rule(in: chain, $0) }
     }
 }
 

@@ -93,6 +93,11 @@ public struct Qdisc: Resource {
         return Qdisc(.bucket(rate, burst, limit: limit), on: link, in: side, sharing)
     }
 
+    /// The rate of what only splits packets: beyond what any link has.
+    package static let splittingRate = Rate(bitsPerSecond: 100_000_000_000)
+    /// The bytes that it lets pass at once.
+    package static let splittingBurst: UInt32 = 4600
+
     /// `root qdisc of shp-e`, `leaf of class 1:10 on shp-e`, `clsact of veth0`.
     public var description: String {
         if let parent { return "leaf of class \(parent) on \(link)" }
@@ -231,9 +236,7 @@ public struct Qdisc: Resource {
             }
         case .splitting(let limit):
             message.nest(Int(TCA_OPTIONS)) { options in
-                // The rate is beyond what any link has: all it does is split.
-                let rate = Rate(bitsPerSecond: 100_000_000_000)
-                let burst: UInt32 = 4600
+                let (rate, burst) = (Qdisc.splittingRate, Qdisc.splittingBurst)
                 var numbers = tc_tbf_qopt()
                 numbers.rate = tc_ratespec(rate)
                 numbers.limit = limit

@@ -44,7 +44,7 @@ extension Steering {
                 .meta(isReceiving ? .inputName : .outputName, to: word),
                 .map(word, by: map.name, to: word), .setMeta(.priority, from: word),
             ] + marking(id)
-        var rules = passing + urgent + unshaped
+        var rules = urgent + unshaped
         if selections.isEmpty {
             rules.append(own + send)
         } else {
@@ -60,14 +60,6 @@ extension Steering {
             rules.append(send)
         }
         return rules
-    }
-
-    /// What the chain lets pass is not to take a detour: the priority says that it has been here.
-    private var passing: [[Expression]] {
-        guard side == .host, direction == .ingress else { return [] }
-        return [
-            [.immediate(Tree.root.bytes, to: Self.word), .setMeta(.priority, from: Self.word)]
-        ]
     }
 
     /// Address resolution and neighbour discovery do not wait.
@@ -127,7 +119,7 @@ extension Steering {
     /// Writes a class's number into the bits of the mark that are given.
     private func marking(_ id: ClassID) -> [Expression] {
         guard let mask = markMask else { return [] }
-        let value = UInt32(id.minor) << UInt32(mask.trailingZeroBitCount) & mask
+        let value = id.bits(of: mask)
         return [
             .meta(.mark, to: Self.word),
             .bitwise(Self.word, mask: (~mask).bytes, flip: value.bytes, to: Self.word),

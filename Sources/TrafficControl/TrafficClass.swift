@@ -162,21 +162,24 @@ public struct TrafficClass: Resource {
     }
 
     /// The burst, raised to what the rate needs.
-    var effectiveBurst: Burst { burst?.raised(for: rate) ?? .fitting(rate) }
+    package var effectiveBurst: Burst { burst?.raised(for: rate) ?? .fitting(rate) }
 
     /// Bytes that a class may send in its turn: 5 ms of its rate, and one frame at least.
     ///
     /// Turns are whole packets; only if the largest fits in is what is left shared out in proportion.
-    var quantum: UInt32 {
+    package var quantum: UInt32 {
         UInt32(min(4_000_000, max(1514, rate.bytes(inMicroseconds: 5000))))
     }
+
+    /// The burst at the ceiling.
+    package var ceilBurst: Burst { max(effectiveBurst, .fitting(ceil)) }
 
     private var parameters: tc_htb_opt {
         var options = tc_htb_opt()
         options.rate = tc_ratespec(rate)
         options.ceil = tc_ratespec(ceil)
         options.buffer = rate.ticks(forBytes: effectiveBurst.bytes)
-        options.cbuffer = ceil.ticks(forBytes: max(effectiveBurst, .fitting(ceil)).bytes)
+        options.cbuffer = ceil.ticks(forBytes: ceilBurst.bytes)
         options.quantum = quantum
         options.prio = UInt32(priority)
         return options

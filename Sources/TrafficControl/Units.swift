@@ -62,7 +62,8 @@ public struct Burst: Sendable, Hashable, Comparable, CustomStringConvertible {
     /// An amount in bytes, the kernel's unit.
     init(bytes: UInt64) { bits = bytes * 8 }
 
-    var bytes: UInt64 { bits / 8 }
+    /// The amount in whole bytes.
+    package var bytes: UInt64 { bits / 8 }
 
     /// Two Ethernet frames: less would not let the second one follow.
     static let least = Burst(bytes: 2 * 1514)
@@ -119,6 +120,11 @@ public struct ClassID: Sendable, Hashable, CustomStringConvertible {
 
     /// The identity as the kernel and `skb->priority` hold it.
     public var handle: UInt32 { UInt32(major) << 16 | UInt32(minor) }
+
+    /// The number of the class where a mark's bits hold it.
+    func bits(of mask: UInt32) -> UInt32 {
+        UInt32(minor) << UInt32(mask.trailingZeroBitCount) & mask
+    }
 
     /// As `tc` prints it, hexadecimal: `1:10`, `10:`.
     public var description: String {

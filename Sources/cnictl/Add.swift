@@ -7,6 +7,7 @@ struct Add: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Attaches a namespace to a network and prints the result.",
         discussion: """
+            The result is JSON in either form of the output. \
             The chain's plugins are run as a runtime runs them, and the result is kept for check and \
             del. When a plugin refuses, what those before it have made is taken back.
             """)
@@ -19,6 +20,7 @@ struct Add: ParsableCommand {
 
     @OptionGroup var target: TargetOptions
     @OptionGroup var places: Places
+    @OptionGroup var output: OutputOptions
 
     func run() throws {
         let list = try places.network(network)

@@ -16,14 +16,15 @@ struct CNICtl: ParsableCommand {
 
             Exit status: 0 done, or all is well; 1 something failed; 2 something was found that \
             is not as it should be; 3 there is no such network, container or file; 64 the \
-            command line makes no sense. `cnictl exec` ends with the command's own.
+            command line makes no sense. With -o json a failure is an error object of the \
+            specification on standard output, too. `cnictl exec` ends with the command's own.
             """,
         version: Program.version,
         subcommands: [Manual.self],
         groupedSubcommands: [
             CommandGroup(
                 name: "Attachments",
-                subcommands: [List.self, Explain.self, Log.self, RepairCommand.self]),
+                subcommands: [List.self, Explain.self, Log.self, RepairCommand.self, Bundle.self]),
             CommandGroup(
                 name: "Traffic", subcommands: [Top.self, Shape.self, MetricsCommand.self]),
             CommandGroup(
@@ -32,7 +33,8 @@ struct CNICtl: ParsableCommand {
             CommandGroup(
                 name: "Running networks as a runtime does",
                 subcommands: [
-                    Add.self, Delete.self, Check.self, Collect.self, Status.self, Execute.self,
+                    PlanCommand.self, Add.self, Delete.self, Check.self, Collect.self, Status.self,
+                    Execute.self,
                 ]),
         ])
 
@@ -45,9 +47,18 @@ struct CNICtl: ParsableCommand {
         }
     }
 
+    /// Whether the command line asks for JSON, of whatever subcommand.
+    private static var isJSON: Bool {
+        let words = CommandLine.arguments.prefix { $0 != "--" }
+        return zip(words, words.dropFirst()).contains {
+            ["-o", "--output"].contains($0) && $1 == "json"
+        } || words.contains("--output=json") || words.contains("-ojson")
+    }
+
     private static func end(with error: any Error) {
         switch error {
         case let error as CNIError:
+            if isJSON { print(error.json.text(indented: true)) }
             Terminal.complain("\(error)")
             let isMissing = error.code == CNIError.Code.unknownContainer.rawValue
             Glibc.exit((isMissing ? Exit.missing : .failed).rawValue)

@@ -16,15 +16,19 @@ struct Check: ParsableCommand {
 
     @OptionGroup var target: TargetOptions
     @OptionGroup var places: Places
+    @OptionGroup var output: OutputOptions
 
     func run() throws {
         let list = try places.network(network)
         let target = try target.target(namespace)
         let runtime = places.runtime
         let outcome = Result { () throws(CNIError) in try runtime.check(list, target) }
-        guard case .failure(let error) = outcome else { return }
+        guard case .failure(let error) = outcome else {
+            return output.print(["differences": []]) {}
+        }
         guard error.code == CNIError.Code.internalError.rawValue else { throw error }
-        Terminal.complain("\(error)")
+        let differences = error.message.split(separator: "; ").map { JSON.string(String($0)) }
+        output.print(["differences": .array(differences)]) { Terminal.complain("\(error)") }
         throw Exit.found
     }
 }

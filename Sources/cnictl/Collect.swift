@@ -86,7 +86,9 @@ struct Collect: ParsableCommand {
             return NetworkConfiguration.ValidAttachment(
                 containerID: words.first ?? "", interface: words.count > 1 ? words[1] : "eth0")
         }
-        try places.runtime.gc(places.network(network), valid: Set(valid))
+        let list = try places.network(network)
+        try places.runtime.gc(list, valid: Set(valid))
+        output.print(["network": .string(list.name), "kept": .integer(valid.count)]) {}
     }
 
     private func look(_ input: Set<String>?) throws -> [AttachmentState] {

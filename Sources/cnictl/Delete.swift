@@ -20,6 +20,7 @@ struct Delete: ParsableCommand {
 
     @OptionGroup var target: TargetOptions
     @OptionGroup var places: Places
+    @OptionGroup var output: OutputOptions
 
     func validate() throws {
         guard !namespace.isEmpty || target.containerID != nil else {
@@ -28,6 +29,12 @@ struct Delete: ParsableCommand {
     }
 
     func run() throws {
-        try places.runtime.del(places.network(network), target.target(namespace))
+        let (list, target) = (try places.network(network), try target.target(namespace))
+        try places.runtime.del(list, target)
+        output.print(
+            [
+                "network": .string(list.name), "container": .string(target.containerID),
+                "interface": .string(target.interface), "removed": true,
+            ]) {}
     }
 }

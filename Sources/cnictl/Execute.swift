@@ -10,7 +10,8 @@ struct Execute: ParsableCommand {
         abstract: "Runs a command in a fresh namespace that is attached to a network.",
         discussion: """
             The namespace is detached when the command ends, also when a signal ends it. The exit \
-            status is the command's, or 128 and the number of the signal that ended it.
+            status is the command's, or 128 and the number of the signal that ended it. Standard output \
+            is the command's; -o json is for this command's own errors.
             """)
 
     @Argument(help: "The network's name, or a file with a slash in its path.")
@@ -23,6 +24,7 @@ struct Execute: ParsableCommand {
 
     @OptionGroup var target: TargetOptions
     @OptionGroup var places: Places
+    @OptionGroup var output: OutputOptions
 
     func run() throws {
         try requireRoot()

@@ -44,8 +44,14 @@ struct Log: ParsableCommand {
     }
 
     func run() throws {
-        if on { return try LoggedCall.turnOn(at: file, to: to) }
-        if off { return try LoggedCall.turnOff(at: file) }
+        if on || off {
+            if on {
+                try LoggedCall.turnOn(at: file, to: to)
+            } else {
+                try LoggedCall.turnOff(at: file)
+            }
+            return output.print(["file": .string(file), "on": .bool(on)]) {}
+        }
         var calls = LoggedCall.all(in: file)
         var seen = calls.count
         calls = calls.filter(isWanted)

@@ -11,6 +11,8 @@ struct Manual: ParsableCommand {
     @Argument(help: "The directory to write to.")
     var directory: String
 
+    @OptionGroup var output: OutputOptions
+
     func run() throws {
         let dump = try JSON(parsing: Array(CNICtl._dumpHelp().utf8))
         guard let root = dump["command"] else { return }
@@ -21,6 +23,7 @@ struct Manual: ParsableCommand {
         for command in commands {
             try write(ManualPage(command, of: root["commandName"]?.text, commands: []))
         }
+        output.print(["directory": .string(directory), "pages": .integer(commands.count + 1)]) {}
     }
 
     private func write(_ page: ManualPage) throws(CNIError) {

@@ -8,10 +8,14 @@ struct SchemaCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "schema",
         abstract: "Prints the JSON Schema of a plugin's configuration, or of a list.",
-        discussion: "It is made from the keys as the plugins declare them.")
+        discussion:
+            "It is made from the keys as the plugins declare them, and JSON in either form of the output."
+    )
 
     @Argument(help: "The plugin; without one, the schema is that of a list with any plugins.")
     var plugin: String?
+
+    @OptionGroup var output: OutputOptions
 
     func run() throws {
         guard let plugin else { return print(Schema.list.text(indented: true)) }

@@ -104,6 +104,19 @@ import Testing
         #expect(throws: KernelError.self) { try pending.results[1].get() }
     }
 
+    @Test("where an answer may be lost, only those that came are believed")
+    func lost() throws {
+        var pending = Pending([change, change, change], base: 1)
+        pending.take((error(-17, 2) + error(0, 3))[...])
+        pending.distrust(.noBufferSpace)
+        let first = #expect(throws: KernelError.self) { try pending.results[0].get() }
+        #expect(first?.mayBeDone == true)
+        let second = #expect(throws: KernelError.self) { try pending.results[1].get() }
+        #expect(second?.errno == .fileExists)
+        #expect(second?.mayBeDone == false)
+        #expect(try pending.results[2].get().isEmpty)
+    }
+
     @Test("numbers go on past the largest")
     func wrapped() throws {
         var pending = Pending([change, change], base: .max)

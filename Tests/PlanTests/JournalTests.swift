@@ -132,6 +132,21 @@ import Testing
         #expect(model.objects.isEmpty)
     }
 
+    @Test(
+        "what may be done although its creation failed goes with the roll-back",
+        arguments: [Thing("link"), Thing("link").exclusive(), Thing("link").batched()])
+    func unacknowledgedGoes(link: Thing) throws {
+        let model = Model()
+        model.unacknowledged = "link"
+        var journal = Journal(model)
+        let error = #expect(throws: StepError<Model.Failure>.self) {
+            try journal.apply(Plan { link })
+        }
+        #expect(error?.cause == .unacknowledged("link"))
+        #expect(journal.rollBack().isEmpty)
+        #expect(model.objects.isEmpty)
+    }
+
     @Test("a shared object that another came to use stays after the roll-back")
     func sharedInUseStays() throws {
         let model = Model()

@@ -37,12 +37,13 @@ import Testing
                 == "ipam.type: dummy interface requires an IPAM configuration")
     }
 
-    @Test("masquerading by iptables is refused by name, and not by nftables")
+    @Test("masquerading is by nftables, or by iptables where that is asked for")
     func masquerade() throws {
         let ipam = #""ipMasq": true, "ipam": {"type": "static"}"#
         let iptables = try call(ipam + #", "ipMasqBackend": "iptables""#)
-        #expect(failure { try PTP.options(iptables) }?.code == 2)
-        #expect(try PTP.options(call(ipam)).masquerade.isOn)
+        #expect(try PTP.options(iptables).masquerade.usesIPTables)
+        let standard = try PTP.options(call(ipam)).masquerade
+        #expect(standard.isOn && !standard.usesIPTables)
     }
 
     @Test("an interface in the container comes up after its addresses, and before its routes")

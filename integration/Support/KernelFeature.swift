@@ -4,7 +4,7 @@ import Foundation
 ///
 /// On the guest's kernel of `make guest-test` nothing is, and so nothing of it is skipped.
 enum KernelFeature: String, CaseIterable {
-    case dummy, vlan, ipvlan, vrf
+    case dummy, vlan, ipvlan, vrf, sctp
     /// Bridges that tell VLANs apart.
     case bridgeVLANs
 
@@ -16,6 +16,8 @@ enum KernelFeature: String, CaseIterable {
         let command =
             switch self {
             case .dummy: "ip link add probe type dummy"
+            case .sctp:
+                "python3 -c 'import socket as s; s.socket(s.AF_INET, s.SOCK_STREAM, s.IPPROTO_SCTP)'"
             case .vrf: "ip link add probe type vrf table 5"
             case .bridgeVLANs: "ip link add probe type bridge vlan_filtering 1"
             case .vlan:

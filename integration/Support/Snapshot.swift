@@ -5,6 +5,12 @@ import Foundation
 ///
 /// What changes by itself is left out: indices, carriers, timers, learned and link-local addresses.
 struct Snapshot: Equatable, CustomStringConvertible {
+    /// What the tools print.
+    private let texts: [String]
+    /// What tc(8) lists of each device that has more than the usual queue, by its words.
+    private var queues: [String: String] = [:]
+    private var files: [String: [String: String]] = [:]
+    /// What is in all that; read only where two snapshots are not the same to the letter.
     private var objects: [String: [String: String]] = [:]
 
     /// The world's host and its files.
@@ -29,25 +35,46 @@ struct Snapshot: Equatable, CustomStringConvertible {
             ["nft", "-j", "list", "ruleset"],
             ["grep", "-rs", "", "/proc/sys/net"],
         ].map { try look($0, $0.last == "-" ? listings : "") }
-        let texts = commands.map { $0.wait().output }
-        addLinks(JSON(text: texts[0]))
-        for text in texts[1...2] { addListings(text) }
-        addForwarding(JSON(text: texts[3]))
-        for port in JSON(text: texts[4]).array {
-            add("VLANs of \(port["ifname"].string ?? "")", port["vlans"])
+        texts = commands.map { $0.wait().output }
+        for device in Self.queueing(JSON(text: texts[5])) {
+            for words in ["class show dev", "filter show dev", "filter show ingress dev"] {
+                let words = "\(words) \(device)"
+                queues[words] = try look(["tc"] + words.split(separator: " ").map(String.init), "")
+                    .wait().output
+            }
         }
-        try addQdiscs(JSON(text: texts[5])) { try look($0, "").wait().output }
-        addRuleset(JSON(text: texts[6]))
-        addSysctls(texts[7])
         if let directory { addFiles(below: directory) }
+    }
+
+    /// This snapshot with its objects.
+    private func parsed() -> Snapshot {
+        var copy = self
+        copy.objects = files
+        copy.addLinks(JSON(text: texts[0]))
+        for text in texts[1...2] { copy.addListings(text) }
+        copy.addForwarding(JSON(text: texts[3]))
+        for port in JSON(text: texts[4]).array {
+            copy.add("VLANs of \(port["ifname"].string ?? "")", port["vlans"])
+        }
+        copy.addQdiscs(JSON(text: texts[5]))
+        for (words, text) in queues {
+            for line in text.split(separator: "\n") {
+                copy.objects["\(words): \(line.trimmingPrefix(while: \.isWhitespace))"] = [:]
+            }
+        }
+        copy.addRuleset(JSON(text: texts[6]))
+        copy.addSysctls(texts[7])
+        return copy
     }
 
     /// What is in one snapshot and not in the other, for a reader: `-` what is gone, `+` what is
     /// new, and what has changed from what to what.
     func difference(from other: Snapshot) -> String {
+        guard self != other else { return "" }
+        let (before, now) = (other.parsed().objects, parsed().objects)
         var lines: [String] = []
-        for name in Set(objects.keys).union(other.objects.keys).sorted() {
-            switch (other.objects[name], objects[name]) {
+        for name in Set(before.keys).union(now.keys).sorted() {
+            switch (before[name], now[name]) {
             case (let before?, let now?):
                 for key in Set(before.keys).union(now.keys).sorted() where before[key] != now[key] {
                     let (before, now) = (before[key] ?? "nothing", now[key] ?? "nothing")
@@ -62,7 +89,8 @@ struct Snapshot: Equatable, CustomStringConvertible {
     }
 
     var description: String {
-        objects.keys.sorted().map { "\($0) \(Self.brief(objects[$0] ?? [:]))" }
+        let objects = parsed().objects
+        return objects.keys.sorted().map { "\($0) \(Self.brief(objects[$0] ?? [:]))" }
             .joined(separator: "\n")
     }
 
@@ -140,28 +168,20 @@ struct Snapshot: Equatable, CustomStringConvertible {
         }
     }
 
-    private mutating func addQdiscs(
-        _ qdiscs: JSON, _ run: ([String]) throws -> String
-    ) throws {
-        var devices: Set<String> = []
+    private mutating func addQdiscs(_ qdiscs: JSON) {
         for qdisc in qdiscs.array {
             let device = qdisc["dev"].string ?? ""
             let place = qdisc["parent"].string ?? "root"
             add("qdisc at \(place) of \(device)", qdisc)
             add("qdisc at \(place) of \(device)", JSON(["number": qdisc["handle"].value]))
-            if !["noqueue", "noop"].contains(qdisc["kind"].string) { devices.insert(device) }
         }
-        for device in devices {
-            for words in ["class show dev", "filter show dev", "filter show ingress dev"] {
-                for line in try run(
-                    ["tc"] + words.split(separator: " ").map(String.init) + [device]
-                )
-                .split(separator: "\n") {
-                    objects["\(words) \(device): \(line.trimmingPrefix(while: \.isWhitespace))"] =
-                        [:]
-                }
-            }
-        }
+    }
+
+    /// The devices that have more than the usual queue.
+    private static func queueing(_ qdiscs: JSON) -> Set<String> {
+        Set(
+            qdiscs.array.filter { !["noqueue", "noop"].contains($0["kind"].string) }
+                .map { $0["dev"].string ?? "" })
     }
 
     private mutating func addRuleset(_ ruleset: JSON) {
@@ -216,7 +236,7 @@ struct Snapshot: Equatable, CustomStringConvertible {
                 let content = FileManager.default.contents(atPath: "\(directory)/\(path)")
             else { continue }
             let status = try? FileManager.default.attributesOfItem(atPath: "\(directory)/\(path)")
-            objects["file \(path)"] = [
+            files["file \(path)"] = [
                 "content": String(decoding: content, as: UTF8.self),
                 "mode": "\(status?[.posixPermissions] ?? 0)",
                 "owner": "\(status?[.ownerAccountID] ?? 0)",

@@ -26,3 +26,4 @@ echo "floor: C with libmnl, the start-up or the kernel's work alone"
 echo "on:    Linux $(uname -r), $(nproc) CPUs"
 
 unshare --net --mount bash "$here/measure.sh" "$ours" "$peer" "$work"
+unshare --net --mount python3 -B "$here/chain.py" "$ours" "$peer" "$work/chain"

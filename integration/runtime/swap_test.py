@@ -56,6 +56,15 @@ def swap(first, second, who, whom):
         network.add("warm", **RUNTIME)
         network.delete("warm", **RUNTIME)
         output("ip netns del warm")
+    # What the Go plugins leave of all that goes when ours remove a container of theirs, or with GC.
+    if second is OWN:
+        use(first)
+        output("ip netns add warm")
+        network.add("warm", **RUNTIME)
+        use(second)
+        network.delete("warm", **RUNTIME)
+        output("ip netns del warm")
+    Network(CHAIN, OWN).collect([])
     use(first)
     containers = [f"c{number}" for number in range(AT_ONCE)]
     left = "GC of ours leaves nothing" if second is PEER else "nothing is left"
@@ -113,6 +122,7 @@ def under_ctr(first, second, who, whom):
     for programs in first, second:
         use(programs)
         output(*containerd.run_container(f"warm-{programs.name}-from-{first.name}", "--rm", command=["true"]))
+    Network(CHAIN, OWN).collect([])
     use(first)
     left = "GC of ours leaves nothing" if second is PEER else "nothing is left"
     with leaving_nothing(f"containers that ctr started with {who} and removed with {whom}: {left}"):

@@ -131,7 +131,7 @@ extension Torture {
                 }
             }
             var tally = Sweep.Tally()
-            (tally.points, tally.tried, tally.bitten) = (cuts, cuts, cuts)
+            tally.count(cuts)
             Sweep.report("cut off", [("files of host-local", tally)])
         }
     }

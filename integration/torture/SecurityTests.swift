@@ -31,6 +31,103 @@ extension Torture {
             #expect(server.peer() != nil)
         }
 
+        @Test("a service of another table keeps its port, though a container asks the host for it")
+        func service() throws {
+            let outside = try Outside(world)
+            let network = try portmap()
+            let subject = try #require(Subject.all.first { $0.name == "portmap" })
+            let others = try subject.network(for: 81, in: world)
+            let (container, other) = (try world.container(), try world.container())
+            try network.add(container)
+            let target = try others.add(other)["ips"][0]["address"].string?.split(separator: "/")[0]
+            let servers = try [container, other].map {
+                try Socket.server(.tcp, port: 80, in: $0.path)
+            }
+            let call = { () throws -> [Bool] in
+                _ = try Socket.client(.tcp, to: "192.0.2.1", port: 8080, in: outside.machine.path)
+                return servers.map { $0.peer(within: 1) != nil }
+            }
+            #expect(try call() == [true, false])
+            try world.onHost("nft add table ip services")
+            try world.onHost(
+                "nft add chain ip services in { type nat hook prerouting priority dstnat; }")
+            try world.onHost(
+                "nft add rule ip services in ip daddr 192.0.2.1 tcp dport 8080 dnat to "
+                    + "\(target ?? ""):80")
+            #expect(try call() == [false, true])
+        }
+
+        @Test(
+            "a container's router advertisements change no route of the host's, the first included")
+        func advertisements() throws {
+            let network = try Network(conflist: "l2-only.conflist", in: world)
+            let container = try world.container()
+            // A host that routes believes none anyway.
+            try world.onHost("sysctl -qw net.ipv6.conf.all.forwarding=0")
+            try world.onHost("sysctl -qw net.ipv6.conf.default.accept_ra=2")
+            try network.add(container)
+            let advertise = { () throws in
+                // Type 134, a life of 1800 s, and a prefix for addresses.
+                let program = """
+                    import socket, struct
+                    s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+                    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+                    prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xc0, 1800, 1800, 0)
+                    prefix += socket.inet_pton(socket.AF_INET6, "2001:db8:bad::")
+                    head = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+                    s.sendto(head + prefix, ("ff02::1", 0, 0, socket.if_nametoindex("eth0")))
+                    """
+                for _ in 0..<50
+                where try !container.output(of: "ip -6 addr show dev eth0 tentative").isEmpty {
+                    usleep(100_000)
+                }
+                let ended = try Command(
+                    ["python3", "-"], input: Array(program.utf8), in: container.path
+                ).wait()
+                guard ended.succeeded else { throw Failure(ended.errors) }
+                usleep(300_000)
+            }
+            let routes = { try self.world.onHost("ip -6 route show proto ra") }
+            try advertise()
+            #expect(try routes() == "")
+            // It is the setting that keeps them out.
+            try world.onHost("sysctl -qw net.ipv6.conf.cni-l2.accept_ra=2")
+            try advertise()
+            #expect(try routes().contains("default"))
+        }
+
+        @Test("isolation stands when the host's firewall is loaded anew, and meanwhile")
+        func reload() throws {
+            let first = try Network(conflist: "firewall.conflist", in: world)
+            var plugins = first.plugins
+            plugins[0]["bridge"] = #""cni-other""#
+            plugins[0]["ipam"]["subnet"] = #""10.95.0.0/24""#
+            let second = Network(
+                JSON([
+                    "name": "other", "cniVersion": JSON(first.version).value,
+                    "plugins": plugins.map(\.value),
+                ]), in: world)
+            let (one, two) = (try world.container(), try world.container())
+            try first.add(one)
+            let address = try second.add(two)["ips"][0]["address"].string?.split(separator: "/")[0]
+            let isReached = { try one.run("ping -c 1 -W 1 \(address ?? "")").succeeded }
+            #expect(try !isReached())
+            // As firewalld and netfilter-persistent do it: what iptables has goes, and comes from a file.
+            for program in ["iptables", "ip6tables"] {
+                let ended = try Command(
+                    ["\(program)-restore"], input: Array("*filter\nCOMMIT\n*nat\nCOMMIT\n".utf8),
+                    in: world.host
+                ).wait()
+                #expect(ended.succeeded, "\(ended.errors)")
+            }
+            #expect(try !world.onHost("iptables -S").contains("CNI-FORWARD"))
+            #expect(try !isReached())
+            // It is the plugin's own table that keeps them apart.
+            try world.onHost("nft delete table inet cni_firewall")
+            #expect(try isReached())
+        }
+
         @Test("a container does not reach what the host offers to itself, though its bridge could")
         func loopback() throws {
             let network = try portmap()

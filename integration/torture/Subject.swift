@@ -38,6 +38,8 @@ struct Subject: Sendable, CustomStringConvertible {
         Subject("tuning", "tuned"),
         Subject("portmap", "portmap"),
         Subject("bandwidth", "bandwidth"),
+        Subject("tenant", "batch"),
+        Subject("classes", "database"),
         Subject("firewall", "firewall"),
         Subject(
             "headline", "portmap",
@@ -87,8 +89,20 @@ struct Subject: Sendable, CustomStringConvertible {
         list["cniVersion"] = #""1.1.0""#
         let plugins = (listed.plugins + further).map { plugin in
             var plugin = plugin
+            if !plugin["macspoofchk"].isNull { plugin["ipspoofchk"] = "true" }
             if plugin["type"].string == "tuning" {
                 plugin["dataDir"] = JSON(world.directory + "/tuning")
+            }
+            // As many containers as the tests like find room.
+            if !plugin["shaping"]["linkRate"].isNull {
+                plugin["shaping"]["linkRate"] = "100000000000"
+            }
+            if !plugin["shaping"]["tenant"].isNull {
+                for direction in ["egress", "ingress"] {
+                    plugin["shaping"]["tenant"][direction] = """
+                        {"rate": 10000000000, "ceil": 20000000000}
+                        """
+                }
             }
             if plugin["type"].string == "portmap" {
                 plugin["runtimeConfig"] = """

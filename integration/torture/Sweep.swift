@@ -16,8 +16,18 @@ struct Sweep: Sendable {
         var tried = 0
         /// In how many the program was killed, or answered with an error.
         var bitten = 0
+        /// After how many something was left by a failed ADD, which the next DEL removed.
+        var leftUntilDeletion = 0
         /// What was wrong, a text each.
         var problems: [String] = []
+
+        /// Adds points of which all were tried and did what they were to.
+        mutating func count(_ number: Int, _ problems: [String] = []) {
+            points += number
+            tried += number
+            bitten += number
+            self.problems += problems
+        }
     }
 
     /// The whole, with `make torture`, or a sample.
@@ -78,8 +88,8 @@ struct Sweep: Sendable {
         var lines = ""
         for (subject, tally) in results {
             let fields = [
-                what, subject, "\(tally.tried)", "\(tally.points)", "\(tally.bitten)",
-                "\(tally.problems.count)",
+                what, subject, "\(tally.points)", "\(tally.tried)", "\(tally.bitten)",
+                "\(tally.leftUntilDeletion)", "\(tally.problems.count)",
             ]
             lines += fields.joined(separator: "\t") + "\n"
         }

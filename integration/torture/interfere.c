@@ -1,7 +1,8 @@
 // interfere [-l LOG] [-k N | -e N ERROR | -f N ERROR | -m N COMMAND | -i N] PROGRAM [ARGUMENT]...
 //
 // Runs a program under ptrace(2) and interferes with one of its system calls, which are counted
-// from 1 after execve(2), those of its children among them:
+// from 1 after execve(2), those of its children among them; one that the kernel starts again by itself,
+// as it does with a write to a setting while somebody else configures the network, counts once:
 //
 //     -k N          ends it with SIGKILL when it is about to make call N
 //     -e N ERROR    call N is not made and fails with that errno
@@ -24,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -33,6 +35,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+// The kernel's own: what a call returns that is to be made once more. Only tracers see it.
+enum { ERESTARTSYS = 512, ERESTART_RESTARTBLOCK = 516 };
 
 #ifndef __x86_64__
 #error "a system call is made to fail through the registers of x86-64"
@@ -162,10 +167,15 @@ static bool enter(pid_t process, const struct __ptrace_syscall_info *info, pid_t
     return plan.fails;
 }
 
+// brk(2) returns no error but the end as it is, which is what it is made to be asked for.
 static void set_registers(pid_t process, bool entering) {
+    static unsigned long long asked_end;
     struct user_regs_struct registers;
     if (ptrace(PTRACE_GETREGS, process, NULL, &registers) < 0) return;
-    if (entering)
+    if (registers.orig_rax == SYS_brk) {
+        if (entering) asked_end = registers.rdi;
+        registers.rdi = entering ? 0 : asked_end;
+    } else if (entering)
         registers.orig_rax = (unsigned long long)-1;
     else
         registers.rax = (unsigned long long)-(long long)plan.error;
@@ -175,6 +185,7 @@ static void set_registers(pid_t process, bool entering) {
 struct tracee {
     pid_t process;
     bool is_failing;
+    bool is_restarting;
     unsigned long long number;
     void *message;
 };
@@ -199,11 +210,13 @@ static void at_system_call(pid_t process, pid_t program) {
     if (info.op == PTRACE_SYSCALL_INFO_ENTRY) {
         tracee->number = info.entry.nr;
         tracee->message = (void *)info.entry.args[1];
-        tracee->is_failing = enter(process, &info, program);
+        if (!tracee->is_restarting) tracee->is_failing = enter(process, &info, program);
+        tracee->is_restarting = false;
         if (tracee->is_failing) set_registers(process, true);
     } else if (info.op == PTRACE_SYSCALL_INFO_EXIT) {
         if (tracee->is_failing) set_registers(process, false);
         tracee->is_failing = false;
+        tracee->is_restarting = info.exit.rval <= -ERESTARTSYS && info.exit.rval >= -ERESTART_RESTARTBLOCK;
         if (tracee->number == SYS_recvmsg && info.exit.rval > 0)
             receive(process, tracee->message, (long)info.exit.rval);
     }
@@ -300,6 +313,8 @@ int main(int argument_count, char **arguments) {
     if (program == 0) {
         if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0) fail("ptrace");
         raise(SIGSTOP);
+        // Where things are in memory decides how often more of it is asked for.
+        if (personality(ADDR_NO_RANDOMIZE) < 0) fail("personality");
         execvp(arguments[optind], arguments + optind);
         fail(arguments[optind]);
     }

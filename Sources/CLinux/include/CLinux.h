@@ -9,6 +9,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/file.h>
 #include <sys/select.h>
@@ -28,10 +29,15 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nf_tables_compat.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netfilter/xt_addrtype.h>
 #include <linux/netfilter/xt_comment.h>
 #include <linux/netfilter/xt_conntrack.h>
+#include <linux/netfilter/xt_mark.h>
+#include <linux/netfilter/xt_multiport.h>
+#include <linux/netfilter/xt_sctp.h>
 #include <linux/net_namespace.h>
 #include <linux/netlink.h>
 #include <linux/pkt_cls.h>
@@ -102,7 +108,13 @@ int linux_keep_tap(int tap, int64_t owner, int64_t group);
 int linux_make_tap_as(
     const char *context, const char *name, int flags, int64_t owner, int64_t group, int *is_label);
 
-/// Loads a classifier for bpf(2), of packets that a link is about to send, and returns its descriptor,
-/// or -1 with errno set. It matches what neither has the priority `passed` nor has come by the link of
-/// index `over`, and sets the priority to the index of the link that sends it.
-int linux_load_detour(uint32_t passed, uint32_t over);
+/// Where a classifier finds the priority and the mark of a packet: bytes into struct __sk_buff.
+enum { LINUX_PACKET_PRIORITY = offsetof(struct __sk_buff, priority), LINUX_PACKET_MARK = offsetof(struct __sk_buff, mark) };
+
+/// Loads `count` instructions as a classifier of traffic control: bpf(2) with BPF_PROG_LOAD.
+/// Returns a descriptor, or -1 with errno set.
+int linux_load_classifier(const struct bpf_insn *instructions, uint32_t count);
+
+/// Opens the program of the kernel's number `id`: bpf(2) with BPF_PROG_GET_FD_BY_ID. It stays for as
+/// long as the descriptor does. Returns it, or -1 with errno set.
+int linux_hold_program(uint32_t id);

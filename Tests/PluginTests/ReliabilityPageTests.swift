@@ -1,0 +1,44 @@
+import Foundation
+import Testing
+
+/// docs/reliability.md against the tests and commands that it names.
+@Suite struct ReliabilityPageTests {
+    private static let root = DocumentationTests.directory.deletingLastPathComponent()
+        .deletingLastPathComponent()
+
+    private func text(_ path: String) throws -> String {
+        try String(contentsOf: Self.root.appendingPathComponent(path), encoding: .utf8)
+    }
+
+    private var sources: [URL] {
+        ["Tests", "integration"].flatMap { folder in
+            let files = FileManager.default.enumerator(
+                at: Self.root.appendingPathComponent(folder), includingPropertiesForKeys: nil)
+            return (files?.allObjects as? [URL] ?? []).filter { $0.pathExtension == "swift" }
+        }
+    }
+
+    @Test("every suite that the page names is there")
+    func suites() throws {
+        let declared = try sources.flatMap { source in
+            try String(contentsOf: source, encoding: .utf8)
+                .matches(of: /struct (\w+Tests)\b/).map { String($0.output.1) }
+        }
+        let named = Set(
+            try text("docs/reliability.md").matches(of: /`(\w+Tests)`/).map { String($0.output.1) })
+        #expect(named.count > 20)
+        #expect(named.subtracting(declared).sorted() == [])
+    }
+
+    @Test("every command that the page names is a target of the Makefile")
+    func commands() throws {
+        let makefile = try text("Makefile")
+        let parts =
+            makefile.split(separator: "\n").first { $0.hasPrefix("TORTURE_PARTS :=") }?
+            .split(separator: " ").dropFirst(2).map { "torture-" + $0 } ?? []
+        for command in try text("docs/reliability.md").matches(of: /`make ([a-z-]+)/) {
+            let target = String(command.output.1)
+            #expect(parts.contains(target) || makefile.contains("\n\(target): "), "\(target)")
+        }
+    }
+}

@@ -1,0 +1,165 @@
+import Testing
+
+@Suite("portmap: conditions", .enabled(if: isRoot))
+struct PortConditionTests {
+    let world: World
+    let outside: Outside
+
+    init() throws {
+        world = try World()
+        outside = try Outside(world)
+        try outside.machine.output(of: "ip route add default via 192.0.2.1")
+        try outside.machine.output(of: "ip -6 route add default via 2001:db8::1")
+    }
+
+    private func network(
+        _ keys: JSON = "{}", name: String = "web", subnet: Int = 71, bridge: String = "cni0"
+    ) -> Network {
+        let first = Network(
+            bridge: #"{"isDefaultGateway": true, "bridge": "\#(bridge)"}"#,
+            ipam: JSON(
+                text: #"{"ranges": [[{"subnet": "10.\#(subnet).0.0/16"}], "#
+                    + #"[{"subnet": "fd00:\#(subnet)::/64"}]]}"#),
+            name: name, version: "1.1.0", in: world)
+        let portmap: JSON = #"{"type": "portmap"}"#
+        return Network(
+            JSON([
+                "name": name, "cniVersion": "1.1.0",
+                "plugins": [first.plugins[0].value, portmap.merging(keys).value],
+            ]), in: world)
+    }
+
+    private func mapping(_ port: Int, _ kind: String = "tcp") -> JSON {
+        JSON(
+            text: #"{"runtimeConfig": {"portMappings": [{"hostPort": \#(port), "#
+                + #""containerPort": 80, "protocol": "\#(kind)"}]}}"#)
+    }
+
+    private func reaches(
+        _ server: Socket, from namespace: String, _ address: String, _ port: Int = 8080
+    ) throws -> Bool {
+        let client = try Socket.client(.tcp, to: address, port: port, in: namespace)
+        return client != nil && server.peer() != nil
+    }
+
+    private func ruleset() throws -> String { try world.onHost("nft list ruleset") }
+
+    @Test(
+        "a port leads to the container only for those who meet its network's conditions",
+        arguments: [
+            #"["!", "-s", "192.0.2.0/24"]"#, #"["ip saddr != 192.0.2.0/24"]"#,
+            #"["ip", "saddr", "{ 127.0.0.0/8, 192.0.2.1 }"]"#, #"["!", "-i", "up+"]"#,
+            #"["-m", "mark", "--mark", "0x0/0xff", "-s", "127.0.0.1,192.0.2.1"]"#,
+            #"["-m", "conntrack", "--ctstate", "NEW", "!", "-s", "192.0.2.2"]"#,
+        ])
+    func kept(conditions: String) throws {
+        let web = network(JSON(text: #"{"conditionsV4": \#(conditions)}"#))
+        let db = network(name: "db", subnet: 72, bridge: "cni1")
+        let (one, two) = (try world.container(), try world.container())
+        try web.add(one, with: mapping(8080))
+        try db.add(two, with: mapping(9090))
+        let (first, second) = (
+            try Socket.server(.tcp, port: 80, in: one.path),
+            try Socket.server(.tcp, port: 80, in: two.path)
+        )
+        #expect(try !reaches(first, from: outside.machine.path, "192.0.2.1"))
+        #expect(try reaches(first, from: world.host, "127.0.0.1"))
+        #expect(try one.reaches("fd00:71::1"))
+        #expect(try reaches(first, from: outside.machine.path, "2001:db8::1"))
+        #expect(try reaches(second, from: outside.machine.path, "192.0.2.1", 9090))
+        #expect(try web.check(one) == nil)
+        try web.del(one)
+        #expect(try reaches(second, from: outside.machine.path, "192.0.2.1", 9090))
+        #expect(try !ruleset().contains("if-"))
+        try db.del(two)
+        #expect(try ruleset() == "")
+    }
+
+    @Test("who has waited for a port gets it with the conditions of its own network")
+    func inherited() throws {
+        let open = network()
+        let closed = network(
+            #"{"conditionsV4": ["ip saddr != 192.0.2.2"]}"#, name: "db", subnet: 72, bridge: "cni1")
+        let (holder, waiting) = (try world.container(), try world.container())
+        try open.add(holder, with: mapping(8080))
+        let before = try ruleset()
+        try closed.add(waiting, with: mapping(8080))
+        let (first, second) = (
+            try Socket.server(.tcp, port: 80, in: holder.path),
+            try Socket.server(.tcp, port: 80, in: waiting.path)
+        )
+        #expect(try reaches(first, from: outside.machine.path, "192.0.2.1"))
+        try open.del(holder)
+        #expect(try !reaches(second, from: outside.machine.path, "192.0.2.1"))
+        #expect(try reaches(second, from: world.host, "192.0.2.1"))
+        #expect(try closed.check(waiting) == nil)
+        try open.add(holder, with: mapping(8080))
+        try closed.del(waiting)
+        #expect(try reaches(first, from: outside.machine.path, "192.0.2.1"))
+        #expect(!before.contains("if-"))
+        try open.del(holder)
+        #expect(try ruleset() == "")
+    }
+
+    @Test("a mapping of a protocol that the conditions shut out is not made")
+    func otherProtocol() throws {
+        let network = network(#"{"conditionsV4": ["-p", "udp"], "conditionsV6": ["-p", "udp"]}"#)
+        let container = try world.container()
+        try network.add(container, with: mapping(8080))
+        #expect(try !ruleset().contains("8080"))
+        #expect(try network.check(container) == nil)
+    }
+
+    @Test("CHECK tells conditions that somebody has changed")
+    func damage() throws {
+        let keys: JSON = #"{"conditionsV4": ["ip saddr != 192.0.2.2"]}"#
+        let network = network(keys.merging(mapping(8080)))
+        let container = try world.container()
+        try network.add(container)
+        #expect(try network.check(container) == nil)
+        let chain = try #require(ruleset().firstMatch(of: /chain (if-[0-9a-f]+)/)).1
+        try world.onHost("nft flush chain inet cni_portmap \(chain)")
+        #expect(try network.check(container) != nil)
+        try world.onHost("nft flush map inet cni_portmap any4_condition")
+        #expect(try network.check(container) != nil)
+        try network.gc(keeping: [])
+        #expect(try ruleset() == "")
+    }
+
+    @Test(
+        "what cannot be expressed is refused by its place, before anything is made",
+        arguments: [
+            (#"{"conditionsV4": ["-m", "geoip"]}"#, "conditionsV4[1]: the match \"geoip\""),
+            (#"{"conditionsV4": ["-s", "10.0.0.0/33"]}"#, "conditionsV4[1]: not an address"),
+            (#"{"conditionsV6": ["ip6 saddr 10.0.0.0/8"]}"#, "conditionsV6[0]: an address of"),
+            (#"{"conditionsV4": ["ip", "saddr"]}"#, "conditionsV4[1]: a value is missing"),
+            (#"{"conditionsV4": ["limit rate 1/second"]}"#, "conditionsV4[0]: \"limit\" cannot"),
+            (
+                #"{"backend": "nftables", "conditionsV4": ["-i", "eth0"]}"#,
+                "conditionsV4: nftables backend was requested but configuration contains "
+                    + "iptables-specific options [conditionsV4]"
+            ),
+            (
+                #"{"backend": "iptables", "conditionsV6": ["iifname eth0"]}"#,
+                "conditionsV6: iptables backend was requested but configuration contains "
+                    + "nftables-specific options [conditionsV6]"
+            ),
+            (
+                #"{"backend": "nftables", "externalSetMarkChain": "X"}"#,
+                "externalSetMarkChain: nftables backend was requested"
+            ),
+            (
+                #"{"markMasqBit": 3, "externalSetMarkChain": "X"}"#,
+                "Cannot specify externalSetMarkChain and markMasqBit"
+            ),
+        ])
+    func refused(keys: String, message: String) throws {
+        let network = network(JSON(text: keys))
+        let container = try world.container()
+        let ended = try network.tryAdd(container, with: mapping(8080))
+        #expect(ended.json["code"].number == 7)
+        #expect(ended.json["msg"].string?.contains(message) == true, "\(ended.output)")
+        #expect(try ruleset() == "")
+        try network.del(container)
+    }
+}
