@@ -25,7 +25,7 @@ VERSION ?= 0.1.0
 DIST := $(BUILD)/dist
 
 # The suites that only run whole where the kernel has every kind of link, and network cards.
-GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests|SCTPTests
+GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests|SCTPTests|ContainerEndTests
 
 .PHONY: build demo test unit-test root-test torture torture-part fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
     $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions api-docs install deb dist reproducible clean setup setup-test
