@@ -1,6 +1,7 @@
 import Testing
 
-/// A macvlan has no end on the host: what it sends and receives is held back in the container.
+/// A macvlan, ipvlan or vlan has no end on the host: what it sends and receives is held back in the
+/// container.
 @Suite("bandwidth: behind plugins without an end on the host", .enabled(if: isRoot))
 struct ContainerEndTests {
     let world: World
@@ -12,10 +13,11 @@ struct ContainerEndTests {
             world, gateways: ["10.71.0.1/16", "10.71.0.9/32", "fd00:71::1/64"])
     }
 
-    private func network(_ keys: JSON) -> Network {
+    private func network(_ keys: JSON, behind kind: String = "macvlan") -> Network {
         var list: JSON = #"{"name": "web", "cniVersion": "1.1.0"}"#
-        let first = Network(
-            plugin: "macvlan", #"{"master": "up0"}"#, version: "1.1.0", in: world)
+        var link: JSON = #"{"master": "up0"}"#
+        if kind == "vlan" { link["vlanId"] = "100" }
+        let first = Network(plugin: kind, link, version: "1.1.0", in: world)
         let second = (#"{"type": "bandwidth"}"# as JSON).merging(keys)
         list["plugins"] = JSON([first.plugins[0].value, second.value])
         return Network(list, in: world)
@@ -27,9 +29,27 @@ struct ContainerEndTests {
         try Flow(from: from, to: to, address: address, port: port, seconds: 1.5).rate()
     }
 
-    @Test("limits hold in both directions, and DEL leaves the container as it was")
-    func limits() throws {
-        let network = network(BandwidthTests.caps)
+    /// The kinds of links that this kernel has.
+    private static let kinds =
+        ["macvlan"] + (KernelFeature.ipvlan.isPresent ? ["ipvlan"] : [])
+        + (KernelFeature.vlan.isPresent ? ["vlan"] : [])
+
+    /// Moves the neighbour's addresses into the VLAN of the network.
+    private func tagNeighbour() throws {
+        for words in [
+            "ip link add link up1 name up1.100 type vlan id 100", "ip addr flush dev up1",
+            "ip addr add 10.71.0.1/16 dev up1.100", "ip addr add 10.71.0.9/32 dev up1.100",
+            "ip link set up1.100 up",
+        ] {
+            try uplink.neighbour.output(of: words)
+        }
+    }
+
+    @Test(
+        "limits hold in both directions, and DEL leaves the container as it was", arguments: kinds)
+    func limits(kind: String) throws {
+        if kind == "vlan" { try tagNeighbour() }
+        let network = network(BandwidthTests.caps, behind: kind)
         let container = try world.container()
         try network.add(container)
         #expect(try network.check(container) == nil)
@@ -44,15 +64,16 @@ struct ContainerEndTests {
         try network.del(container)
     }
 
-    @Test("classes and subnets are kept there")
-    func classes() throws {
+    @Test("classes and subnets are kept there", arguments: kinds)
+    func classes(kind: String) throws {
+        if kind == "vlan" { try tagNeighbour() }
         let network = network(
             """
             {"unshapedSubnets": ["10.71.0.9/32"], "shaping": {
                 "egress": {"rate": 20000000}, "ingress": {"rate": 20000000},
                 "classes": [{"name": "slow", "ports": [5002], "egress": {"ceil": 4000000},
                     "ingress": {}}]}}
-            """)
+            """, behind: kind)
         let container = try world.container()
         try network.add(container)
         #expect(try network.check(container) == nil)

@@ -303,6 +303,40 @@ struct TenantTests {
     }
 
     @Test(
+        "a second ADD that fails leaves classes, leaves and rules as they were",
+        arguments: ["plain", "none", "moved", "others"], ["shp-e", "shp-i"])
+    func failed(way: String, link: String) throws {
+        let container = try world.container("abc")
+        let first = network(Self.classes)
+        let result = try first.add(container)
+        let received = #""ingress": {"ceil": 30000000}"#
+        let other = [
+            // The classes inside go, from a container that goes on being shaped in both directions.
+            "plain": #""egress": {"rate": 9000000, "ceil": 30000000}, "# + received,
+            // A direction goes as a whole, or both into another class.
+            "none": #""egress": {"rate": 9000000, "ceil": 30000000}"#,
+            "moved": Self.tenant("gold") + ", " + received,
+            "others": Self.classes.replacing("db", with: "sql").replacing("web", with: "www"),
+        ][way]
+        // The kernel removes no class that a filter leads to.
+        let part = link == "shp-e" ? "db" : "web"
+        let id = try #require(try names("classes")["web abc eth0 \(part)"])
+        try world.onHost(
+            "tc filter add dev \(link) parent 1: protocol all prio 9 u32 match u32 0 0 flowid \(id)"
+        )
+        let second = network(try #require(other))
+        let configuration = second.configuration(second.plugins[1], previous: result)
+        try world.unchanged {
+            let ended = try world.call("bandwidth", "ADD", configuration, container)
+            #expect(!ended.succeeded && ended.output.contains(id), "\(ended.output)")
+        }
+        try world.onHost("tc filter del dev \(link) parent 1: prio 9")
+        #expect(try first.check(container) == nil)
+        let ended = try world.call("bandwidth", "ADD", configuration, container)
+        #expect(ended.succeeded, "\(ended.output)")
+    }
+
+    @Test(
         "CHECK names what was changed of tenants and classes",
         arguments: [
             (

@@ -165,3 +165,8 @@ int linux_load_classifier(const struct bpf_insn *instructions, uint32_t count) {
     };
     return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
 }
+
+int linux_hold_program(uint32_t id) {
+    union bpf_attr attributes = {.prog_id = id};
+    return (int)syscall(SYS_bpf, BPF_PROG_GET_FD_BY_ID, &attributes, sizeof attributes);
+}

@@ -101,16 +101,20 @@ public struct Batch: Sendable {
 
     /// Removes a chain with its rules; fails where something jumps to it.
     public mutating func remove(_ chain: Chain) {
-        for type in [NFT_MSG_DELRULE, NFT_MSG_DELCHAIN] {
-            var message = message("remove " + chain.description, type, [], chain.table)
-            message.put(Int(NFTA_CHAIN_TABLE.rawValue), chain.table.name)
-            // Rules have the chain's name under another number than chains have their own.
-            let name =
-                type == NFT_MSG_DELRULE
-                ? Int(NFTA_RULE_CHAIN.rawValue) : Int(NFTA_CHAIN_NAME.rawValue)
-            message.put(name, chain.name)
-            messages.append(message)
-        }
+        removeRules(of: chain)
+        var message = message("remove " + chain.description, NFT_MSG_DELCHAIN, [], chain.table)
+        message.put(Int(NFTA_CHAIN_TABLE.rawValue), chain.table.name)
+        message.put(Int(NFTA_CHAIN_NAME.rawValue), chain.name)
+        messages.append(message)
+    }
+
+    /// Removes the rules of a chain.
+    public mutating func removeRules(of chain: Chain) {
+        var message = message(
+            "remove rules of " + chain.description, NFT_MSG_DELRULE, [], chain.table)
+        message.put(Int(NFTA_RULE_TABLE.rawValue), chain.table.name)
+        message.put(Int(NFTA_RULE_CHAIN.rawValue), chain.name)
+        messages.append(message)
     }
 
     /// Removes a rule, which the kernel has given a handle.

@@ -14,7 +14,8 @@ public struct Register: Sendable, Equatable {
             ? NFT_REG_1.rawValue + UInt32(word / 4) : NFT_REG32_00.rawValue + UInt32(word)
     }
 
-    private init(number: UInt32) { self.number = number }
+    /// The register of one of the kernel's numbers.
+    init(number: UInt32) { self.number = number }
 
     /// Where a verdict map's value goes.
     public static let verdict = Register(number: NFT_REG_VERDICT.rawValue)
@@ -65,7 +66,7 @@ public enum Verdict: Sendable, Equatable {
 /// One step of a rule.
 public enum Expression: Sendable, Equatable {
     /// What is known of a packet besides its bytes.
-    public enum Meta: Sendable {
+    public enum Meta: Sendable, CaseIterable {
         /// NFPROTO_IPV4 or NFPROTO_IPV6, one byte.
         case family
         /// The protocol above Ethernet, ETH_P_*, two bytes.
@@ -85,7 +86,7 @@ public enum Expression: Sendable, Equatable {
     }
 
     /// What a payload's offset counts from.
-    public enum Header: Sendable {
+    public enum Header: Sendable, CaseIterable {
         /// The link header.
         case link
         /// The network header.
@@ -271,6 +272,12 @@ extension Expression.Meta {
         case .outputName: NFT_META_OIFNAME.rawValue
         }
     }
+
+    /// The key of one of the kernel's numbers.
+    init?(number: UInt32) {
+        guard let key = Self.allCases.first(where: { $0.number == number }) else { return nil }
+        self = key
+    }
 }
 
 extension Expression.Conntrack {
@@ -300,5 +307,11 @@ extension Expression.Header {
         case .network: NFT_PAYLOAD_NETWORK_HEADER.rawValue
         case .transport: NFT_PAYLOAD_TRANSPORT_HEADER.rawValue
         }
+    }
+
+    /// The header of one of the kernel's numbers.
+    init?(number: UInt32) {
+        guard let header = Self.allCases.first(where: { $0.number == number }) else { return nil }
+        self = header
     }
 }

@@ -113,8 +113,25 @@ public struct Ruleset: ~Copyable {
     public mutating func hasExactly(
         _ rules: [Rule], in chain: Chain
     ) throws(KernelError) -> Bool? {
-        guard try has(chain) else { return nil }
+        try compare(chain) { _ in rules }?.isSame
+    }
+
+    /// Compares a chain's rules, as `hasExactly(_:in:)` does, with those for the link that they send
+    /// packets to, and returns that link's index as well: what the last rule that loads anything loads
+    /// last, or nil.
+    public mutating func compare(
+        _ chain: Chain, with rules: (_ link: UInt32?) -> [Rule]
+    ) throws(KernelError) -> (isSame: Bool, link: UInt32?)? {
         let found = try expressions(of: chain)
+        // An empty list is also what is told of a chain that is not there.
+        if found.isEmpty, try !has(chain) { return nil }
+        let link = Self.target(of: found)
+        return (try isSame(rules(link), found, in: chain.table), link)
+    }
+
+    private mutating func isSame(
+        _ rules: [Rule], _ found: [[Attribute]], in table: Table
+    ) throws(KernelError) -> Bool {
         guard found.count == rules.count else { return false }
         for (rule, there) in zip(rules, found) {
             let wanted = rule.attributes
@@ -122,7 +139,7 @@ public struct Ruleset: ~Copyable {
             for index in wanted.indices {
                 if case .range(_, let ranges, _) = rule.expressions[index] {
                     guard let name = there[index].setName, wanted[index].isAmong(there[index]),
-                        try elements(ofSet: name, in: chain.table) == ranges.elements
+                        try elements(ofSet: name, in: table) == ranges.elements
                     else { return false }
                 } else {
                     guard wanted[index].isAmong(there[index]) else { return false }
@@ -133,7 +150,7 @@ public struct Ruleset: ~Copyable {
     }
 
     /// The elements of a set that the kernel has named, in the order of their keys.
-    private mutating func elements(
+    mutating func elements(
         ofSet name: String, in table: Table
     ) throws(KernelError) -> [Element] {
         let found = try elements(of: NamedSet(name, in: table, of: [])) ?? []
@@ -142,18 +159,15 @@ public struct Ruleset: ~Copyable {
         }
     }
 
-    /// What the last rule of a chain that loads anything loads last: the index of the link, where it
-    /// forwards to one.
-    public mutating func target(of chain: Chain) throws(KernelError) -> [UInt8]? {
-        guard try has(chain) else { return nil }
-        var target: [UInt8]?
-        for expression in try expressions(of: chain).joined() {
+    private static func target(of rules: [[Attribute]]) -> UInt32? {
+        var target: UInt32?
+        for expression in rules.joined() {
             let parameters = expression.nested[Int(NFTA_EXPR_DATA.rawValue)]?.nested
             guard expression.nested[Int(NFTA_EXPR_NAME.rawValue)]?.text == "immediate",
                 let value = parameters?[Int(NFTA_IMMEDIATE_DATA.rawValue)]?.nested,
-                let bytes = value[Int(NFTA_DATA_VALUE.rawValue)]?.payload
+                let data = value[Int(NFTA_DATA_VALUE.rawValue)]
             else { continue }
-            target = Array(bytes)
+            target = data.uint32
         }
         return target
     }
@@ -185,7 +199,7 @@ public struct Ruleset: ~Copyable {
     }
 
     /// The expressions of each rule of a chain, which must be there.
-    private mutating func expressions(of chain: Chain) throws(KernelError) -> [[Attribute]] {
+    mutating func expressions(of chain: Chain) throws(KernelError) -> [[Attribute]] {
         try list(chain).map(\.expressions)
     }
 
@@ -439,7 +453,7 @@ extension Element.Count {
 }
 
 extension Element.Value {
-    fileprivate init?(_ attributes: Attributes) {
+    init?(_ attributes: Attributes) {
         if let data = attributes[Int(NFTA_DATA_VALUE.rawValue)] {
             self = .data(Array(data.payload))
         } else if let verdict = attributes[Int(NFTA_DATA_VERDICT.rawValue)]?.nested,

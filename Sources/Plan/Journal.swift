@@ -44,6 +44,30 @@ public struct Journal<Target: System> {
         try perform(&queue, &requests)
     }
 
+    /// Erases what an earlier plan made, newest first, journalling every step; what is shared stays.
+    ///
+    /// The steps after the one that failed stay: call `rollBack()`.
+    public mutating func retire(_ plan: Plan<Target>) throws(StepError<Target.Failure>) {
+        for step in plan.removal { try retire(step) }
+    }
+
+    private mutating func retire<Step: Resource<Target>>(
+        _ step: Step
+    ) throws(StepError<Target.Failure>) {
+        let system = system
+        let found = try step.failing { () throws(Target.Failure) in try step.read(system) }
+        guard let found else { return }
+        entries.append(
+            .own(
+                step.description, leadsToOthers: false,
+                { () throws(Target.Failure) in
+                    let now = try step.read(system)
+                    if let now, found.differences(from: now).isEmpty { return }
+                    try found.write(system, over: now)
+                }))
+        try step.failing { () throws(Target.Failure) in try step.erase(system) }
+    }
+
     /// Undoes everything, newest first.
     ///
     /// - Returns: What could not be undone, and why.

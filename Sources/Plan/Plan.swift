@@ -14,6 +14,12 @@ public struct Plan<Target: System> {
     /// This plan followed by another.
     public static func + (first: Plan, second: Plan) -> Plan { Plan(first.steps + second.steps) }
 
+    /// What DEL erases, in its order.
+    var removal: [any Resource<Target>] {
+        let owned = steps.reversed().filter { $0.sharing == .owned }
+        return owned.filter(\.goesFirst) + owned.filter { !$0.goesFirst }
+    }
+
     /// CHECK: every difference between the plan and the system, not only the first.
     public func differences(in system: Target) throws(Target.Failure) -> [Difference] {
         var all: [Difference] = []
@@ -27,8 +33,7 @@ public struct Plan<Target: System> {
     /// - Returns: The failures, each with the object it is about.
     public func remove(from system: Target) -> [StepError<Target.Failure>] {
         var failures: [StepError<Target.Failure>] = []
-        let owned = steps.reversed().filter { $0.sharing == .owned }
-        for step in owned.filter(\.goesFirst) + owned.filter({ !$0.goesFirst })
+        for step in removal
         where failures.isEmpty || !step.leadsToOthers {
             do throws(Target.Failure) {
                 try step.erase(system)

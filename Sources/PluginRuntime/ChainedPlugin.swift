@@ -113,7 +113,11 @@ extension ChainedPlugin {
             let plan = try apply(attachment, &options, to: &journal, kernel)
             let names = plan.steps.map(\.description)
             let surplus = before.steps.filter { !names.contains($0.description) }
-            for failure in Plan(surplus).remove(from: kernel) { throw CNIError(failure.cause) }
+            do throws(StepError<KernelError>) {
+                try journal.retire(Plan(surplus))
+            } catch {
+                throw CNIError(error.cause)
+            }
             let remark = try remark(attachment, options, kernel)
             if !remark.isEmpty {
                 _ = try? FileDescriptor.standardError.writeAll((name + ": " + remark + "\n").utf8)

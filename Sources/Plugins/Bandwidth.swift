@@ -99,7 +99,7 @@ public enum Bandwidth: ChainedPlugin {
                     of: owner.tag, direction, on: group.link(direction), table: group.table)
             }
         }
-        let names = try kernel.names(of: owner, on: hostEnd, group, isThorough: isUnknown)
+        let names = try kernel.names(of: owner, steering, group, isThorough: isUnknown)
         var steps: [any Resource<Kernel>] = []
         if let own = names.first(where: { $0.text == owner.tag }) {
             steps += try kernel.tenant(of: own.id, group)
@@ -119,14 +119,23 @@ public enum Bandwidth: ChainedPlugin {
                 steps.append(own)
             }
         }
-        steps += steering
+        var ports: [String] = []
+        for one in steering where !ports.contains(one.port) { ports.append(one.port) }
+        for port in ports { steps.append(PortSteering(steering.filter { $0.port == port })) }
         if let hostEnd {
             let kind = try kernel.known(hostEnd, in: .host)?.qdisc ?? ""
             if ["htb", "tbf"].contains(kind) {
                 steps.append(Qdisc(.htb(standard: 0), on: hostEnd, .owned))
+                // They go with the tree, but would not come back with it.
+                if isAdding, kind == "htb" {
+                    steps += try kernel.trafficClasses(of: hostEnd, in: .host).map {
+                        TrafficClass.remains($0.id, on: hostEnd)
+                    }
+                }
             }
-            let last = LastFilter(of: hostEnd, .owned)
-            if steering.contains(where: { $0.direction == .ingress }) { steps.append(last) }
+            if steering.contains(where: { $0.direction == .ingress }) {
+                steps.append(LastFilter(of: hostEnd, .owned))
+            }
         }
         if !isAdding { steps += try kernel.inside(owner, group) }
         return Plan(steps)
@@ -179,13 +188,13 @@ extension String {
 }
 
 extension TrafficClass {
-    /// A class of which only the identity matters, to be erased.
+    /// A class of which only the identity matters, to be erased or looked for.
     fileprivate static func remains(
-        _ id: ClassID, on link: String, in side: Side = .host
+        _ id: ClassID, on link: String, in side: Side = .host, _ sharing: Sharing = .owned
     ) -> TrafficClass {
         let none = Rate(bitsPerSecond: 0)
         return TrafficClass(
-            id, of: Tree.link, on: link, in: side, rate: none, ceil: none, .owned)
+            id, of: Tree.link, on: link, in: side, rate: none, ceil: none, sharing)
     }
 }
 
@@ -232,30 +241,37 @@ extension Kernel {
         _ owner: Owner, _ group: Bandwidth.Group
     ) throws(KernelError) -> [any Resource<Kernel>] {
         guard hasContainer, let own = try link(owner.interface, in: .container) else { return [] }
-        let waiting = group.link(.ingress)
-        var steps: [any Resource<Kernel>] = [ContainerTree(waiting, table: group.table)]
-        for direction in [Direction.egress, .ingress] {
-            let isSent = direction == .egress
-            let sample = Steering(
-                direction, of: own.name, in: .container, to: Tree.root,
-                on: isSent ? own.name : waiting, table: group.table, owner: owner.tag, .owned)
-            guard let steering = try sample.readElement(self), steering.owner == owner.tag else {
-                continue
-            }
-            if !isSent {
-                let classes = try trafficClasses(of: waiting, in: .container)
-                let parent = classes.first { $0.id == steering.id }?.parent ?? Tree.link
-                let isPart = Tree.containers.contains(parent.minor)
-                var whole = TrafficClass.remains(
-                    isPart ? parent : steering.id, on: waiting, in: .container)
-                whole.takesChildren = true
-                steps.append(whole)
-            }
-            steps.append(steering)
-        }
+        // Where there is an end on the host, nothing here has rules.
+        var steps = own.kind == "veth" ? [] : try ruled(own.name, owner, group)
         if ["htb", "tbf"].contains(own.qdisc) {
             steps.append(Qdisc(.htb(standard: 0), on: own.name, in: .container, .owned))
         }
+        return steps
+    }
+
+    /// What there may be of rules in the container, and of the tree that they send packets to.
+    private func ruled(
+        _ interface: String, _ owner: Owner, _ group: Bandwidth.Group
+    ) throws(KernelError) -> [any Resource<Kernel>] {
+        let waiting = group.link(.ingress)
+        var steps: [any Resource<Kernel>] = [ContainerTree(waiting, table: group.table)]
+        let samples = [Direction.egress, .ingress].map {
+            Steering(
+                $0, of: interface, in: .container, to: Tree.root,
+                on: $0 == .egress ? interface : waiting, table: group.table, owner: owner.tag,
+                .owned)
+        }
+        let steering = try elements(of: samples).compactMap { $0 }.filter { $0.owner == owner.tag }
+        if let received = steering.first(where: { $0.direction == .ingress }) {
+            let classes = try trafficClasses(of: waiting, in: .container)
+            let parent = classes.first { $0.id == received.id }?.parent ?? Tree.link
+            let isPart = Tree.containers.contains(parent.minor)
+            var whole = TrafficClass.remains(
+                isPart ? parent : received.id, on: waiting, in: .container)
+            whole.takesChildren = true
+            steps.append(whole)
+        }
+        if !steering.isEmpty { steps.append(PortSteering(steering)) }
         return steps
     }
 
@@ -264,7 +280,8 @@ extension Kernel {
         of id: ClassID, _ group: Bandwidth.Group
     ) throws(KernelError) -> [Tenant] {
         for direction in [Direction.egress, .ingress] {
-            let own = try TrafficClass.remains(id, on: group.link(direction)).read(self)
+            let own = try TrafficClass.remains(id, on: group.link(direction), in: .host, .shared)
+                .read(self)
             guard let parent = own?.parent, Tree.tenants.contains(parent.minor) else { continue }
             guard let text = try className(of: parent, .tenant, table: group.table) else {
                 return []

@@ -40,11 +40,16 @@ extension Bandwidth {
             let group = options.group
             // A tree that nobody else is in needs no names, and every number in it is free.
             let isShared = ways.egress == .shared || ways.ingress == .shared
+            let steering =
+                isShared
+                ? try place.hostEnd.map { (port) throws(KernelError) in
+                    try kernel.steeringElements(of: owner, on: port, group)
+                } ?? [] : []
             let known =
                 isShared
                 ? try kernel.names(
-                    of: owner, on: place.hostEnd, group,
-                    isThorough: !options.parts.isEmpty, attempt: attempt) : []
+                    of: owner, steering, group, isThorough: !options.parts.isEmpty,
+                    attempt: attempt) : []
             var used = Set(known.map(\.id.minor))
             func number(_ text: String, fixed: UInt16? = nil) -> Number {
                 let have = known.first { $0.text == text }?.id.minor
@@ -124,18 +129,15 @@ extension Owner {
 extension Kernel {
     /// The names of an owner's classes.
     ///
-    /// They are found from the port, and where there may be several or none is found `isThorough`ly,
+    /// They are found from what steers the port, and where there may be several or none is found `isThorough`ly,
     /// in the whole set.
     func names(
-        of owner: Owner, on hostEnd: String?, _ group: Bandwidth.Group, isThorough: Bool,
+        of owner: Owner, _ steering: [Steering], _ group: Bandwidth.Group, isThorough: Bool,
         attempt: Int = 0
     ) throws(KernelError) -> [ClassName] {
         if !isThorough {
-            let ports = try hostEnd.map { (port) throws(KernelError) in
-                try steeringElements(of: owner, on: port, group)
-            }
             let likely =
-                ports?.first?.id
+                steering.first?.id
                 ?? ClassID(Tree.root.major, owner.number(of: owner.tag, attempt: attempt))
             let text = try className(of: likely, .container, table: group.table)
             if text == owner.tag {
@@ -153,15 +155,11 @@ extension Kernel {
     func steeringElements(
         of owner: Owner, on port: String, _ group: Bandwidth.Group
     ) throws(KernelError) -> [Steering] {
-        var found: [Steering] = []
-        for direction in [Direction.egress, .ingress] {
-            let sample = Steering(
-                direction, of: port, to: Tree.root, on: group.link(direction),
-                table: group.table, owner: owner.tag, .owned)
-            if let steering = try sample.readElement(self), steering.owner == owner.tag {
-                found.append(steering)
-            }
+        let samples = [Direction.egress, .ingress].map {
+            Steering(
+                $0, of: port, to: Tree.root, on: group.link($0), table: group.table,
+                owner: owner.tag, .owned)
         }
-        return found
+        return try elements(of: samples).compactMap { $0 }.filter { $0.owner == owner.tag }
     }
 }

@@ -23,7 +23,8 @@ extension Bandwidth {
             var names: [any Resource<Kernel>] = []
             var trees: [any Resource<Kernel>] = []
             var classes: [any Resource<Kernel>] = []
-            var steering: [any Resource<Kernel>] = []
+            var common: [any Resource<Kernel>] = []
+            var steering: [Steering] = []
             for direction in [Direction.egress, .ingress] {
                 guard let limit = options[direction], let way = ways[direction] else { continue }
                 let hostEnd = place.hostEnd ?? ""
@@ -34,6 +35,7 @@ extension Bandwidth {
                     classes += self.classes(limit, direction, on: link)
                     let own = self.steering(direction, of: Port(hostEnd, .host), to: link)
                     steering.append(own)
+                    common.append(GroupChain(direction, to: link.name, table: group.table))
                     guard direction == .ingress else { continue }
                     classes.append(Qdisc(.clsact, on: hostEnd, .shared))
                     var last = LastFilter(of: hostEnd, .owned)
@@ -60,7 +62,20 @@ extension Bandwidth {
             if ways.egress == .shared || ways.ingress == .shared {
                 names = [SteeringTable(group.table)] + self.names
             }
-            return try trees + names + tenant + classes + steering + processes()
+            return try trees + names + common + tenant + classes + portSteering(steering)
+                + processes()
+        }
+
+        /// The steering of the port, which leaves nothing of a direction that an earlier ADD steered and
+        /// this one does not.
+        private func portSteering(_ parts: [Steering]) -> [any Resource<Kernel>] {
+            guard let first = parts.first else { return [] }
+            guard parts.count == 1, first.side == .host else { return [PortSteering(parts)] }
+            let other: Direction = first.direction == .egress ? .ingress : .egress
+            let unwanted = Steering(
+                other, of: first.port, to: first.id, on: group.link(other), table: group.table,
+                owner: owner.tag, .owned)
+            return [PortSteering(parts, without: unwanted)]
         }
 
         /// The classes of the host's processes, which are the group's and stay.
@@ -246,7 +261,7 @@ extension Bandwidth {
                 guard tenant != nil || group.linkRate != nil else { continue }
                 let link = group.link(direction)
                 let classes = try wrapping { () throws(KernelError) in
-                    try kernel.trafficClasses(of: link, in: .host)
+                    try kernel.guarantees(on: link, in: .host)
                 }
                 func require(
                     _ wanted: Rate, of key: String, _ id: ClassID, within parent: ClassID,

@@ -21,6 +21,12 @@ public struct LastFilter: Resource {
     public var steering: Steering?
     /// The program's name as found, or nil for a filter that lets all pass.
     private var name: String?
+    /// The link that the program as found sends packets to.
+    private var target: UInt32?
+    /// The program as found, where it is another one, to be put back if need be.
+    private var program: HeldProgram?
+    /// Whether it sends packets to a link that is not there any more.
+    private var isAstray = false
 
     /// The last place among the filters.
     package static let preference: UInt32 = 65535
@@ -37,16 +43,32 @@ public struct LastFilter: Resource {
 
     /// The filter, or nil if there is none in its place.
     public func read(_ kernel: Kernel) throws(KernelError) -> LastFilter? {
+        guard let options = try find(kernel) else { return nil }
+        var found = self
+        found.name = options[Int(TCA_BPF_NAME)]?.text
+        guard found.name != nil else { return found }
+        let action = options[Int(TCA_BPF_ACT)]?.nested[1]?.nested[Int(TCA_ACT_OPTIONS)]?.nested
+        found.target = action?[Int(TCA_MIRRED_PARMS)]?.payload.uint32(at: 24)
+        if let steering, let target = found.target {
+            let index = try kernel.presentIndex(of: steering.link, in: side)
+            found.isAstray = target != index
+        }
+        if steering == nil || !differences(from: found).isEmpty {
+            found.program = options[Int(TCA_BPF_ID)]?.uint32.flatMap(HeldProgram.init)
+        }
+        return found
+    }
+
+    /// The options of the filter, or nil if there is none in its place.
+    private func find(_ kernel: Kernel) throws(KernelError) -> Attributes? {
         for reply in try kernel.filters(of: link, in: side, at: Place.egress)
         where (reply.payload.uint32(at: 16) ?? 0) >> 16 == Self.preference {
             let attributes = reply.attributes(after: tcmsg.self)
             let isProgram = attributes[Int(TCA_KIND)]?.text == "bpf"
-            let name = attributes[Int(TCA_OPTIONS)]?.nested[Int(TCA_BPF_NAME)]?.text
+            let options = attributes[Int(TCA_OPTIONS)]?.nested
             // The list has a head before the filter itself, without options.
-            guard !isProgram || name != nil else { continue }
-            var found = self
-            found.name = isProgram ? name : nil
-            return found
+            guard let options, !isProgram || options[Int(TCA_BPF_NAME)] != nil else { continue }
+            return options
         }
         return nil
     }
@@ -54,6 +76,9 @@ public struct LastFilter: Resource {
     /// Adds the filter, or changes what it does.
     public func write(_ kernel: Kernel, over found: LastFilter?) throws(KernelError) {
         let index = try kernel.index(of: link, in: side)
+        if let program, let name, let target {
+            return try put(program.descriptor, name, to: target, on: index, kernel)
+        }
         if let steering, try steer(steering, index, kernel, over: found) { return }
         guard try read(kernel) == nil else { return }
         var message = Message(
@@ -83,29 +108,9 @@ public struct LastFilter: Resource {
         let result = try program.loaded { (descriptor) throws(KernelError) in
             // Another kind of filter cannot be changed into this one.
             if let found, found.name == nil { try found.erase(kernel) }
-            var header = header(index)
-            header.tcm_handle = 1
-            var message = Message(
-                "add \(description)", type: RTM_NEWTFILTER, flags: .create, header)
-            message.put(Int(TCA_KIND), "bpf")
-            message.nest(Int(TCA_OPTIONS)) { options in
-                options.put(Int(TCA_BPF_FD), descriptor)
-                options.put(Int(TCA_BPF_NAME), Self.name(of: program, to: steering.link))
-                options.nest(Int(TCA_BPF_ACT)) { actions in
-                    actions.nest(1) { action in
-                        action.put(Int(TCA_ACT_KIND), "mirred")
-                        action.nest(Int(TCA_ACT_OPTIONS)) { parameters in
-                            var redirection = tc_mirred()
-                            redirection.action = TC_ACT_STOLEN
-                            redirection.eaction = TCA_EGRESS_REDIR
-                            redirection.ifindex = target
-                            parameters.put(Int(TCA_MIRRED_PARMS), redirection)
-                        }
-                    }
-                }
-            }
             do throws(KernelError) {
-                try kernel.request(side, message)
+                let name = Self.name(of: program, to: steering.link)
+                try put(descriptor, name, to: target, on: index, kernel)
                 return true
             } catch  where error.errno == .noSuchFileOrDirectory {
                 // There is no such kind of filter, or no such action.
@@ -115,6 +120,33 @@ public struct LastFilter: Resource {
         return result ?? false
     }
 
+    private func put(
+        _ program: Int32, _ name: String, to target: UInt32, on index: UInt32, _ kernel: Kernel
+    ) throws(KernelError) {
+        var header = header(index)
+        header.tcm_handle = 1
+        var message = Message(
+            "add \(description)", type: RTM_NEWTFILTER, flags: .create, header)
+        message.put(Int(TCA_KIND), "bpf")
+        message.nest(Int(TCA_OPTIONS)) { options in
+            options.put(Int(TCA_BPF_FD), program)
+            options.put(Int(TCA_BPF_NAME), name)
+            options.nest(Int(TCA_BPF_ACT)) { actions in
+                actions.nest(1) { action in
+                    action.put(Int(TCA_ACT_KIND), "mirred")
+                    action.nest(Int(TCA_ACT_OPTIONS)) { parameters in
+                        var redirection = tc_mirred()
+                        redirection.action = TC_ACT_STOLEN
+                        redirection.eaction = TCA_EGRESS_REDIR
+                        redirection.ifindex = target
+                        parameters.put(Int(TCA_MIRRED_PARMS), redirection)
+                    }
+                }
+            }
+        }
+        try kernel.request(side, message)
+    }
+
     /// What tc(8) shows of the program.
     private static func name(of program: Classifier, to link: String) -> String {
         "swift-cni to \(link), \(String(program.digest, radix: 16))"
@@ -122,7 +154,7 @@ public struct LastFilter: Resource {
 
     /// Removes the filter.
     public func erase(_ kernel: Kernel) throws(KernelError) {
-        guard let index = try kernel.presentIndex(of: link, in: side), try read(kernel) != nil
+        guard let index = try kernel.presentIndex(of: link, in: side), try find(kernel) != nil
         else { return }
         let message = Message("remove \(description)", type: RTM_DELTFILTER, header(index))
         try unlessAbsent { () throws(KernelError) in try kernel.request(side, message) }
@@ -132,9 +164,12 @@ public struct LastFilter: Resource {
     public func differences(from found: LastFilter) -> [Difference] {
         guard let steering, let name = found.name else { return [] }
         let wanted = Self.name(of: steering.classifier, to: steering.link)
-        return [Difference(in: "\(description): program", wanted: wanted, found: name)].compactMap {
-            $0
-        }
+        return [
+            Difference(in: "\(description): program", wanted: wanted, found: name),
+            found.isAstray
+                ? Difference(
+                    "\(description): goes to", wanted: steering.link, found: "another link") : nil,
+        ].compactMap { $0 }
     }
 
     private func header(_ index: UInt32) -> tcmsg {
@@ -142,6 +177,19 @@ public struct LastFilter: Resource {
             index: index, parent: Place.egress,
             info: Self.preference << 16 | UInt32(UInt16(ETH_P_ALL).bigEndian))
     }
+}
+
+/// A program of the kernel's that stays there as long as this does.
+private final class HeldProgram: Sendable {
+    let descriptor: Int32
+
+    /// The program of a number, if there is one.
+    init?(_ id: UInt32) {
+        descriptor = linux_hold_program(id)
+        guard descriptor >= 0 else { return nil }
+    }
+
+    deinit { try? FileDescriptor(rawValue: descriptor).close() }
 }
 
 extension Kernel {

@@ -49,9 +49,9 @@ extension Means {
                 kernel, over: nil)
         case .queues:
             try Link("probe", .ifb, in: .host, .owned).write(kernel, over: nil)
-        case .receiving: try steering(.egress, id).write(kernel, over: nil)
+        case .receiving: try PortSteering([steering(.egress, id)]).write(kernel, over: nil)
         case .sending:
-            try steering(.ingress, id).write(kernel, over: nil)
+            try PortSteering([steering(.ingress, id)]).write(kernel, over: nil)
             try Qdisc(.clsact, on: "lo", .owned).write(kernel, over: nil)
             try LastFilter(of: "lo", .owned).write(kernel, over: nil)
         case .buckets:
@@ -65,8 +65,9 @@ extension Means {
     private func steering(_ direction: Direction, _ id: ClassID) -> Steering {
         var steering = Steering(
             direction, of: "lo", to: id, on: "lo", table: "probe", owner: "probe", .owned)
-        // Nothing is sent, but the kernel is to take the rule.
+        // Nothing is sent, but the kernel is to take the rules, which no group's chain has here.
         steering.isForwarding = true
+        steering.markMask = 0xffff
         return steering
     }
 }

@@ -21,7 +21,7 @@ public enum Direction: Sendable, Equatable, CustomStringConvertible {
 /// What makes packets of a container a class's and sends them to the tree: an element of a map,
 /// whose comment says whose it is, and a chain of nftables on the host's end of its veth pair, or
 /// in the container on its own end.
-public struct Steering: Resource {
+public struct Steering: Sendable, CustomStringConvertible {
     /// The owner's tag.
     public private(set) var owner: String
     /// The link that the packets pass.
@@ -47,9 +47,11 @@ public struct Steering: Resource {
     /// Networks whose packets it is not about.
     public var exceptTo: [IPPrefix] = []
     /// Whose it is.
-    public let sharing: Sharing
+    let sharing: Sharing
     /// What has passed, as the kernel shows it.
     public private(set) var count: Count?
+    /// The rules as found, where they are others, to be put back if need be.
+    private(set) var foundRules: [Rule]?
     /// Whether the rules as found are others.
     private var hasOtherRules = false
     /// Whether the rules as found send packets to a link that is not there any more.
@@ -86,50 +88,24 @@ public struct Steering: Resource {
     public var description: String { "\(direction) of \(port)" }
 
     /// What the port has, whoever owns it.
-    public func read(_ kernel: Kernel) throws(KernelError) -> Steering? {
+    func read(_ kernel: Kernel) throws(KernelError) -> Steering? {
         let index = try kernel.presentIndex(of: link, in: side) ?? 0
         return try kernel.withRules(side) { (rules) throws(KernelError) in
             guard let element = try rules.elements([key], of: map).first ?? nil,
                 var found = Steering(element, like: self)
             else { return nil }
-            var target = index
-            if isForwarding, let bytes = try rules.target(of: chain) {
-                target = bytes[...].uint32(at: 0) ?? 0
-                found.isAstray = target != index
-            }
-            found.hasOtherRules =
-                try rules.hasExactly(self.rules(link: target), in: chain) != true
+            let there = try rules.compare(chain) { self.rules(link: $0 ?? index) }
+            found.hasOtherRules = there?.isSame != true
+            if found.hasOtherRules { found.foundRules = try rules.foundRules(of: chain) }
+            if isForwarding, !isCommon, let link = there?.link { found.isAstray = link != index }
             return found
         }
     }
 
-    /// The element alone, which says whose class the port has; no look at the rules.
-    public func readElement(_ kernel: Kernel) throws(KernelError) -> Steering? {
-        try kernel.withRules(side) { (rules) throws(KernelError) in
-            (try rules.elements([key], of: map).first ?? nil).flatMap {
-                Steering($0, like: self)
-            }
-        }
-    }
-
-    /// Puts the element and the chain in place, in one transaction.
-    public func write(_ kernel: Kernel, over found: Steering?) throws(KernelError) {
-        let list = rules(link: try kernel.index(of: link, in: side))
-        try kernel.withRules(side) { (rules) throws(KernelError) in
-            if found == nil {
-                // A chain is rarely there without its element, and removing one costs milliseconds.
-                do throws(KernelError) {
-                    return try rules.commit(
-                        batch(list, replacesChain: false, replacesElement: false))
-                } catch  where error.errno == .fileExists {}
-            }
-            try rules.commit(batch(list, replacesChain: true, replacesElement: found != nil))
-        }
-    }
-
-    private func batch(_ rules: [Rule], replacesChain: Bool, replacesElement: Bool) -> Batch {
-        var batch = Batch()
-        batch.add(chain.table)
+    /// Puts the element and the chain in place.
+    func add(
+        to batch: inout Batch, link index: UInt32, replacesChain: Bool, replacesElement: Bool
+    ) {
         batch.add(map)
         if replacesChain {
             batch.add(chain)
@@ -138,32 +114,17 @@ public struct Steering: Resource {
         batch.add(chain, exclusively: true)
         if replacesElement { batch.remove([Element(key)], from: map) }
         batch.add([Element(key, .data(id.bytes), comment: owner)], to: map)
-        for rule in rules { batch.add(rule) }
-        return batch
+        for rule in rules(link: index) { batch.add(rule) }
     }
 
-    /// Takes the chain and the element away.
-    public func erase(_ kernel: Kernel) throws(KernelError) {
-        try kernel.withRules(side) { (rules) throws(KernelError) in
-            guard let element = try rules.elements([key], of: map).first ?? nil,
-                element.comment == owner
-            else { return }
-            var both = Batch()
-            both.remove(chain)
-            both.remove([Element(key)], from: map)
-            do throws(KernelError) {
-                try rules.commit(both)
-            } catch  where error.errno == .noSuchFileOrDirectory {
-                // Some kernels take a chain away with its device.
-                var one = Batch()
-                one.remove([Element(key)], from: map)
-                try unlessAbsent { () throws(KernelError) in try rules.commit(one) }
-            }
-        }
+    /// Takes the element away, and the chain unless the kernel has done so with its device.
+    func remove(from batch: inout Batch, withChain: Bool) {
+        if withChain { batch.remove(chain) }
+        batch.remove([Element(key)], from: map)
     }
 
     /// How `found` misses this.
-    public func differences(from found: Steering) -> [Difference] {
+    func differences(from found: Steering) -> [Difference] {
         [
             Difference(in: "\(description): owner", wanted: owner, found: found.owner),
             Difference(in: "\(description): class", wanted: id, found: found.id),
@@ -175,7 +136,7 @@ public struct Steering: Resource {
         ].compactMap { $0 }
     }
 
-    private var key: [UInt8] { Element.interfaceName(port) }
+    var key: [UInt8] { Element.interfaceName(port) }
 
     var map: NamedSet { Steering.map(direction, table) }
 
@@ -195,7 +156,7 @@ public struct Steering: Resource {
             ? .ingress(of: port, priority: 0) : .egress(of: port, priority: 0)
     }
 
-    fileprivate init?(_ element: Element, like other: Steering) {
+    init?(_ element: Element, like other: Steering) {
         guard case .data(let bytes)? = element.value, let number = bytes[...].uint32(at: 0) else {
             return nil
         }

@@ -24,9 +24,16 @@ public struct Selection: Sendable, Equatable {
 extension Steering {
     private static let word = Register(word: 0)
 
-    /// The rules, which send packets to a link: what must not wait for its turn passes, the rest goes
-    /// to the tree, with the class of the first selection that it is in.
+    /// The rules of the port's chain, which send packets to a link.
     func rules(link index: UInt32) -> [Rule] {
+        if let foundRules { return foundRules }
+        let all = isCommon ? [[.verdict(.goto("\(direction)"))]] : ownRules(link: index)
+        return all.map { Rule(in: chain, $0) }
+    }
+
+    /// What must not wait for its turn passes, the rest goes to the tree, with the class of the first
+    /// selection that it is in.
+    func ownRules(link index: UInt32) -> [[Expression]] {
         let word = Self.word
         let send: [Expression] =
             isForwarding
@@ -52,7 +59,7 @@ extension Steering {
             }
             rules.append(send)
         }
-        return rules.map { Rule(in: chain, $0) }
+        return rules
     }
 
     /// Address resolution and neighbour discovery do not wait.

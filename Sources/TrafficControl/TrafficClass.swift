@@ -34,6 +34,8 @@ public struct TrafficClass: Resource {
     public var takesChildren = false
     /// Whether other classes borrow from it, as the kernel shows it.
     public private(set) var hasChildren = false
+    /// What was in an attachment's class as it was found, and goes with it: to be put back if need be.
+    private var contents: [any Resource<Kernel>] = []
 
     /// A class of a guaranteed rate and a most.
     public init(
@@ -58,11 +60,28 @@ public struct TrafficClass: Resource {
         let message = Message(
             "find \(description)", type: RTM_GETTCLASS, flags: .echo, answer: .acknowledgement,
             tcmsg(index: index, handle: id.handle))
-        return try ifPresent { () throws(KernelError) in
+        var found = try ifPresent { () throws(KernelError) in
             try kernel.request(side, message).lazy.compactMap {
                 TrafficClass($0, on: link, in: side, sharing)
             }.first
         }
+        guard sharing == .owned, let there = found else { return found }
+        found?.contents = try there.contents(kernel)
+        return found
+    }
+
+    /// The leaf, or the classes in it with all that is in them.
+    private func contents(_ kernel: Kernel) throws(KernelError) -> [any Resource<Kernel>] {
+        guard hasChildren else {
+            let leaf = try? Qdisc(.fifo(limit: 0), at: id, on: link, in: side, .owned).read(kernel)
+            return [leaf].compactMap { $0 }
+        }
+        var all: [any Resource<Kernel>] = []
+        for child in try kernel.trafficClasses(of: link, in: side) where child.parent == id {
+            all.append(child)
+            all += try child.contents(kernel)
+        }
+        return all
     }
 
     /// Makes the class, or changes it while its packets go on.
@@ -94,6 +113,7 @@ public struct TrafficClass: Resource {
             options.put(Int(TCA_HTB_PARMS), parameters)
         }
         try kernel.request(side, message)
+        for one in contents { try one.restore(kernel) }
     }
 
     /// Removes the class, and its leaf and packets with it.
@@ -190,6 +210,15 @@ public struct TrafficClass: Resource {
     }
 }
 
+extension Resource<Kernel> {
+    /// Brings back what may be as it was.
+    fileprivate func restore(_ kernel: Kernel) throws(KernelError) {
+        let found = try read(kernel)
+        if let found, differences(from: found).isEmpty { return }
+        try write(kernel, over: found)
+    }
+}
+
 extension Rate {
     /// The rate as the kernel holds it, in whole bytes.
     var rounded: Rate { Rate(bytesPerSecond: bytesPerSecond) }
@@ -206,6 +235,31 @@ extension Kernel {
         return try request(side, message).compactMap {
             TrafficClass($0, on: link, in: side, .shared)
         }
+    }
+
+    /// What the HTB classes of a link are guaranteed, without the rest that is known of them: there may be
+    /// thousands.
+    public func guarantees(
+        on link: String, in side: Side
+    ) throws(KernelError) -> [(id: ClassID, parent: ClassID, rate: Rate)] {
+        guard let index = try presentIndex(of: link, in: side) else { return [] }
+        let message = Message(
+            "list classes of \(link)", type: RTM_GETTCLASS, flags: .dump, tcmsg(index: index))
+        var found: [(id: ClassID, parent: ClassID, rate: Rate)] = []
+        for reply in try request(side, message) {
+            let options = reply.attributes(after: tcmsg.self)[Int(TCA_OPTIONS)]?.nested
+            guard let id = reply.payload.uint32(at: 8), let parent = reply.payload.uint32(at: 12),
+                let rate = options?[Int(TCA_HTB_PARMS)]?.payload.uint32(at: 8)
+            else { continue }
+            // The old field is full where there is a wide one.
+            let wide = rate == .max ? options?[Int(TCA_HTB_RATE64)]?.uint64 : nil
+            found.append(
+                (
+                    ClassID(handle: id), ClassID(handle: parent),
+                    Rate(bytesPerSecond: wide ?? UInt64(rate))
+                ))
+        }
+        return found
     }
 
     /// The index of a link, or nil if there is no such link.

@@ -44,6 +44,35 @@ import Testing
         #expect(model.objects.keys.sorted() == ["b"])
     }
 
+    @Test("what an ADD took away of an earlier one's comes back, whatever fails")
+    func retired() throws {
+        let before = [
+            "link": Thing("link").object, "old": Thing("old", x: 3, on: "link").object,
+            "older": Thing("older", y: 4, on: "old").object,
+        ]
+        for operation in 0..<100 {
+            let model = Model(before)
+            var journal = Journal(model)
+            model.failingOperation = operation
+            do throws(StepError<Model.Failure>) {
+                try journal.apply(Plan { Thing("new", x: 1, on: "link") })
+                try journal.retire(
+                    Plan {
+                        Thing("gone"); Thing("link").shared()
+                        Thing("old", on: "link"); Thing("older", on: "old")
+                    })
+            } catch {
+                model.failingOperation = nil
+                #expect(journal.rollBack().isEmpty)
+                #expect(model.objects == before, "operation \(operation)")
+                continue
+            }
+            #expect(model.objects.keys.sorted() == ["link", "new"])
+            #expect(operation > 4)
+            return
+        }
+    }
+
     @Test("a second roll-back does nothing")
     func rollBackTwice() throws {
         let model = Model()

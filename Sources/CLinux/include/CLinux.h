@@ -114,3 +114,7 @@ enum { LINUX_PACKET_PRIORITY = offsetof(struct __sk_buff, priority), LINUX_PACKE
 /// Loads `count` instructions as a classifier of traffic control: bpf(2) with BPF_PROG_LOAD.
 /// Returns a descriptor, or -1 with errno set.
 int linux_load_classifier(const struct bpf_insn *instructions, uint32_t count);
+
+/// Opens the program of the kernel's number `id`: bpf(2) with BPF_PROG_GET_FD_BY_ID. It stays for as
+/// long as the descriptor does. Returns it, or -1 with errno set.
+int linux_hold_program(uint32_t id);
