@@ -80,7 +80,7 @@ public struct LastFilter: Resource {
             return try put(program.descriptor, name, to: target, on: index, kernel)
         }
         if let steering, try steer(steering, index, kernel, over: found) { return }
-        guard try read(kernel) == nil else { return }
+        guard try find(kernel) == nil else { return }
         var message = Message(
             "add \(description)", type: RTM_NEWTFILTER, flags: .create, header(index))
         message.put(Int(TCA_KIND), "u32")
