@@ -61,11 +61,14 @@ extension Torture {
             let tallies = Sweep.inParallel(jobs, Self.sweep)
             let names = jobs.map { "\($0.subject): \($0.verb)" }
             Sweep.report(lasts ? "lasting errors" : "errors", Array(zip(names, tallies)))
-            for (name, tally) in zip(names, tallies) {
-                #expect(tally.problems == [], "\(name)")
-                #expect(
-                    tally.bitten * 4 > tally.tried || tally.tried < 20, "\(name): too few were felt"
-                )
+            for (name, tally) in zip(names, tallies) { #expect(tally.problems == [], "\(name)") }
+            // A single verb may feel few: a GC with nothing to remove calls little that it needs.
+            for (subject, tallies) in Dictionary(
+                grouping: zip(jobs, tallies), by: \.0.subject.name)
+            {
+                let tried = tallies.map(\.1.tried).reduce(0, +)
+                let bitten = tallies.map(\.1.bitten).reduce(0, +)
+                #expect(bitten * 4 > tried || tried < 20, "\(subject): too few were felt")
             }
         }
 
