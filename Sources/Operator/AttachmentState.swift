@@ -33,7 +33,7 @@ public struct AttachmentState: Sendable {
         case trafficClass = "class"
     }
 
-    /// What a direction of it may take.
+    /// What it may take in a direction, or some of its packets.
     public struct Share: Sendable {
         /// Which way.
         public let direction: Direction
@@ -41,8 +41,15 @@ public struct AttachmentState: Sendable {
         public let link: String
         /// The class.
         public let id: ClassID
+        /// The name of a class inside the container; nil for the container's own.
+        public let part: String?
+        /// The tenant whose class the container's is in.
+        public let tenant: String?
         /// Its numbers, or nil if the class has gone.
         public let trafficClass: TrafficClass?
+
+        /// The class that it borrows from.
+        public var parent: ClassID? { trafficClass?.parent }
     }
 
     /// Whose it is.
@@ -59,7 +66,7 @@ public struct AttachmentState: Sendable {
     public internal(set) var addresses: [IPPrefix] = []
     /// The ports of the host that lead to it.
     package internal(set) var mappings: [RuleListing.Mapping] = []
-    /// Its classes.
+    /// Its classes: of each direction the container's own, then those inside it.
     public internal(set) var shares: [Share] = []
     /// When it was made, as far as a file tells.
     public internal(set) var since: Date?
@@ -86,8 +93,17 @@ public struct AttachmentState: Sendable {
         return texts.sorted()
     }
 
-    /// The share of a direction.
+    /// The share of a direction: that of the container's own class.
     public func share(_ direction: Direction) -> Share? {
-        shares.first { $0.direction == direction }
+        let own = shares.filter { $0.direction == direction }
+        return own.first { $0.part == nil } ?? own.first
+    }
+
+    /// The tenant that it belongs to.
+    public var tenant: String? { shares.lazy.compactMap(\.tenant).first }
+
+    /// The names of the classes inside it, without that of the rest.
+    public var parts: [String] {
+        Set(shares.compactMap(\.part)).filter { $0 != ClassRole.rest }.sorted()
     }
 }

@@ -108,22 +108,7 @@ private struct Collection {
     mutating func addClasses(
         _ kernel: Kernel, _ groups: [ShapingGroup], _ links: [LinkState]
     ) throws(KernelError) {
-        for group in groups {
-            for direction in [Direction.egress, .ingress] {
-                let link = group.link(direction)
-                let classes = try kernel.trafficClasses(of: link, in: .host)
-                for steering in try kernel.steering(
-                    of: nil, direction, on: link, table: group.table)
-                {
-                    note(tag: steering.owner, .trafficClass) { state in
-                        state.shares.append(
-                            .init(
-                                direction: direction, link: link, id: steering.id,
-                                trafficClass: classes.first { $0.id == steering.id }))
-                    }
-                }
-            }
-        }
+        for group in groups { try addClasses(kernel, group) }
         // A plain limit of what a container receives is at its host end itself.
         for link in links where link.qdisc == "htb" {
             guard let owner = link.alias.flatMap({ Owner(tag: $0) }) else { continue }
@@ -131,8 +116,43 @@ private struct Collection {
                 note(owner, .trafficClass) { state in
                     state.shares.append(
                         .init(
-                            direction: .ingress, link: link.name, id: found.id,
-                            trafficClass: found))
+                            direction: .ingress, link: link.name, id: found.id, part: nil,
+                            tenant: nil, trafficClass: found))
+                }
+            }
+        }
+    }
+
+    /// A group's classes by their names, and those that packets are sent to without one.
+    private mutating func addClasses(
+        _ kernel: Kernel, _ group: ShapingGroup
+    ) throws(KernelError) {
+        let roles = try group.roles(kernel)
+        // A killed ADD or DEL may have left a name alone.
+        for owner in roles.values.compactMap(\.owner) { note(owner, .trafficClass) }
+        for direction in [Direction.egress, .ingress] {
+            let link = group.link(direction)
+            let classes = Dictionary(
+                try kernel.trafficClasses(of: link, in: .host).map { ($0.id, $0) },
+                uniquingKeysWith: { first, _ in first })
+            for (id, role) in roles {
+                guard let owner = role.owner, let found = classes[id] else { continue }
+                note(owner, .trafficClass) { state in
+                    state.shares.append(
+                        .init(
+                            direction: direction, link: link, id: id, part: role.name,
+                            tenant: roles[found.parent]?.tenant, trafficClass: found))
+                }
+            }
+            for steering in try kernel.steering(
+                of: nil, direction, on: link, table: group.table)
+            where roles[steering.id]?.owner == nil || classes[steering.id] == nil {
+                note(tag: steering.owner, .trafficClass) { state in
+                    state.shares.append(
+                        .init(
+                            direction: direction, link: link, id: steering.id,
+                            part: roles[steering.id]?.name, tenant: nil,
+                            trafficClass: classes[steering.id]))
                 }
             }
         }
@@ -166,7 +186,7 @@ private struct Collection {
     func resolved(_ links: [LinkState]) -> [AttachmentState] {
         guard !states.isEmpty else { return [] }
         let views = NamespaceView.all()
-        return states.values.map { $0.resolved(views, links) }.sorted {
+        return states.values.map { $0.sorted.resolved(views, links) }.sorted {
             ($0.owner.network, $0.owner.containerID, $0.owner.interface)
                 < ($1.owner.network, $1.owner.containerID, $1.owner.interface)
         }
@@ -178,6 +198,17 @@ extension AttachmentState {
     fileprivate mutating func noteKept(_ address: IPAddress) {
         guard !addresses.contains(where: { $0.address == address }) else { return }
         addresses.append(IPPrefix(host: address))
+    }
+
+    /// The state with its classes in order.
+    fileprivate var sorted: AttachmentState {
+        let key = { (share: Share) -> (Int, Int, String) in
+            let part = share.part.map { $0 == ClassRole.rest ? 2 : 1 } ?? 0
+            return (share.direction == .egress ? 0 : 1, part, share.part ?? "")
+        }
+        var state = self
+        state.shares.sort { key($0) < key($1) }
+        return state
     }
 
     /// The state with its container looked for among the namespaces.

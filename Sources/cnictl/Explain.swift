@@ -12,11 +12,11 @@ struct Explain: ParsableCommand {
         abstract: "Says whose something is, and what of it is missing or different.",
         discussion: """
             A container is given by its ID or the start of it, an address as it is, a port of the \
-            host as 8080, :8080 or 8080/tcp, a class as tc prints it, 1:10, an interface by its \
-            name. Ends with 2 if something of it is not as it should be.
+            host as 8080, :8080 or 8080/tcp, a class as tc prints it, 1:10, an interface or a \
+            tenant by its name. Ends with 2 if something of it is not as it should be.
             """)
 
-    @Argument(help: "A container, an address, a port of the host, a class or an interface.")
+    @Argument(help: "A container, an address, a port of the host, a class, an interface, a tenant.")
     var subject: String
 
     @OptionGroup var places: Places
@@ -27,7 +27,15 @@ struct Explain: ParsableCommand {
         let inventory = try Inventory(places.sources)
         let found = inventory.attachments.filter { $0.isMeant(by: subject) }
         guard !found.isEmpty else {
-            throw CNIError(.unknownContainer, "nothing on this host is \(subject)")
+            let classes = try classes(inventory)
+            guard !classes.isEmpty else {
+                throw CNIError(.unknownContainer, "nothing on this host is \(subject)")
+            }
+            return output.print(.array(classes.map(\.node.json))) {
+                for (link, node) in classes {
+                    print("class \(node.trafficClass.id) on \(link): \(node.title)")
+                }
+            }
         }
         var explanations: [Explanation] = []
         for state in found { explanations.append(Explanation(state)) }
@@ -41,13 +49,29 @@ struct Explain: ParsableCommand {
     }
 }
 
+extension Explain {
+    /// The classes that the word means and that are no container's.
+    private func classes(
+        _ inventory: Inventory
+    ) throws -> [(link: String, node: ClassTree.Node)] {
+        guard let id = ClassID(subject) else { return [] }
+        return try inventory.trees().flatMap { tree in
+            tree.classes.filter { $0.trafficClass.id == id }.map { (tree.link, $0) }
+        }
+    }
+}
+
 extension AttachmentState {
     /// Whether it is what an operator means by a word.
     fileprivate func isMeant(by word: String) -> Bool {
         if let address = IPAddress(word) ?? IPPrefix(word)?.address {
             return addresses.contains { $0.address == address }
         }
-        if let id = ClassID(word), shares.contains(where: { $0.id == id }) { return true }
+        if let id = ClassID(word),
+            shares.contains(where: { $0.id == id || $0.tenant != nil && $0.parent == id })
+        {
+            return true
+        }
         let port = word.hasPrefix(":") ? String(word.dropFirst()) : word
         if ports.contains(where: { $0.hasPrefix(port + "/") || $0.hasPrefix(port + " to") }) {
             return true
@@ -123,9 +147,10 @@ private struct Explanation {
             ("mac", state.inner?.mac.map { "\($0)" } ?? ""),
             ("mtu", state.mtu.map { "\($0)" } ?? ""),
             ("ports", state.ports.joined(separator: ", ")),
+            ("tenant", state.tenant ?? ""),
             (
                 "classes",
-                state.shares.map { "\($0.direction) \($0.id) on \($0.link) \($0.limits)" }
+                state.shares.map { "\($0.direction) \($0.title) on \($0.link) \($0.limits)" }
                     .joined(separator: ", ")
             ),
             (

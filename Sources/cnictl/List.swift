@@ -13,10 +13,11 @@ struct List: ParsableCommand {
         abstract: "Lists the attachments of the host.",
         discussion: """
             An orphan is what is left of a container that has gone. Rates are in bit/s: what is \
-            guaranteed and, behind two dots, the ceiling.
+            guaranteed and, behind two dots, the ceiling. Behind a class's number are the names of \
+            the classes inside the container, if it has any.
             """)
 
-    @Argument(help: "Only attachments whose network, container or interface is this.")
+    @Argument(help: "Only attachments whose network, tenant, container or interface is this.")
     var filter: [String] = []
 
     @Flag(help: "Only what is left of containers that have gone.")
@@ -37,7 +38,7 @@ struct List: ParsableCommand {
         output.print(.array(chosen.map(\.json))) {
             var table = Table(
                 "NETWORK", "CONTAINER", "INTERFACE", "STATE", "ADDRESSES", "HOST END", ">MTU",
-                "PORTS", "CLASS", ">EGRESS", ">INGRESS", ">AGE")
+                "PORTS", "?TENANT", "CLASS", ">EGRESS", ">INGRESS", ">AGE")
             for state in chosen { table.add(state) }
             table.print()
         }
@@ -45,11 +46,17 @@ struct List: ParsableCommand {
 }
 
 extension AttachmentState {
-    /// Whether a word is its network, its container's ID or the start of it, or one of its
-    /// interfaces.
+    /// Whether a word is its network or tenant, its container's ID or the start of it, or one of
+    /// its interfaces.
     func matches(_ word: String) -> Bool {
         owner.network == word || owner.containerID.hasPrefix(word) || owner.interface == word
-            || hostEnd?.name == word
+            || hostEnd?.name == word || tenant == word
+    }
+
+    /// Its class, and the names of those inside it: `1:5247 (clients, backup)`.
+    fileprivate var classCell: String {
+        guard let share = shares.first else { return "-" }
+        return "\(share.id)" + (parts.isEmpty ? "" : " (\(parts.joined(separator: ", ")))")
     }
 
     /// What to call its state, and in which colour.
@@ -71,7 +78,7 @@ extension Table {
             "\(dash(state.addresses.map { "\($0.address)" }.joined(separator: ",")))",
             "\(state.hostEnd?.name ?? "-")", "\(state.mtu.map { "\($0)" } ?? "-")",
             "\(dash(state.ports.joined(separator: ",")))",
-            "\(state.shares.first.map { "\($0.id)" } ?? "-")",
+            "\(state.tenant ?? "-")", "\(state.classCell)",
             "\(state.share(.egress)?.limits ?? "-")", "\(state.share(.ingress)?.limits ?? "-")",
             "\(age(state.since))")
     }

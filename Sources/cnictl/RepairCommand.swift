@@ -14,7 +14,7 @@ struct RepairCommand: ParsableCommand {
             there is something to repair.
             """)
 
-    @Argument(help: "Only attachments whose network, container or interface is this.")
+    @Argument(help: "Only attachments whose network, tenant, container or interface is this.")
     var filter: [String] = []
 
     @Flag(help: "Only tells what is not as it should be.")

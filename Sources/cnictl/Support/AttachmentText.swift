@@ -25,7 +25,8 @@ extension AttachmentState {
                 shares.map { share in
                     [
                         "direction": .string("\(share.direction)"), "link": .string(share.link),
-                        "id": .string("\(share.id)"),
+                        "id": .string("\(share.id)"), "name": text(share.part),
+                        "tenant": text(share.tenant),
                         "rate": bits(share.trafficClass?.rate),
                         "ceil": bits(share.trafficClass?.ceil),
                     ]
@@ -42,6 +43,9 @@ private func bits(_ rate: Rate?) -> JSON {
 }
 
 extension AttachmentState.Share {
+    /// The class's number and, if it is one inside a container, its name: `1:5247 clients`.
+    var title: String { "\(id)" + (part.map { " \($0)" } ?? "") }
+
     /// `100M`, or `10M..100M` with a ceiling above what is guaranteed.
     var limits: String {
         guard let found = trafficClass else { return "no class" }
