@@ -76,7 +76,7 @@ extension Kernel {
     }
 
     /// Every address of a namespace.
-    fileprivate func allAddresses(
+    func allAddresses(
         in side: Side
     ) throws(KernelError) -> [(link: UInt32, prefix: IPPrefix)] {
         let message = Message("list addresses", type: RTM_GETADDR, flags: .dump, ifaddrmsg())
