@@ -82,6 +82,7 @@ extension TrafficClass {
     ///   - rate: What is guaranteed; nil leaves it, but below the ceiling.
     ///   - ceil: The ceiling; nil leaves it, but above what is guaranteed.
     /// - Returns: The class as it is now.
+    /// - Throws: What the kernel refuses.
     @discardableResult
     func change(rate: Rate?, ceil: Rate?) throws(KernelError) -> TrafficClass {
         // A tree of the container's own has nothing to borrow from.
@@ -109,6 +110,8 @@ extension TrafficClass {
 extension ClassTree.Node {
     /// Changes what the class is given, and of a container's with it those inside it: a ceiling
     /// that was the container's stays so, and what is guaranteed to no part goes to the rest.
+    ///
+    /// - Throws: What the kernel refuses.
     public func change(rate: Rate?, ceil: Rate?) throws(CNIError) {
         try wrapping { () throws(KernelError) in try changeAll(rate: rate, ceil: ceil) }
     }
