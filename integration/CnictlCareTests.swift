@@ -145,7 +145,7 @@ struct CnictlCareTests {
         let container = try world.container("web")
         try cnictl.output(of: "add kept \(container.path) --container-id web")
         #expect(try cnictl.run("repair --dry-run").errors == "")
-        #expect(try cnictl.output(of: "repair --dry-run").contains("as they should be"))
+        #expect(try cnictl.output(of: "repair --dry-run").contains("as it should be"))
         let before = try Snapshot(of: container)
         let filter = try world.onHost("iptables -S")
         try container.output(of: "ip rule del from 10.96.0.2")

@@ -143,6 +143,25 @@ struct CnictlClassTests {
         #expect(try numbers(tenant, on: "shp-e", world) == "rate 300Mbit ceil 600Mbit")
     }
 
+    @Test("repair gives flushed tenants and classes their names again")
+    func flushed() throws {
+        let world = try World()
+        let cnictl = try attached(world, ["db", "web"])
+        let names = {
+            try ["classes", "tenants"].map { set in
+                try world.onHost("nft -s list set netdev shaper \(set)").split(separator: "\n")
+                    .sorted()
+            }
+        }
+        let before = try names()
+        try world.onHost("nft flush ruleset")
+        let told = try cnictl.run("shape")
+        #expect(told.output.contains("without a name") && told.errors.contains("repair"))
+        try cnictl.output(of: "repair")
+        #expect(try names() == before)
+        #expect(try cnictl.run("repair --dry-run").status == 0)
+    }
+
     @Test("a name that a killed ADD has left is an orphan, and gc removes it")
     func nameAlone() throws {
         let world = try World()

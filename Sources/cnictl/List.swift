@@ -12,7 +12,8 @@ struct List: ParsableCommand {
         commandName: "ls",
         abstract: "Lists the attachments of the host.",
         discussion: """
-            An orphan is what is left of a container that has gone. Rates are in bit/s: what is \
+            An orphan is what is left of a container that has gone; one that is cut off is there, and \
+            has lost its interface. Rates are in bit/s: what is \
             guaranteed and, behind two dots, the ceiling. Behind a class's number are the names of \
             the classes inside the container, if it has any.
             """)
@@ -28,10 +29,7 @@ struct List: ParsableCommand {
 
     func run() throws {
         try requireRoot()
-        let inventory: Inventory
-        do {
-            inventory = try Inventory(places.sources)
-        }
+        let inventory = try Inventory(places.sources)
         let chosen = inventory.attachments.filter { state in
             (!orphans || state.isOrphan) && filter.allSatisfy { state.matches($0) }
         }
@@ -41,6 +39,9 @@ struct List: ParsableCommand {
                 "PORTS", "?TENANT", "CLASS", ">EGRESS", ">INGRESS", ">AGE")
             for state in chosen { table.add(state) }
             table.print()
+            for path in inventory.damagedResults {
+                Terminal.complain("\(path): damaged: this result tells check and repair nothing")
+            }
         }
     }
 }
@@ -55,7 +56,9 @@ extension AttachmentState {
 
     /// Its class, and the names of those inside it: `1:5247 (clients, backup)`.
     fileprivate var classCell: String {
-        guard let share = shares.first else { return "-" }
+        guard let share = shares.first(where: { $0.part == nil }) ?? shares.first else {
+            return "-"
+        }
         return "\(share.id)" + (parts.isEmpty ? "" : " (\(parts.joined(separator: ", ")))")
     }
 
@@ -64,6 +67,7 @@ extension AttachmentState {
         switch presence {
         case .alive(_?): .init("alive", .green)
         case .alive(nil): .init("alive?", .yellow)
+        case .cutOff: .init("cut off", .red)
         case .gone: .init("orphan", .red)
         }
     }

@@ -85,6 +85,11 @@ struct Shape: ParsableCommand {
         }
         output.print(.array(trees.map(\.json))) {
             for tree in trees { tree.print(only: leads) }
+            if trees.contains(where: { $0.classes.contains { $0.role == nil } }) {
+                Terminal.complain(
+                    "a class without a name is somebody's own, or the rules were flushed: "
+                        + "see repair --dry-run")
+            }
             if trees.isEmpty {
                 let word = container ?? tenant.map { "tenant \($0)" }
                 print("nothing\(word.map { " of \($0)" } ?? "") is shaped on this host")
@@ -161,7 +166,7 @@ extension ClassTree.Node {
         case .part(let owner, ClassRole.rest)?: "the rest of \(owner.containerID)"
         case .part(let owner, let name)?: "class \(name) of \(owner.containerID)"
         case .processes(let network, let name)?: "processes \(name) of network \(network)"
-        case nil: "no name says whose"
+        case nil: "without a name"
         }
     }
 

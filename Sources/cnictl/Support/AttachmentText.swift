@@ -10,12 +10,10 @@ extension AttachmentState {
     /// The attachment as JSON, as `ls` and `explain` print it.
     var json: JSON {
         let text = { (value: String?) -> JSON in value.map { .string($0) } ?? .null }
-        var path: String?
-        if case .alive(let known) = presence { path = known }
         return [
             "network": .string(owner.network), "container": .string(owner.containerID),
-            "interface": .string(owner.interface), "alive": .bool(!isOrphan),
-            "orphan": .bool(isOrphan), "netns": text(path),
+            "interface": .string(owner.interface), "alive": .bool(isAlive),
+            "orphan": .bool(isOrphan), "state": .string(stateCell.text), "netns": text(netns),
             "addresses": .array(addresses.map { .string("\($0.address)") }),
             "hostInterface": text(hostEnd?.name), "bridge": text(master),
             "mac": text(inner?.mac.map { "\($0)" }),

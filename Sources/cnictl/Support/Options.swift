@@ -40,6 +40,15 @@ struct Places: ParsableArguments {
         name.contains("/")
             ? try ConfigurationList(file: name) : try ConfigurationList.find(name, in: confDir)
     }
+
+    /// The network of a name as an attachment was made by it, where that is kept, and else as it is
+    /// configured now; of a file as it is there.
+    func network(_ name: String, of target: Runtime.Target) throws(CNIError) -> ConfigurationList {
+        let owner = Owner(
+            network: name, containerID: target.containerID, interface: target.interface)
+        if let list = try? runtime.cache.entry(of: owner)?.list() { return list }
+        return try network(name)
+    }
 }
 
 /// How a command prints.
