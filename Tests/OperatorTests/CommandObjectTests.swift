@@ -22,8 +22,9 @@ struct CommandObjectTests {
     func all() throws {
         let rules: Set<String> = [
             "Admission", "AddressCheck", "ClassName", "ContainerTree", "GroupChain",
-            "IPTablesRules", "Masquerade", "PortMappings", "PortSteering", "ProcessSteering",
-            "SpoofCheck", "SteeringTable",
+            "IPTablesRules",
+            "Masquerade", "PortMappings", "PortSteering", "ProcessSteering", "SpoofCheck",
+            "SteeringTable",
         ]
         let resources = try names(/struct (\w+): Resource \{/)
         let commands = try names(/extension (\w+): CommandObject/)
