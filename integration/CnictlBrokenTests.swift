@@ -3,20 +3,6 @@ import Testing
 
 @Suite("cnictl tells the truth of what is broken", .enabled(if: isRoot))
 struct CnictlBrokenTests {
-    private func attached(_ world: World, _ ids: [String]) throws -> (Cnictl, [World.Container]) {
-        let cnictl = try Cnictl(world)
-        try cnictl.configure(world.shapedList(), as: "shaped.conflist")
-        var containers: [World.Container] = []
-        for (number, id) in ids.enumerated() {
-            let container = try world.container(id)
-            try cnictl.output(
-                of: "add shaped \(container.path) --container-id \(id) "
-                    + "--cap portMappings=[{\"hostPort\":\(8080 + number),\"containerPort\":80}]")
-            containers.append(container)
-        }
-        return (cnictl, containers)
-    }
-
     private func hostEnd(_ id: String, _ cnictl: Cnictl) throws -> String {
         try cnictl.json("ls \(id)")[0]["hostInterface"].string ?? ""
     }
@@ -25,7 +11,7 @@ struct CnictlBrokenTests {
         "a container whose interface has gone is cut off, and no orphan: gc leaves it its address")
     func cutOff() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["web"])
+        let (cnictl, containers) = try world.attached(["web"])
         try world.onHost("ip link del \(hostEnd("web", cnictl))")
         let entry = try cnictl.json("ls web")[0]
         #expect(entry["state"].string == "cut off")
@@ -47,7 +33,7 @@ struct CnictlBrokenTests {
     @Test("a path that has become another container's keeps no orphan alive")
     func reusedPath() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["old"])
+        let (cnictl, containers) = try world.attached(["old"])
         try world.onHost("ip link del \(hostEnd("old", cnictl))")
         try cnictl.output(of: "add shaped \(containers[0].path) --container-id new")
         #expect(try cnictl.json("ls --orphans").array.map { $0["container"].string } == ["old"])
@@ -111,7 +97,7 @@ struct CnictlBrokenTests {
     @Test("repair puts ports into a bridge that was deleted, and into one they were taken out of")
     func bridge() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["web", "db"])
+        let (cnictl, containers) = try world.attached(["web", "db"])
         // The bridge has another hardware address then, which containers learn in some seconds.
         let reaches = {
             try ["10.99.0.3", "10.99.0.1"].allSatisfy {
@@ -134,7 +120,7 @@ struct CnictlBrokenTests {
     @Test("repair reserves an address again, and not one that somebody else has by now")
     func reservation() throws {
         let world = try World()
-        let (cnictl, _) = try attached(world, ["web"])
+        let (cnictl, _) = try world.attached(["web"])
         let file = "\(world.directory)/networks/shaped/10.99.0.2"
         try FileManager.default.removeItem(atPath: file)
         let told = try cnictl.run("repair --dry-run -o json")
@@ -151,7 +137,7 @@ struct CnictlBrokenTests {
     @Test("explain finds the owner of a port and an address that are not there any more")
     func lost() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["web", "db"])
+        let (cnictl, containers) = try world.attached(["web", "db"])
         try world.onHost("nft flush ruleset")
         try containers[1].output(of: "ip addr flush dev eth0")
         for (word, id) in [("8080", "web"), ("8081/tcp", "db"), ("10.99.0.3", "db")] {
@@ -170,7 +156,7 @@ struct CnictlBrokenTests {
     @Test("a configuration that has changed or gone since keeps nobody from check and del")
     func configuration() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["web", "db"])
+        let (cnictl, containers) = try world.attached(["web", "db"])
         try cnictl.configure(
             #"{"cniVersion": "1.1.0", "name": "shaped", "plugins": [{"type": "bridge", "vlan": 9999}]}"#,
             as: "shaped.conflist")
@@ -191,7 +177,7 @@ struct CnictlBrokenTests {
     @Test("a damaged result is named, and what repair leaves out")
     func damaged() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["web"])
+        let (cnictl, containers) = try world.attached(["web"])
         let path = "\(world.directory)/cache/results/shaped-web-eth0"
         try #"{"kind":"#.write(toFile: path, atomically: true, encoding: .utf8)
         let listed = try cnictl.run("ls")
@@ -210,7 +196,7 @@ struct CnictlBrokenTests {
     @Test("gc --dry-run ends with 2 where there is something to remove")
     func told() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["web"])
+        let (cnictl, containers) = try world.attached(["web"])
         #expect(try cnictl.run("gc --dry-run").status == 0)
         try output(of: "ip netns del \((containers[0].path as NSString).lastPathComponent)")
         while try !world.onHost("ip link show type veth").isEmpty { usleep(5_000) }
@@ -220,7 +206,7 @@ struct CnictlBrokenTests {
     @Test("bundle keeps to itself what its helpers complain of, and leaves no half archive")
     func bundle() throws {
         let world = try World()
-        let (cnictl, _) = try attached(world, ["web"])
+        let (cnictl, _) = try world.attached(["web"])
         #expect(try cnictl.run("bundle \(world.directory)/report.tar.gz").errors == "")
         let full = world.directory + "/full"
         try output(of: "mkdir \(full)")

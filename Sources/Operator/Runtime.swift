@@ -1,6 +1,7 @@
 public import CNI
 internal import FoundationEssentials
 internal import Glibc
+internal import Netlink
 internal import PluginRuntime
 internal import SystemPackage
 
@@ -244,4 +245,12 @@ func throwTogether(_ failures: [CNIError]) throws(CNIError) {
     guard let first = failures.first else { return }
     guard failures.count > 1 else { throw first }
     throw CNIError(code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
+}
+
+extension CNIError {
+    /// What an error of the kernel's is to a runtime; nil for another kind of error.
+    public init?(ofKernel error: any Error) {
+        guard let error = error as? KernelError else { return nil }
+        self.init(error)
+    }
 }

@@ -16,7 +16,7 @@ struct Bundle: ParsableCommand {
             of keys that look like secrets are left out. What cannot be had is said in its place.
             """)
 
-    @Argument(help: "The archive to write, a .tar.gz.")
+    @Argument(help: "The archive to write, a .tar.gz.", completion: .file())
     var file = "cnictl-bundle.tar.gz"
 
     @Option(help: "How many of the last lines of the log are taken.")

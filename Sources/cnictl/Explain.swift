@@ -1,9 +1,9 @@
-internal import Rtnetlink
-internal import PluginRuntime
 import Addressing
 import ArgumentParser
 import CNI
 import Operator
+import PluginRuntime
+import Rtnetlink
 import TrafficControl
 
 /// Says whose something is, and how its owner is.

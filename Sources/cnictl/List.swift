@@ -1,10 +1,10 @@
-internal import TrafficControl
-internal import Rtnetlink
-internal import PluginRuntime
-internal import Addressing
+import Addressing
 import ArgumentParser
 import CNI
 import Operator
+import PluginRuntime
+import Rtnetlink
+import TrafficControl
 
 /// Lists the attachments.
 struct List: ParsableCommand {

@@ -1,7 +1,7 @@
-internal import PluginRuntime
 import ArgumentParser
 import CNI
 import Operator
+import PluginRuntime
 
 /// Puts back what somebody has removed.
 struct RepairCommand: ParsableCommand {

@@ -83,6 +83,7 @@ struct Shape: ParsableCommand {
         let trees = try Inventory(places.sources).trees().filter { tree in
             tree.roots.contains(where: leads)
         }
+        guard subject == nil || !trees.isEmpty else { throw isNotShaped }
         output.print(.array(trees.map(\.json))) {
             for tree in trees { tree.print(only: leads) }
             if trees.contains(where: { $0.classes.contains { $0.role == nil } }) {
@@ -90,10 +91,7 @@ struct Shape: ParsableCommand {
                     "a class without a name is somebody's own, or the rules were flushed: "
                         + "see repair --dry-run")
             }
-            if trees.isEmpty {
-                let word = container ?? tenant.map { "tenant \($0)" }
-                print("nothing\(word.map { " of \($0)" } ?? "") is shaped on this host")
-            }
+            if trees.isEmpty { print("nothing is shaped on this host") }
         }
     }
 
@@ -102,13 +100,7 @@ struct Shape: ParsableCommand {
         let wanted = trees.flatMap { tree in
             tree.classes.filter(isMeant).map { (direction: tree.direction, node: $0) }
         }
-        let subject =
-            tenant.map { "tenant \($0)" }
-            ?? part.map { "class \($0) in container \(container ?? "")" }
-            ?? "container \(container ?? "")"
-        guard !wanted.isEmpty else {
-            throw CNIError(.unknownContainer, "no \(subject) is shaped")
-        }
+        guard let subject, !wanted.isEmpty else { throw isNotShaped }
         let names = Set(wanted.map(\.node.title)).sorted()
         guard names.count == 1 else {
             throw CNIError(
@@ -123,6 +115,16 @@ struct Shape: ParsableCommand {
             }
             for (_, node) in classes { try node.change(rate: rate, ceil: ceil) }
         }
+    }
+
+    /// What is to be shown or changed, in words; nil for all.
+    private var subject: String? {
+        let inside = part.map { "class \($0) in " } ?? ""
+        return tenant.map { "tenant \($0)" } ?? container.map { inside + "container \($0)" }
+    }
+
+    private var isNotShaped: CNIError {
+        CNIError(.unknownContainer, "no \(subject ?? "container") is shaped on this host")
     }
 
     /// Whether a class is the one that is to be changed.
@@ -145,109 +147,6 @@ struct Shape: ParsableCommand {
         guard container != nil || tenant != nil else { return true }
         return node.all.contains { one in
             one.role?.owner.map(isMeant) ?? (one.role?.tenant != nil && one.role?.tenant == tenant)
-        }
-    }
-}
-
-extension ClassTree.Node {
-    private var limits: String {
-        let (rate, ceil) = (trafficClass.rate.short, trafficClass.ceil.short)
-        return rate == ceil ? rate : "\(rate)..\(ceil)"
-    }
-
-    /// What it is there for, in words.
-    var title: String {
-        switch role {
-        case .link?: "the whole link"
-        case .standard?: "what no class is known for"
-        case .tenant(let name)?: "tenant \(name)"
-        case .container(let owner)?:
-            "\(owner.containerID) \(owner.interface) on \(owner.network)"
-        case .part(let owner, ClassRole.rest)?: "the rest of \(owner.containerID)"
-        case .part(let owner, let name)?: "class \(name) of \(owner.containerID)"
-        case .processes(let network, let name)?: "processes \(name) of network \(network)"
-        case nil: "without a name"
-        }
-    }
-
-    /// The rows of this class and those below it, each with what goes before it.
-    fileprivate func rows(
-        _ first: String, _ rest: String, only isShown: (ClassTree.Node) -> Bool
-    ) -> [[String]] {
-        var rows = [
-            [
-                first + "\(trafficClass.id)", limits, "prio \(trafficClass.priority)",
-                shortNumber(Double(counters.bytes)) + "B", "\(counters.drops) dropped", title,
-            ]
-        ]
-        // Whoever asks for a tenant sees all that is in it.
-        let shown = children.contains(where: isShown) ? children.filter(isShown) : children
-        for (index, child) in shown.enumerated() {
-            let isLast = index == shown.count - 1
-            rows += child.rows(
-                rest + (isLast ? "└─ " : "├─ "), rest + (isLast ? "   " : "│  "), only: isShown)
-        }
-        return rows
-    }
-
-    private var kind: String {
-        switch role {
-        case .link?: "link"
-        case .standard?: "standard"
-        case .tenant?: "tenant"
-        case .container?: "container"
-        case .part?: "class"
-        case .processes?: "processes"
-        case nil: "unknown"
-        }
-    }
-
-    private var network: String? {
-        if case .processes(let network, _)? = role { network } else { role?.owner?.network }
-    }
-
-    var json: JSON {
-        let text = { (value: String?) -> JSON in value.map { .string($0) } ?? .null }
-        return [
-            "id": .string("\(trafficClass.id)"), "kind": .string(kind), "name": text(role?.name),
-            "rate": .integer(Int(clamping: trafficClass.rate.bitsPerSecond)),
-            "ceil": .integer(Int(clamping: trafficClass.ceil.bitsPerSecond)),
-            "priority": .integer(trafficClass.priority),
-            "network": text(network), "container": text(role?.owner?.containerID),
-            "interface": text(role?.owner?.interface),
-            "bytes": .integer(Int(clamping: counters.bytes)),
-            "packets": .integer(Int(clamping: counters.packets)),
-            "drops": .integer(Int(clamping: counters.drops)),
-            "backlog": .integer(Int(clamping: counters.backlog)),
-            "borrowed": .integer(Int(clamping: counters.borrowed)),
-            "children": .array(children.map(\.json)),
-        ]
-    }
-}
-
-extension ClassTree {
-    fileprivate var json: JSON {
-        [
-            "group": group.map { .string($0) } ?? .null, "direction": .string("\(direction)"),
-            "link": .string(link), "classes": .array(roots.map(\.json)),
-        ]
-    }
-
-    fileprivate func print(only isShown: (Node) -> Bool) {
-        let title = group.map { "group \($0)" } ?? "a tree of its own"
-        Swift.print(Terminal.styled("\(link)", .bold) + ": \(direction), \(title)")
-        let rows = roots.flatMap { $0.rows("", "", only: isShown) }
-        let widths = (0..<5).map { column in rows.map { $0[column].count }.max() ?? 0 }
-        for row in rows {
-            var line = ""
-            for (column, cell) in row.enumerated() {
-                let width = column < 5 ? widths[column] : 0
-                let space = String(repeating: " ", count: max(0, width - cell.count))
-                line += column == 3 || column == 4 ? space + cell : cell + space
-                if column < row.count - 1 { line += "  " }
-            }
-            while line.hasSuffix(" ") { line.removeLast() }
-            Swift.print(line)
         }
     }
 }

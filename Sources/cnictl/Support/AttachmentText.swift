@@ -1,9 +1,9 @@
-internal import Rtnetlink
-internal import PluginRuntime
-internal import Addressing
+import Addressing
 import CNI
 import FoundationEssentials
 import Operator
+import PluginRuntime
+import Rtnetlink
 import TrafficControl
 
 extension AttachmentState {

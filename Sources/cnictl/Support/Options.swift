@@ -6,22 +6,24 @@ import PluginRuntime
 
 /// Where networks, plugins and state are.
 struct Places: ParsableArguments {
-    @Option(help: "The directory with the networks' configurations.")
+    @Option(help: "The directory with the networks' configurations.", completion: .directory)
     var confDir = environment("NETCONFPATH") ?? ConfigurationList.standardDirectory
 
-    @Option(help: "A directory with plugins; may be given several times.")
+    @Option(help: "A directory with plugins; may be given several times.", completion: .directory)
     var binDir: [String] =
         environment("CNI_PATH")?.split(separator: ":").map(String.init)
         ?? Runtime.standardDirectories
 
-    @Option(help: "The directory in which the runtime's library keeps results.")
+    @Option(
+        help: "The directory in which the runtime's library keeps results.",
+        completion: .directory)
     var cacheDir = environment("CNICTL_CACHE_DIR") ?? ResultCache.standardDirectory
 
     @Option(
         help: """
             A directory of host-local's reservations; may be given several times. Without it, the \
             usual one and those that the networks name.
-            """)
+            """, completion: .directory)
     var dataDir: [String] = []
 
     /// The runtime that these places make.
