@@ -25,7 +25,7 @@ VERSION ?= 0.1.0
 DIST := $(BUILD)/dist
 
 # The suites that only run whole where the kernel has every kind of link, and network cards.
-GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests|SCTPTests|ContainerEndTests
+GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests|SCTPTests|ContainerEndTests|CnictlRepairTests
 
 # The parts of `make torture`, each a suite of integration/torture; each has a target of its own: torture-deaths, …
 TORTURE_PARTS := deaths errors interruptions disks races security

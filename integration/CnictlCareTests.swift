@@ -3,20 +3,6 @@ import Testing
 
 @Suite("cnictl looks after what is on the host", .enabled(if: isRoot))
 struct CnictlCareTests {
-    private func attached(_ world: World, _ ids: [String]) throws -> (Cnictl, [World.Container]) {
-        let cnictl = try Cnictl(world)
-        try cnictl.configure(world.shapedList(), as: "shaped.conflist")
-        var containers: [World.Container] = []
-        for (number, id) in ids.enumerated() {
-            let container = try world.container(id)
-            try cnictl.output(
-                of: "add shaped \(container.path) --container-id \(id) "
-                    + "--cap portMappings=[{\"hostPort\":\(8080 + number),\"containerPort\":80}]")
-            containers.append(container)
-        }
-        return (cnictl, containers)
-    }
-
     private func remove(_ container: World.Container, of world: World) throws {
         try output(of: "ip netns del \((container.path as NSString).lastPathComponent)")
         while try world.onHost("ip link show type veth").contains("shaped \(container.id) eth0") {
@@ -29,7 +15,7 @@ struct CnictlCareTests {
     )
     func repair() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["web", "db"])
+        let (cnictl, containers) = try world.attached(["web", "db"])
         let rules = { try world.onHost("nft -s list ruleset") }
         let before = try rules()
         #expect(try cnictl.run("repair --dry-run").status == 0)
@@ -120,7 +106,7 @@ struct CnictlCareTests {
     @Test("repair makes an owner's elements anew where only some are left")
     func partly() throws {
         let world = try World()
-        let (cnictl, _) = try attached(world, ["web"])
+        let (cnictl, _) = try world.attached(["web"])
         try world.onHost("nft flush map inet cni_masquerade sources4")
         try world.onHost("nft flush map inet cni_portmap any4_source")
         try cnictl.output(of: "repair")
@@ -145,7 +131,7 @@ struct CnictlCareTests {
         let container = try world.container("web")
         try cnictl.output(of: "add kept \(container.path) --container-id web")
         #expect(try cnictl.run("repair --dry-run").errors == "")
-        #expect(try cnictl.output(of: "repair --dry-run").contains("as they should be"))
+        #expect(try cnictl.output(of: "repair --dry-run").contains("as it should be"))
         let before = try Snapshot(of: container)
         let filter = try world.onHost("iptables -S")
         try container.output(of: "ip rule del from 10.96.0.2")
@@ -173,7 +159,7 @@ struct CnictlCareTests {
     @Test("a container of another host with the same address keeps no orphan alive")
     func sameAddress() throws {
         let (world, other) = (try World(), try World())
-        let (cnictl, containers) = try attached(world, ["web"])
+        let (cnictl, containers) = try world.attached(["web"])
         try remove(containers[0], of: world)
         // There its link has the number that a link has here.
         let index = try world.ip("link show shp-e")[0]["ifindex"].number ?? 0
@@ -188,7 +174,7 @@ struct CnictlCareTests {
     @Test("gc removes what is left of containers that have gone, and nothing of the others")
     func collect() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["web", "db"])
+        let (cnictl, containers) = try world.attached(["web", "db"])
         try remove(containers[1], of: world)
         let told = try cnictl.json("gc --dry-run").array
         #expect(told.map { $0["container"].string } == ["db"])
@@ -204,7 +190,7 @@ struct CnictlCareTests {
     @Test("gc goes by the list of a runtime, and needs no configuration and no result")
     func list() throws {
         let world = try World()
-        let (cnictl, _) = try attached(world, ["web", "db"])
+        let (cnictl, _) = try world.attached(["web", "db"])
         try run("rm -r \(world.directory)/cache \(cnictl.networks)/shaped.conflist")
         let options = "--data-dir \(world.directory)/networks"
         try cnictl.output(of: "gc --from - --interval 0.05 \(options)", input: "web\n")
@@ -221,7 +207,7 @@ struct CnictlCareTests {
     @Test("shape shows the trees that tc has, and changes a rate live")
     func shape() throws {
         let world = try World()
-        let (cnictl, _) = try attached(world, ["web", "db"])
+        let (cnictl, _) = try world.attached(["web", "db"])
         let trees = try cnictl.json("shape").array
         #expect(trees.map { $0["link"].string } == ["shp-e", "shp-i"])
         let whole = trees[0]["classes"][0]
@@ -244,7 +230,7 @@ struct CnictlCareTests {
     @Test("top's rates are those of the traffic, in the class of the container that sends it")
     func top() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["web", "db"])
+        let (cnictl, containers) = try world.attached(["web", "db"])
         #expect(try cnictl.run("top --once --interval 0.1").output.contains("BIT/S"))
         // 100 packets of 1,000 bytes and their headers each second.
         let ping = try Command(
@@ -267,7 +253,7 @@ struct CnictlCareTests {
     @Test("metrics are OpenMetrics text with the kernel's numbers")
     func metrics() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["web", "db"])
+        let (cnictl, containers) = try world.attached(["web", "db"])
         try remove(containers[1], of: world)
         let lines = try cnictl.output(of: "metrics").split(separator: "\n").map(String.init)
         #expect(lines.last == "# EOF")

@@ -123,7 +123,13 @@ struct CnictlReportTests {
         try world.onHost("nft flush ruleset")
         #expect(try cnictl.run("explain web").status == 2)
         #expect(try cnictl.run("explain nobody").status == 3)
+        #expect(try cnictl.run("shape nobody").status == 3)
         #expect(try cnictl.run("explain").status == 64)
+        let senseless = try cnictl.run("explain -o json")
+        #expect(senseless.status == 64 && senseless.json["code"].number == 4)
+        #expect(try cnictl.run("explain --help -o json").json.isNull)
+        let unwritten = try cnictl.run("bundle /nowhere/report.tar.gz -o json")
+        #expect(unwritten.status == 1 && unwritten.json["code"].number == 5)
         #expect(try cnictl.run("exec shaped -- false").status == 1)
     }
 }

@@ -195,9 +195,13 @@ struct CnictlManualTests {
         }
         #expect(!help.contains("manual"))
         #expect(world.file("man/cnictl-gc.8")?.contains(".TP\n.B \\-\\-dry\\-run\n") == true)
+        #expect(world.file("man/cnictl.8")?.contains(".BR cnictl\\-gc (8),\n") == true)
         for shell in ["bash", "zsh", "fish"] {
             #expect(
                 try cnictl.output(of: "--generate-completion-script \(shell)").contains("explain"))
         }
+        let script = try cnictl.output(of: "--generate-completion-script bash")
+        let read = try Command(["bash", "-n"], input: Array(script.utf8)).wait()
+        #expect(read.succeeded && read.errors == "")
     }
 }

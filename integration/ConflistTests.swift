@@ -12,10 +12,10 @@ struct ConflistTests {
 
     /// The networks whose gateway is nobody: at the other end of a tap there is no program yet, and
     /// of a dummy there is none; this VLAN has members alone.
-    private static let lonely = ["tap", "dummy", "vlan-access"]
+    static let lonely = ["tap", "dummy", "vlan-access"]
 
     /// What a conflist needs that not every kernel has.
-    private static func feature(_ file: String) -> KernelFeature? {
+    static func feature(_ file: String) -> KernelFeature? {
         file.hasPrefix("vlan-")
             ? .bridgeVLANs : KernelFeature(rawValue: String(file.prefix { $0 != "." }))
     }

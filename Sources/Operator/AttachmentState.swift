@@ -1,4 +1,5 @@
 public import Addressing
+internal import CNI
 public import FoundationEssentials
 public import PluginRuntime
 package import Plugins
@@ -9,9 +10,11 @@ public import TrafficControl
 public struct AttachmentState: Sendable {
     /// Whether its container is still there.
     public enum Presence: Sendable, Equatable {
-        /// Its namespace is there, by a path if one is known.
+        /// Its interface is there, in a namespace to which a path may be known.
         case alive(String?)
-        /// Its namespace has gone, or its interface from it.
+        /// Its namespace is there by a path, and its interface is not in it.
+        case cutOff(String)
+        /// Its namespace has gone.
         case gone
     }
 
@@ -33,7 +36,7 @@ public struct AttachmentState: Sendable {
         case trafficClass = "class"
     }
 
-    /// What a direction of it may take.
+    /// What it may take in a direction, or some of its packets.
     public struct Share: Sendable {
         /// Which way.
         public let direction: Direction
@@ -41,8 +44,15 @@ public struct AttachmentState: Sendable {
         public let link: String
         /// The class.
         public let id: ClassID
+        /// The name of a class inside the container; nil for the container's own.
+        public let part: String?
+        /// The tenant whose class the container's is in.
+        public let tenant: String?
         /// Its numbers, or nil if the class has gone.
         public let trafficClass: TrafficClass?
+
+        /// The class that it borrows from.
+        public var parent: ClassID? { trafficClass?.parent }
     }
 
     /// Whose it is.
@@ -59,7 +69,7 @@ public struct AttachmentState: Sendable {
     public internal(set) var addresses: [IPPrefix] = []
     /// The ports of the host that lead to it.
     package internal(set) var mappings: [RuleListing.Mapping] = []
-    /// Its classes.
+    /// Its classes: of each direction the container's own, then those inside it.
     public internal(set) var shares: [Share] = []
     /// When it was made, as far as a file tells.
     public internal(set) var since: Date?
@@ -67,11 +77,61 @@ public struct AttachmentState: Sendable {
     public internal(set) var traces: Set<Trace> = []
     /// What a runtime keeps of it.
     public internal(set) var cached: CachedAttachment?
+    /// The file of a result that cannot be read.
+    public internal(set) var damagedResult: String?
+    /// The addresses that files and rules keep for it, whatever its interface has.
+    public internal(set) var kept: [IPAddress] = []
 
     init(_ owner: Owner) { self.owner = owner }
 
+    /// Whether its interface is in its container.
+    public var isAlive: Bool {
+        if case .alive = presence { true } else { false }
+    }
+
     /// Whether something is left of a container that is not there any more.
     public var isOrphan: Bool { presence == .gone }
+
+    /// A path that leads to its namespace, where one is known.
+    public var netns: String? {
+        switch presence {
+        case .alive(let path): path
+        case .cutOff(let path): path
+        case .gone: nil
+        }
+    }
+
+    /// What its interface is called in the container: as was asked for, or as a plugin that makes none
+    /// says, such as loopback.
+    var interfaces: [String] {
+        let listed = (cached?.result["interfaces"]?.elements ?? []).filter {
+            $0["sandbox"]?.text?.isEmpty == false
+        }
+        return [owner.interface] + listed.compactMap { $0["name"]?.text }
+    }
+
+    /// Whether an address is its own, or should be.
+    public func has(_ address: IPAddress) -> Bool {
+        let given = (cached?.result["ips"]?.elements ?? []).compactMap {
+            $0["address"]?.text.flatMap { IPPrefix($0) }?.address
+        }
+        return addresses.contains { $0.address == address } || kept.contains(address)
+            || given.contains(address)
+    }
+
+    /// The ports of the host that a runtime has asked for: `8080/tcp`.
+    public var wantedPorts: [String] {
+        (cached?.capabilities["portMappings"]?.elements ?? []).compactMap { mapping in
+            guard case .integer(let port)? = mapping["hostPort"] else { return nil }
+            return "\(port)/\(mapping["protocol"]?.text?.lowercased() ?? "tcp")"
+        }
+    }
+
+    /// Why it cannot be said what it should be; nil if it can.
+    public var uncertainty: String? {
+        if let damagedResult { return "the result that is kept in \(damagedResult) is damaged" }
+        return cached == nil ? "no result of it is kept" : nil
+    }
 
     /// The MTU of its interface, in bytes.
     public var mtu: Int? { inner?.mtu ?? hostEnd?.mtu }
@@ -86,8 +146,17 @@ public struct AttachmentState: Sendable {
         return texts.sorted()
     }
 
-    /// The share of a direction.
+    /// The share of a direction: that of the container's own class.
     public func share(_ direction: Direction) -> Share? {
-        shares.first { $0.direction == direction }
+        let own = shares.filter { $0.direction == direction }
+        return own.first { $0.part == nil } ?? own.first
+    }
+
+    /// The tenant that it belongs to.
+    public var tenant: String? { shares.lazy.compactMap(\.tenant).first }
+
+    /// The names of the classes inside it, without that of the rest.
+    public var parts: [String] {
+        Set(shares.compactMap(\.part)).filter { $0 != ClassRole.rest }.sorted()
     }
 }

@@ -56,8 +56,7 @@ public struct Collector: Sendable {
         } catch {
             failures.append(error)
         }
-        guard let first = failures.first else { return }
-        throw CNIError(code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
+        try throwTogether(failures)
     }
 
     /// The network's configuration: the one the attachment was made by, or else today's.

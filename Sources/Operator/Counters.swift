@@ -16,6 +16,13 @@ public struct Counters: Sendable, Equatable {
     public var backlog: UInt64 = 0
     /// Packets that were sent with what others left.
     public var borrowed: UInt64 = 0
+
+    /// Adds what waits in a class inside this one, and what was dropped there: HTB counts
+    /// these where packets wait, and nowhere above.
+    mutating func addWaiting(_ inner: Counters?) {
+        drops += inner?.drops ?? 0
+        backlog += inner?.backlog ?? 0
+    }
 }
 
 /// One direction of an attachment and what has passed in it.
@@ -31,7 +38,8 @@ public struct Flow: Sendable {
 }
 
 extension Inventory {
-    /// What has passed in each direction of each attachment that has a class or a host's end.
+    /// What has passed in each direction of each attachment that has a class or a host's end, and
+    /// in each class inside a container.
     public func flows() throws(KernelError) -> [Flow] {
         let kernel = try Kernel(container: nil)
         let ports = try kernel.linkCounters()
@@ -39,16 +47,24 @@ extension Inventory {
         var flows: [Flow] = []
         for state in attachments {
             for direction in [Direction.egress, .ingress] {
-                if let share = state.share(direction) {
+                for share in state.shares where share.direction == direction {
                     if classes[share.link] == nil {
                         classes[share.link] = try kernel.classCounters(of: share.link)
                     }
-                    let counters = classes[share.link]?[share.id] ?? Counters()
+                    var counters = classes[share.link]?[share.id] ?? Counters()
+                    if share.part == nil {
+                        for inner in state.shares
+                        where inner.direction == direction && inner.part != nil {
+                            counters.addWaiting(classes[share.link]?[inner.id])
+                        }
+                    }
                     flows.append(
                         Flow(
                             owner: state.owner, direction: direction, share: share,
                             counters: counters))
-                } else if let end = state.hostEnd, let both = ports[end.index] {
+                }
+                if state.share(direction) != nil { continue }
+                if let end = state.hostEnd, let both = ports[end.index] {
                     flows.append(
                         Flow(
                             owner: state.owner, direction: direction, share: nil,

@@ -78,6 +78,13 @@ enum Files {
         return unsafe stat(path, &status) == 0 ? status : nil
     }
 
+    /// What a path leads to when every link is followed; the path itself if it leads nowhere.
+    static func target(_ path: String) -> String {
+        guard let real = unsafe realpath(path, nil) else { return path }
+        defer { unsafe free(real) }
+        return unsafe String(cString: real)
+    }
+
     /// When a file was changed last.
     static func modified(_ path: String) -> Date? {
         status(path).map {

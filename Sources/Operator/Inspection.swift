@@ -57,15 +57,16 @@ public struct Inspection {
                     differences: differences(of: step, in: kernel))
             }
         } catch {
-            return [Finding(plugin: plugin.name, object: "plan", differences: ["\(error)"])]
+            return [Finding(plugin: plugin.name, object: "settings", differences: ["\(error)"])]
         }
     }
 
     static func differences(of step: any Resource<Kernel>, in kernel: Kernel) -> [String] {
         do throws(KernelError) {
-            let prefix = "\(step.description): "
-            return try Plan([step]).differences(in: kernel).map {
-                let text = "\($0)"
+            // A sysctl's description has the value, too.
+            let prefix = "\(step.description.prefix { $0 != "=" }): "
+            return try Plan([step]).differences(in: kernel).map { difference in
+                let text = "\(difference)".replacing("\(step.description): ", with: "")
                 return text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text
             }
         } catch {
@@ -124,12 +125,15 @@ public struct Inspection {
 
     /// CHECK's call of each plugin of an attachment's chain.
     static func calls(_ state: AttachmentState) throws(CNIError) -> [(type: String, call: Call)] {
+        guard !state.isOrphan else {
+            throw CNIError(.unknownContainer, "its container has gone: gc removes what is left")
+        }
         guard let cached = state.cached else {
-            throw CNIError(.unknownContainer, "no result of \(state.owner.tag) is kept")
+            throw CNIError(
+                .unknownContainer,
+                "\(state.uncertainty ?? ""): what it should be is not known, a new ADD makes it")
         }
-        guard case .alive(let path) = state.presence else {
-            throw CNIError(.unknownContainer, "the container of \(state.owner.tag) has gone")
-        }
+        let path = state.netns
         let list = try cached.list()
         var calls: [(type: String, call: Call)] = []
         for configuration in list.plugins {

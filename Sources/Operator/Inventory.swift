@@ -50,7 +50,6 @@ public struct Inventory: Sendable {
         groups = ShapingGroup.all(links)
         try found.addClasses(kernel, groups, links)
         let (cached, damaged) = sources.cache.entries()
-        damagedResults = damaged
         for entry in cached {
             found.note(entry.owner, .result) { state in
                 state.cached = entry
@@ -58,6 +57,8 @@ public struct Inventory: Sendable {
             }
         }
         found.addReservations(sources.dataDirectories)
+        found.noteDamaged(damaged, sources.cache)
+        damagedResults = damaged
         attachments = found.resolved(links)
     }
 
@@ -108,22 +109,7 @@ private struct Collection {
     mutating func addClasses(
         _ kernel: Kernel, _ groups: [ShapingGroup], _ links: [LinkState]
     ) throws(KernelError) {
-        for group in groups {
-            for direction in [Direction.egress, .ingress] {
-                let link = group.link(direction)
-                let classes = try kernel.trafficClasses(of: link, in: .host)
-                for steering in try kernel.steering(
-                    of: nil, direction, on: link, table: group.table)
-                {
-                    note(tag: steering.owner, .trafficClass) { state in
-                        state.shares.append(
-                            .init(
-                                direction: direction, link: link, id: steering.id,
-                                trafficClass: classes.first { $0.id == steering.id }))
-                    }
-                }
-            }
-        }
+        for group in groups { try addClasses(kernel, group) }
         // A plain limit of what a container receives is at its host end itself.
         for link in links where link.qdisc == "htb" {
             guard let owner = link.alias.flatMap({ Owner(tag: $0) }) else { continue }
@@ -131,8 +117,43 @@ private struct Collection {
                 note(owner, .trafficClass) { state in
                     state.shares.append(
                         .init(
-                            direction: .ingress, link: link.name, id: found.id,
-                            trafficClass: found))
+                            direction: .ingress, link: link.name, id: found.id, part: nil,
+                            tenant: nil, trafficClass: found))
+                }
+            }
+        }
+    }
+
+    /// A group's classes by their names, and those that packets are sent to without one.
+    private mutating func addClasses(
+        _ kernel: Kernel, _ group: ShapingGroup
+    ) throws(KernelError) {
+        let roles = try group.roles(kernel)
+        // A killed ADD or DEL may have left a name alone.
+        for owner in roles.values.compactMap(\.owner) { note(owner, .trafficClass) }
+        for direction in [Direction.egress, .ingress] {
+            let link = group.link(direction)
+            let classes = Dictionary(
+                try kernel.trafficClasses(of: link, in: .host).map { ($0.id, $0) },
+                uniquingKeysWith: { first, _ in first })
+            for (id, role) in roles {
+                guard let owner = role.owner, let found = classes[id] else { continue }
+                note(owner, .trafficClass) { state in
+                    state.shares.append(
+                        .init(
+                            direction: direction, link: link, id: id, part: role.name,
+                            tenant: roles[found.parent]?.tenant, trafficClass: found))
+                }
+            }
+            for steering in try kernel.steering(
+                of: nil, direction, on: link, table: group.table)
+            where roles[steering.id]?.owner == nil || classes[steering.id] == nil {
+                note(tag: steering.owner, .trafficClass) { state in
+                    state.shares.append(
+                        .init(
+                            direction: direction, link: link, id: steering.id,
+                            part: roles[steering.id]?.name, tenant: nil,
+                            trafficClass: classes[steering.id]))
                 }
             }
         }
@@ -153,6 +174,13 @@ private struct Collection {
         }
     }
 
+    /// Notes which attachments' results cannot be read.
+    mutating func noteDamaged(_ paths: [String], _ cache: ResultCache) {
+        for owner in states.keys where paths.contains(cache.path(of: owner)) {
+            states[owner]?.damagedResult = cache.path(of: owner)
+        }
+    }
+
     /// Whose a reservation is; old ones do not name the interface, of which there is then one.
     private func owner(of holder: Holder, on network: String) -> Owner {
         let known = states.keys.first {
@@ -166,7 +194,7 @@ private struct Collection {
     func resolved(_ links: [LinkState]) -> [AttachmentState] {
         guard !states.isEmpty else { return [] }
         let views = NamespaceView.all()
-        return states.values.map { $0.resolved(views, links) }.sorted {
+        return states.values.map { $0.sorted.resolved(views, links) }.sorted {
             ($0.owner.network, $0.owner.containerID, $0.owner.interface)
                 < ($1.owner.network, $1.owner.containerID, $1.owner.interface)
         }
@@ -176,45 +204,96 @@ private struct Collection {
 extension AttachmentState {
     /// Notes an address that is kept for the attachment.
     fileprivate mutating func noteKept(_ address: IPAddress) {
-        guard !addresses.contains(where: { $0.address == address }) else { return }
+        guard !kept.contains(address) else { return }
+        kept.append(address)
         addresses.append(IPPrefix(host: address))
+    }
+
+    /// The state with its classes in order.
+    fileprivate var sorted: AttachmentState {
+        let key = { (share: Share) -> (Int, Int, String) in
+            let part = share.part.map { $0 == ClassRole.rest ? 2 : 1 } ?? 0
+            return (share.direction == .egress ? 0 : 1, part, share.part ?? "")
+        }
+        var state = self
+        state.shares.sort { key($0) < key($1) }
+        return state
     }
 
     /// The state with its container looked for among the namespaces.
     ///
-    /// A veth's host end leads to the other one. What has none is known by its alias or, when
-    /// another implementation made it, by its address.
+    /// A veth's host end leads to the other one. What has none is known by its alias, or else by the
+    /// namespace that the runtime has noted or, when another implementation has made it, by its
+    /// address.
     fileprivate func resolved(
         _ views: [NamespaceView], _ links: [LinkState]
     ) -> AttachmentState {
-        var state = self
-        let kept = Set(addresses.map(\.address))
-        let isIt = { (view: NamespaceView, link: LinkState) -> Bool in
-            if let end = hostEnd {
-                return view.number == end.peerNamespace && link.index == end.peer
+        if let end = hostEnd {
+            let found = views.first { $0.number == end.peerNamespace }
+            if let view = found, let link = view.links.first(where: { $0.index == end.peer }) {
+                return living(by: link, in: view)
             }
-            guard link.name == owner.interface else { return false }
-            if let tag = link.alias.flatMap({ Owner(tag: $0) }) { return tag == owner }
-            // Another host on this machine may have the same addresses: a veth must lead here.
-            let isOurs =
-                link.kind != "veth"
-                || links.contains {
-                    $0.index == link.peer && $0.hasPeerElsewhere
-                        && $0.peerNamespace == view.number
-                }
-            return isOurs && !kept.isDisjoint(with: view.addresses(of: link.index).map(\.address))
-                || (kept.isEmpty && view.path == cached?.netns)
+            // Without a path there may be somebody who holds the namespace all the same.
+            if end.hasPeerElsewhere { return with(.alive(nil)) }
+        }
+        // A veth's tag is at its host's end, also in other hosts' namespaces.
+        let tagged = { (view: NamespaceView) in
+            view.links.first { $0.kind != "veth" && $0.owner == owner }
+        }
+        // A link that somebody else is known to own is none of this attachment's, whatever it has.
+        let candidates = { (view: NamespaceView) in
+            view.links.filter { link in
+                let end = links.first { $0.isOtherEnd(of: link, in: view) }
+                return interfaces.contains(link.name) && (link.owner ?? end?.owner) == nil
+            }
+        }
+        let noted = cached.flatMap { Files.status($0.netns)?.identity }
+        if let view = views.first(where: { $0.identity == noted }) {
+            if let link = tagged(view) ?? candidates(view).first {
+                return living(by: link, in: view)
+            }
+            // Where another attachment has the interface, the path has become another container's.
+            let isOthers = view.links.contains { $0.name == owner.interface }
+            return with(isOthers ? .gone : .cutOff(view.path))
         }
         for view in views {
-            guard let link = view.links.first(where: { isIt(view, $0) }) else { continue }
-            state.presence = .alive(view.path)
-            state.inner = link
-            let addresses = view.addresses(of: link.index)
-            if !addresses.isEmpty { state.addresses = addresses }
-            return state
+            if let link = tagged(view) { return living(by: link, in: view) }
         }
-        // Without a path there may be somebody who holds the namespace all the same.
-        if hostEnd?.hasPeerElsewhere == true { state.presence = .alive(nil) }
+        guard !kept.isEmpty else { return self }
+        for view in views {
+            let link = candidates(view).first { link in
+                // Another host on this machine may have the same addresses: a veth must lead here.
+                let isOurs =
+                    link.kind != "veth" || links.contains { $0.isOtherEnd(of: link, in: view) }
+                return isOurs
+                    && !Set(kept).isDisjoint(with: view.addresses(of: link.index).map(\.address))
+            }
+            if let link { return living(by: link, in: view) }
+        }
+        return self
+    }
+
+    private func living(by link: LinkState, in view: NamespaceView) -> AttachmentState {
+        var state = with(.alive(view.path))
+        state.inner = link
+        let addresses = view.addresses(of: link.index)
+        if !addresses.isEmpty { state.addresses = addresses }
         return state
+    }
+
+    private func with(_ presence: Presence) -> AttachmentState {
+        var state = self
+        state.presence = presence
+        return state
+    }
+}
+
+extension LinkState {
+    /// The attachment whose tag is the link's alias.
+    fileprivate var owner: Owner? { alias.flatMap { Owner(tag: $0) } }
+
+    /// Whether it is the host's end of a veth pair whose other end is in a namespace.
+    fileprivate func isOtherEnd(of link: LinkState, in view: NamespaceView) -> Bool {
+        index == link.peer && hasPeerElsewhere && peerNamespace == view.number
     }
 }

@@ -35,14 +35,17 @@ public struct Lint: Sendable {
 
     /// The directories with plugins.
     public var pluginDirectories: [String]
-    /// Whether it is looked at that the plugins are installed, who may write the files and what
-    /// the host's packet filter is.
+    /// Whether it is looked at that the plugins are installed and who may write the files.
     public var looksAtHost: Bool
+    /// The host's links and packet filters; nil to look at none.
+    public var host: Host?
 
-    /// A look with plugins from some directories.
+    /// A look with plugins from some directories and, unless it is at the files alone, at the host of
+    /// the calling thread.
     public init(pluginDirectories: [String], looksAtHost: Bool = true) {
         self.pluginDirectories = pluginDirectories
         self.looksAtHost = looksAtHost
+        host = looksAtHost ? .current() : nil
     }
 
     /// The faults of a file, or of all the networks in a directory and of what they are to each
@@ -64,6 +67,7 @@ public struct Lint: Sendable {
             do throws(CNIError) {
                 let list = try ConfigurationList(file: file)
                 faults += self.faults(of: list)
+                if let host { faults += self.faults(of: list, on: host) }
                 lists.append(list)
             } catch {
                 let text = error.message
@@ -75,7 +79,7 @@ public struct Lint: Sendable {
             }
         }
         faults += conflicts(lists)
-        if looksAtHost { faults += packetFilters(lists) }
+        if let host { faults += neighbours(lists, on: host) }
         return faults
     }
 
@@ -129,8 +133,9 @@ public struct Lint: Sendable {
         let inside = { (key: String) in place.isEmpty ? key : "\(place).\(key)" }
         var faults: [Fault] = []
         if looksAtHost { faults += missing(type, ipam, inside, list.file) }
-        guard let plugin = plugin(named: type), let table = KeyTable(plugin: type, ipam: ipam)
-        else { return faults }
+        let table = KeyTable(plugin: type, ipam: ipam)
+        faults += capabilities(json, of: type, table, list, inside)
+        guard let plugin = plugin(named: type), let table else { return faults }
         let keyFaults = table.faults(in: json, at: place)
         faults += keyFaults.map {
             Fault($0.isUnknownKey ? .warning : .error, list.file, $0.path, $0.message)
@@ -144,13 +149,6 @@ public struct Lint: Sendable {
         if isChained == true, index == 0 {
             faults.append(
                 Fault(.error, list.file, inside("type"), "\(type) must come behind another plugin"))
-        }
-        for (name, value) in json["capabilities"]?.members ?? []
-        where value == .bool(true) && !table.capabilities.contains(name) {
-            faults.append(
-                Fault(
-                    .warning, list.file, inside("capabilities.\(name)"),
-                    "\(type) makes nothing of this capability"))
         }
         if type == Portmap.name, json["capabilities"]?["portMappings"] != .bool(true) {
             faults.append(
@@ -211,52 +209,6 @@ public struct Lint: Sendable {
 
     private func parse<P: ChainedPlugin>(chained: P.Type, _ call: Call) throws(CNIError) {
         _ = try P.options(call)
-    }
-
-    /// Addresses that are this host's alone, on a network that other hosts are on as well.
-    private func sharedNetwork(
-        _ type: String, _ json: JSON, _ list: ConfigurationList, _ inside: (String) -> String
-    ) -> [Fault] {
-        guard ["macvlan", "ipvlan", "vlan", "host-device"].contains(type),
-            json["ipam"]?["type"]?.text == HostLocal.name,
-            json["linkInContainer"] != .bool(true)
-        else { return [] }
-        let ipam = json["ipam"] ?? [:]
-        let ranges = [ipam] + (ipam["ranges"]?.elements ?? []).flatMap { $0.elements ?? [] }
-        let isBounded = ranges.contains { $0["rangeStart"] != nil && $0["rangeEnd"] != nil }
-        guard !isBounded else { return [] }
-        return [
-            Fault(
-                .warning, list.file, inside("ipam.type"),
-                "host-local knows this host's addresses alone; others on the same network give out "
-                    + "the same: set rangeStart and rangeEnd, different ones on each host")
-        ]
-    }
-
-    private func contradictions(
-        _ type: String, _ json: JSON, _ list: ConfigurationList, _ inside: (String) -> String
-    ) -> [Fault] {
-        var faults: [Fault] = []
-        let first = list.plugins.first?["mtu"]
-        if type == "tuning", case .integer(let own)? = json["mtu"],
-            case .integer(let other)? = first,
-            own != other, other != 0
-        {
-            faults.append(
-                Fault(
-                    .warning, list.file, inside("mtu"),
-                    "\(own), but \(list.plugins[0]["type"]?.text ?? "") sets \(other)"))
-        }
-        if type == Bridge.name, case .integer(let vlan)? = json["vlan"], vlan != 0 {
-            for (index, entry) in (json["vlanTrunk"]?.elements ?? []).enumerated()
-            where entry["id"] == .integer(vlan) {
-                faults.append(
-                    Fault(
-                        .warning, list.file, inside("vlanTrunk[\(index)].id"),
-                        "VLAN \(vlan) is the untagged one already"))
-            }
-        }
-        return faults
     }
 
     // MARK: - The host

@@ -19,7 +19,7 @@ extension Lint {
                 Entry(list: list, json: $0.element, place: "plugins[\($0.offset)]")
             }
         }
-        return names(lists) + subnets(entries) + bridges(entries)
+        return names(lists) + subnets(entries) + bridges(entries) + backends(entries)
     }
 
     private func names(_ lists: [ConfigurationList]) -> [Fault] {
@@ -33,26 +33,47 @@ extension Lint {
         }
     }
 
-    /// Addresses that two networks give out.
+    /// Addresses that two networks give out, and subnets that two have at different places.
     private func subnets(_ entries: [Entry]) -> [Fault] {
-        var seen: [(subnet: IPPrefix, entry: Entry)] = []
+        var seen: [(pool: Pool, entry: Entry)] = []
         var faults: [Fault] = []
         for entry in entries {
-            for subnet in entry.subnets {
-                let other = seen.first {
-                    $0.entry.list.name != entry.list.name && $0.subnet.overlaps(subnet)
+            for pool in Pool.all(of: entry.json, in: entry.list) {
+                let others = seen.filter {
+                    $0.entry.list.name != entry.list.name && $0.pool.subnet.overlaps(pool.subnet)
                 }
-                if let other {
-                    faults.append(
-                        Fault(
-                            .error, entry.list.file, "\(entry.place).ipam",
-                            "\(subnet) overlaps with \(other.subnet) of network "
-                                + "\(other.entry.list.name) (\(other.entry.list.file))"))
+                let fault = {
+                    (severity: Fault.Severity, entry: Entry, other: Entry, text: String) in
+                    Fault(
+                        severity, entry.list.file, "\(entry.place).ipam",
+                        text + " of network \(other.list.name) (\(other.list.file))")
                 }
-                seen.append((subnet, entry))
+                if let other = others.first(where: { $0.pool.overlaps(pool) }) {
+                    let text = "\(pool.text) overlaps with \(other.pool.text)"
+                    faults.append(fault(.error, entry, other.entry, text))
+                } else if let other = others.first(where: { $0.entry.segment != entry.segment }) {
+                    let text =
+                        "the host has routes to \(pool.subnet) by two links, of which one hides the "
+                        + "other: it overlaps with \(other.pool.subnet)"
+                    faults.append(fault(.warning, entry, other.entry, text))
+                }
+                seen.append((pool, entry))
             }
         }
         return faults
+    }
+
+    /// Mapped ports of which one half is in one packet filter and the other in another.
+    private func backends(_ entries: [Entry]) -> [Fault] {
+        let maps = entries.filter { $0.json["type"]?.text == Portmap.name }
+        guard let first = maps.first else { return [] }
+        return maps.dropFirst().filter { $0.json.usesIPTables != first.json.usesIPTables }.map {
+            let name = { (entry: Entry) in entry.json.usesIPTables ? "iptables" : "nftables" }
+            return Fault(
+                .warning, $0.list.file, "\($0.place).backend",
+                "ports are mapped by \(name($0)), those of network \(first.list.name) by "
+                    + "\(name(first)): which comes first for a port of both is not said")
+        }
     }
 
     /// Networks that want one bridge to be different things.
@@ -60,10 +81,10 @@ extension Lint {
         var faults: [Fault] = []
         let bridges = entries.filter { $0.json["type"]?.text == Bridge.name }
         for (index, entry) in bridges.enumerated() {
-            let name = entry.json["bridge"]?.text ?? "cni0"
+            let name = entry.json.bridgeName
             guard
                 let other = bridges[..<index].first(where: {
-                    $0.json["bridge"]?.text ?? "cni0" == name && $0.list.name != entry.list.name
+                    $0.json.bridgeName == name && $0.list.name != entry.list.name
                 })
             else { continue }
             let complain = { (key: String, message: String) in
@@ -72,10 +93,21 @@ extension Lint {
             }
             let (mtu, otherMTU) = (entry.json.number("mtu"), other.json.number("mtu"))
             if mtu != otherMTU {
+                let text = { (mtu: Int) in mtu == 0 ? "none" : "\(mtu)" }
                 complain(
                     "mtu",
-                    "\(mtu), but network \(other.list.name) has \(otherMTU) on the same bridge \(name)"
-                )
+                    "\(text(mtu)), but network \(other.list.name) has \(text(otherMTU)) on the same "
+                        + "bridge \(name)")
+            }
+            if entry.json["portIsolation"] == .bool(true)
+                && other.json["portIsolation"] != .bool(true)
+                || entry.json["portIsolation"] != .bool(true)
+                    && other.json["portIsolation"] == .bool(true)
+            {
+                complain(
+                    "portIsolation",
+                    "only one of this and network \(other.list.name) on the bridge \(name) isolates "
+                        + "its ports: the containers of both reach each other")
             }
             let (filters, otherFilters) = (entry.json.filtersVLANs, other.json.filtersVLANs)
             if filters != otherFilters {
@@ -84,14 +116,13 @@ extension Lint {
                     "whichever network makes the bridge \(name) first decides whether it tells VLANs "
                         + "apart: \(other.list.name) and this one differ")
             }
-            let isGateway = { (entry: Entry) in
-                entry.json["isGateway"] == .bool(true)
-                    || entry.json["isDefaultGateway"] == .bool(true)
-            }
             let families = { (entry: Entry) in
-                Set(entry.subnets.filter { $0.family == .v4 }.map(\.network))
+                Set(
+                    Pool.all(of: entry.json, in: entry.list).map(\.subnet)
+                        .filter { $0.family == .v4 }.map(\.network))
             }
-            if isGateway(entry), isGateway(other), entry.json["forceAddress"] != .bool(true),
+            if entry.json.isGateway, other.json.isGateway,
+                entry.json["forceAddress"] != .bool(true),
                 !filters, !families(entry).isEmpty, !families(other).isEmpty,
                 families(entry) != families(other)
             {
@@ -103,65 +134,76 @@ extension Lint {
         }
         return faults
     }
-
-    /// Packet filters that do not see each other's rules.
-    func packetFilters(_ lists: [ConfigurationList]) -> [Fault] {
-        var faults: [Fault] = []
-        let legacy = (try? Files.read("/proc/net/ip_tables_names")).map { !$0.isEmpty } ?? false
-        for list in lists {
-            for (index, plugin) in list.plugins.enumerated() {
-                let makesRules =
-                    plugin["ipMasq"] == .bool(true) || plugin["macspoofchk"] == .bool(true)
-                    || plugin["type"]?.text == Portmap.name
-                if legacy, makesRules {
-                    faults.append(
-                        Fault(
-                            .warning, list.file, "plugins[\(index)]",
-                            "this host also has rules of the old iptables (iptables-legacy), which "
-                                + "see the packets too: a drop there counts here"))
-                }
-            }
-        }
-        return faults
-    }
 }
 
 extension Lint {
-    /// The subnets of a plugin's own addresses, for who compares networks.
-    static func subnets(of json: JSON, in list: ConfigurationList) -> [IPPrefix] {
-        guard let ipam = json["ipam"]?["type"]?.text,
-            let configuration = try? NetworkConfiguration(json: list.configuration(of: json))
-        else { return [] }
-        let call = Call(Invocation(verb: .status, containerID: "lint"), configuration)
-        switch ipam {
-        case HostLocal.name:
-            let sets = (try? HostLocal.Options(call))?.rangeSets ?? []
-            var subnets: [IPPrefix] = []
-            for range in sets.flatMap(\.ranges) where !subnets.contains(range.subnet) {
-                subnets.append(range.subnet)
+    /// Addresses that a plugin gives out.
+    struct Pool {
+        /// Their subnet.
+        let subnet: IPPrefix
+        /// The first and the last of them.
+        let first, last: IPAddress
+
+        /// `10.1.0.0/24` or, of a part of it, `10.1.0.10-10.1.0.20`.
+        var text: String {
+            isWhole ? "\(subnet)" : first == last ? "\(first)" : "\(first)-\(last)"
+        }
+        private let isWhole: Bool
+
+        private init(_ range: AddressRange) {
+            subnet = range.subnet.network
+            first = range.start
+            last = range.end
+            let lasts = [subnet.last, subnet.last.advanced(by: -1)]
+            isWhole = first == subnet.first.advanced(by: 1) && lasts.contains(last)
+        }
+
+        private init(_ address: IPPrefix) {
+            subnet = address.network
+            first = address.address
+            last = address.address
+            isWhole = false
+        }
+
+        /// Whether both have an address.
+        func overlaps(_ other: Pool) -> Bool {
+            first.family == other.first.family && first.bits <= other.last.bits
+                && other.first.bits <= last.bits
+        }
+
+        /// The addresses that a plugin of a network gives out itself.
+        static func all(of json: JSON, in list: ConfigurationList) -> [Pool] {
+            guard let ipam = json["ipam"]?["type"]?.text,
+                let configuration = try? NetworkConfiguration(json: list.configuration(of: json))
+            else { return [] }
+            let call = Call(Invocation(verb: .status, containerID: "lint"), configuration)
+            switch ipam {
+            case HostLocal.name:
+                let ranges = ((try? HostLocal.Options(call))?.rangeSets ?? []).flatMap(\.ranges)
+                return ranges.map { Pool($0) }
+            case Static.name:
+                return ((try? Static.add(call))?.addresses ?? []).map { Pool($0.address) }
+            default: return []
             }
-            return subnets
-        case Static.name:
-            return ((try? Static.add(call))?.addresses ?? []).map(\.address.network)
-        default: return []
         }
     }
 }
 
 extension Lint.Entry {
-    fileprivate var subnets: [IPPrefix] { Lint.subnets(of: json, in: list) }
-}
-
-extension JSON {
-    fileprivate func number(_ key: String) -> Int {
-        if case .integer(let number)? = self[key] { number } else { 0 }
+    /// The place that its containers are on together; nil for one that is each container's own.
+    fileprivate var segment: String? {
+        switch json["type"]?.text {
+        case Bridge.name?: "bridge \(json.bridgeName) \(json.number("vlan"))"
+        case VLAN.name?: "vlan \(json["master"]?.text ?? "") \(json.number("vlanId"))"
+        case MACVLAN.name?, IPVLAN.name?: "link \(json["master"]?.text ?? "")"
+        default: nil
+        }
     }
-
-    fileprivate var filtersVLANs: Bool { number("vlan") != 0 || self["vlanTrunk"] != nil }
 }
 
 extension IPPrefix {
-    fileprivate func overlaps(_ other: IPPrefix) -> Bool {
+    /// Whether both have an address.
+    func overlaps(_ other: IPPrefix) -> Bool {
         contains(other.first) || other.contains(first)
     }
 }

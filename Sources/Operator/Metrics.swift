@@ -104,36 +104,44 @@ public struct Metrics: Sendable {
     }
 
     private mutating func addFlows(_ inventory: Inventory) throws(KernelError) {
-        let flows = try inventory.flows().map { flow in
-            (
-                flow,
-                [
-                    ("network", flow.owner.network), ("container", flow.owner.containerID),
-                    ("interface", flow.owner.interface), ("direction", "\(flow.direction)"),
-                    ("class", flow.share.map { "\($0.id)" } ?? ""),
-                ]
-            )
+        let flows = try inventory.flows()
+        // Sums over the first must not count what is in a class inside a container twice.
+        addFlows(flows.filter { $0.share?.part == nil }, "flow", "class")
+        addFlows(flows.filter { $0.share?.part != nil }, "part", "part")
+    }
+
+    private mutating func addFlows(_ flows: [Flow], _ what: String, _ shaped: String) {
+        let labelled = flows.map { flow in
+            let share = flow.share
+            var labels = [
+                ("network", flow.owner.network), ("container", flow.owner.containerID),
+                ("interface", flow.owner.interface), ("direction", "\(flow.direction)"),
+                ("class", share.map { "\($0.id)" } ?? ""),
+            ]
+            if let part = share?.part { labels.append(("name", part)) }
+            if let tenant = share?.tenant { labels.append(("tenant", tenant)) }
+            return (flow, labels)
         }
         let numbers: [(String, String, String, (Counters) -> UInt64)] = [
-            ("cni_flow_bytes", "counter", "Bytes that passed.", { $0.bytes }),
-            ("cni_flow_packets", "counter", "Packets that passed.", { $0.packets }),
-            ("cni_flow_drops", "counter", "Packets that were dropped.", { $0.drops }),
-            ("cni_flow_backlog_bytes", "gauge", "Bytes that wait.", { $0.backlog }),
+            ("bytes", "counter", "Bytes that passed.", { $0.bytes }),
+            ("packets", "counter", "Packets that passed.", { $0.packets }),
+            ("drops", "counter", "Packets that were dropped.", { $0.drops }),
+            ("backlog_bytes", "gauge", "Bytes that wait.", { $0.backlog }),
         ]
         for (name, type, help, number) in numbers {
             family(
-                name, type, help,
-                flows.map { flow, labels in
+                "cni_\(what)_\(name)", type, help,
+                labelled.map { flow, labels in
                     (type == "counter" ? "_total" : "", labels, "\(number(flow.counters))")
                 })
         }
         for (name, help, rate) in [
-            ("cni_class_rate_bits", "What is guaranteed, in bit/s.", \TrafficClass.rate),
-            ("cni_class_ceil_bits", "The ceiling, in bit/s.", \TrafficClass.ceil),
+            ("rate_bits", "What is guaranteed, in bit/s.", \TrafficClass.rate),
+            ("ceil_bits", "The ceiling, in bit/s.", \TrafficClass.ceil),
         ] {
             family(
-                name, "gauge", help,
-                flows.compactMap { flow, labels in
+                "cni_\(shaped)_\(name)", "gauge", help,
+                labelled.compactMap { flow, labels in
                     flow.share?.trafficClass.map {
                         ("", labels, "\($0[keyPath: rate].bitsPerSecond)")
                     }

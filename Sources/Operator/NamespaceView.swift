@@ -10,6 +10,8 @@ internal import SystemPackage
 public struct NamespaceView: Sendable {
     /// A path that leads to it.
     public let path: String
+    /// What tells it apart from all others.
+    let identity: [UInt64]
     /// The number that the host's namespace has for it; nil if it has none.
     public let number: Int32?
     /// Its links.
@@ -21,10 +23,11 @@ public struct NamespaceView: Sendable {
     public init?(path: String) {
         guard let namespace = try? NetworkNamespace(path: path),
             let host = try? NetworkNamespace.current(), !namespace.isSame(as: host),
-            let kernel = try? Kernel(container: namespace)
+            let kernel = try? Kernel(container: namespace), let status = Files.status(path)
         else { return nil }
         defer { try? kernel.returnHome() }
         self.path = path
+        identity = status.identity
         number = try? kernel.containerNumber()
         guard let links = try? kernel.allLinks(in: .container),
             let addresses = try? kernel.allAddresses(in: .container)
@@ -56,7 +59,7 @@ public struct NamespaceView: Sendable {
 
 extension stat {
     /// What tells two files apart.
-    fileprivate var identity: [UInt64] { [UInt64(st_dev), UInt64(st_ino)] }
+    var identity: [UInt64] { [UInt64(st_dev), UInt64(st_ino)] }
 }
 
 extension IPAddress {
@@ -76,7 +79,7 @@ extension Kernel {
     }
 
     /// Every address of a namespace.
-    fileprivate func allAddresses(
+    func allAddresses(
         in side: Side
     ) throws(KernelError) -> [(link: UInt32, prefix: IPPrefix)] {
         let message = Message("list addresses", type: RTM_GETADDR, flags: .dump, ifaddrmsg())

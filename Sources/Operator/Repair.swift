@@ -5,6 +5,7 @@ internal import PluginRuntime
 internal import Plugins
 internal import Rtnetlink
 internal import SystemPackage
+internal import TrafficControl
 
 /// Puts back what somebody has removed or changed of attachments whose containers are there.
 public enum Repair {
@@ -27,7 +28,16 @@ public enum Repair {
         _ state: AttachmentState, onlyTells: Bool
     ) throws(CNIError) -> [Step] {
         var steps: [Step] = []
-        for (type, call) in try Inspection.calls(state) {
+        let calls = try Inspection.calls(state)
+        guard state.isAlive else {
+            return [
+                Step(
+                    plugin: calls.first?.type ?? "", object: "link \(state.owner.interface)",
+                    differences: ["wanted present, found absent"],
+                    failure: onlyTells ? nil : "only a new ADD can make it")
+            ]
+        }
+        for (type, call) in calls {
             guard let plugin = plugin(named: type) else { continue }
             do throws(CNIError) {
                 if let (plan, kernel) = try Inspection.wanted(plugin, call) {
@@ -41,8 +51,34 @@ public enum Repair {
                         plugin: type, object: "settings", differences: ["\(error)"],
                         failure: onlyTells ? nil : "only a new ADD can make it"))
             }
+            steps += reserve(call, onlyTells)
         }
         return steps
+    }
+
+    /// Compares what the IPAM plugin of this project's keeps, and reserves host-local's addresses
+    /// anew where nobody has got them meanwhile.
+    private static func reserve(_ call: Call, _ onlyTells: Bool) -> [Step] {
+        guard let ipam = plugin(named: call.configuration.ipamType) else { return [] }
+        do throws(CNIError) {
+            try ipam.check(call)
+            return []
+        } catch {
+            var failure: String?
+            if !onlyTells {
+                do throws(CNIError) {
+                    if ipam == HostLocal.self { try HostLocal.restore(call) }
+                    try ipam.check(call)
+                } catch {
+                    failure = "\(error)"
+                }
+            }
+            return [
+                Step(
+                    plugin: ipam.name, object: "reservation", differences: ["\(error)"],
+                    failure: failure)
+            ]
+        }
     }
 
     private static func mend(
@@ -77,14 +113,13 @@ public enum Repair {
         _ step: Object, _ kernel: Kernel
     ) throws(KernelError) {
         let found = try step.read(kernel)
-        if found == nil, let link = step as? Link, link.sharing == .owned {
-            throw KernelError(
-                "make \(link)", .notPermitted,
-                detail: "the container's end has gone with it, only a new ADD can make both")
-        }
         do throws(KernelError) {
             try step.write(kernel, over: found)
         } catch  where error.errno == .fileExists {
+            // A tenant's classes have outlived their name, which is there again by now.
+            if let tenant = step as? Tenant, let found = try tenant.read(kernel) {
+                return try tenant.write(kernel, over: found)
+            }
             // Some of an owner's elements are left: all are made anew.
             guard try RuleListing.clear(step, kernel) else { throw error }
             try step.write(kernel, over: nil)

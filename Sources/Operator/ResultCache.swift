@@ -26,6 +26,17 @@ public struct CachedAttachment: Sendable {
     }
 }
 
+extension CachedAttachment {
+    /// What has become of the network's configuration since, if it is not the same: a sentence.
+    public func change(in directory: String) -> String? {
+        guard let now = try? ConfigurationList.find(owner.network, in: directory) else {
+            return "the network is not configured in \(directory) any more"
+        }
+        guard let then = try? list(), then.plugins != now.plugins else { return nil }
+        return "made by another configuration than is in \(now.file) now"
+    }
+}
+
 /// The results that libcni keeps for DEL and CHECK: a file for each attachment.
 public struct ResultCache: Sendable {
     /// Where libcni keeps its state unless said otherwise.

@@ -1,6 +1,7 @@
 public import CNI
 internal import FoundationEssentials
 internal import Glibc
+internal import Netlink
 internal import PluginRuntime
 internal import SystemPackage
 
@@ -97,7 +98,8 @@ public struct Runtime: Sendable {
         }
     }
 
-    /// CHECK of the chain against the result that was kept.
+    /// CHECK of the chain against the result that was kept: of every plugin, where a runtime's library
+    /// stops at the first that finds something.
     public func check(_ network: ConfigurationList, _ target: Target) throws(CNIError) {
         guard network.version >= .v0_4_0 else {
             throw CNIError(
@@ -106,16 +108,26 @@ public struct Runtime: Sendable {
         }
         guard !network.disablesCheck else { return }
         guard let cached = cache.entry(of: target.owner(on: network)) else {
+            let owner = target.owner(on: network)
+            let path = cache.path(of: owner)
             throw CNIError(
                 .unknownContainer,
-                "no result of \(target.owner(on: network).tag) is kept in \(cache.directory)")
+                Files.status(path) == nil
+                    ? "no result of \(owner.tag) is kept in \(cache.directory)"
+                    : "the result that is kept in \(path) is damaged")
         }
         let target = target.completed(by: cached)
+        var failures: [CNIError] = []
         for plugin in network.plugins {
             let configuration = network.configuration(
                 of: plugin, previous: cached.result, capabilities: target.capabilities)
-            _ = try run(plugin, .check, configuration, target)
+            do throws(CNIError) {
+                _ = try run(plugin, .check, configuration, target)
+            } catch {
+                failures.append(error)
+            }
         }
+        try throwTogether(failures)
     }
 
     /// DEL of the chain, the last plugin first, and of what was kept.
@@ -177,8 +189,7 @@ public struct Runtime: Sendable {
                 }
             }
         }
-        guard let first = failures.first else { return }
-        throw CNIError(code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
+        try throwTogether(failures)
     }
 
     /// STATUS of each plugin; nothing for versions that have none.
@@ -226,5 +237,20 @@ public struct Runtime: Sendable {
         } catch {
             throw error.prefixed("plugin \(type): \(verb.rawValue)")
         }
+    }
+}
+
+/// Throws several errors as one, with the first one's code; nothing where there is none.
+func throwTogether(_ failures: [CNIError]) throws(CNIError) {
+    guard let first = failures.first else { return }
+    guard failures.count > 1 else { throw first }
+    throw CNIError(code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
+}
+
+extension CNIError {
+    /// What an error of the kernel's is to a runtime; nil for another kind of error.
+    public init?(ofKernel error: any Error) {
+        guard let error = error as? KernelError else { return nil }
+        self.init(error)
     }
 }

@@ -84,9 +84,33 @@ public enum HostLocal: Plugin {
         else { throw notFound(call) }
         let held = try store.addresses(of: call.holder)
         store.close()
-        let expected = (call.configuration.previous?.addresses ?? []).map(\.address.address)
+        guard !held.isEmpty, Set(expected(call, options)).isSubset(of: held) else {
+            throw notFound(call)
+        }
+    }
+
+    /// The addresses of the previous result that are of the ranges.
+    private static func expected(_ call: Call, _ options: Options) -> [IPAddress] {
+        (call.configuration.previous?.addresses ?? []).map(\.address.address)
             .filter { address in options.rangeSets.contains { $0.range(of: address) != nil } }
-        guard !held.isEmpty, Set(expected).isSubset(of: held) else { throw notFound(call) }
+    }
+
+    /// Reserves the addresses of the previous result again, where their reservations have been lost.
+    ///
+    /// - Throws: Code 999 if somebody else has one of them now.
+    package static func restore(_ call: Call) throws(CNIError) {
+        let options = try Options(call)
+        var store = try options.store(of: call, creating: true)
+        let held = try store.addresses(of: call.holder)
+        var lost: [IPAddress] = []
+        for address in expected(call, options) where !held.contains(address) {
+            if try !store.reserve(address, for: call.holder) { lost.append(address) }
+        }
+        store.close()
+        guard lost.isEmpty else {
+            let list = lost.map { "\($0)" }.joined(separator: ", ")
+            throw CNIError(.internalError, "\(list): reserved for another container by now")
+        }
     }
 
     /// Frees what the container holds.

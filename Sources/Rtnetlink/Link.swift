@@ -153,7 +153,15 @@ public struct Link: Resource {
     }
 
     private func set(_ kernel: Kernel, over found: Link?) throws(KernelError) {
-        try kernel.perform(side, settings(kernel.index(of: name, in: side), over: found))
+        // A creation has joined the link to its bridge already.
+        let bridge = found.map { $0.master != master } ?? false ? master : nil
+        try kernel.perform(
+            side,
+            settings(
+                kernel.index(of: name, in: side), over: found,
+                joining: bridge.map { (name) throws(KernelError) in
+                    try kernel.index(of: name, in: side)
+                }))
     }
 
     /// Removes the interface if it is this owner's.
@@ -304,7 +312,9 @@ public struct Link: Resource {
     }
 
     /// The messages that set what a creation cannot, or what differs from `found`.
-    private func settings(_ index: UInt32, over found: Link?) -> [Message] {
+    private func settings(
+        _ index: UInt32, over found: Link?, joining bridge: UInt32?
+    ) -> [Message] {
         var (set, clear): (UInt32, UInt32) = (0, 0)
         for (flag, wanted, had) in [
             (UInt32(IFF_PROMISC), promiscuous, found?.promiscuous),
@@ -316,6 +326,7 @@ public struct Link: Resource {
             "set \(description)", type: RTM_SETLINK,
             ifinfomsg(index: index, set: set, clear: clear))
         if let alias, alias != found?.alias { link.put(IFLA_IFALIAS, alias) }
+        if let bridge { link.put(IFLA_MASTER, bridge) }
         if let found {
             if let mtu, mtu != found.mtu { link.put(IFLA_MTU, UInt32(mtu)) }
             if let mac, mac != found.mac { link.put(IFLA_ADDRESS, bytes: mac.bytes) }

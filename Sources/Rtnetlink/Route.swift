@@ -187,7 +187,7 @@ extension Kernel {
 
     /// The index of the link of the default route, the preferred one of IPv4 or else of IPv6; nil
     /// if there is none.
-    func defaultRouteLink(in side: Side) throws(KernelError) -> UInt32? {
+    package func defaultRouteLink(in side: Side) throws(KernelError) -> UInt32? {
         for family in Family.allCases {
             var header = rtmsg()
             header.rtm_family = family.addressFamily

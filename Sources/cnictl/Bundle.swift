@@ -16,7 +16,7 @@ struct Bundle: ParsableCommand {
             of keys that look like secrets are left out. What cannot be had is said in its place.
             """)
 
-    @Argument(help: "The archive to write, a .tar.gz.")
+    @Argument(help: "The archive to write, a .tar.gz.", completion: .file())
     var file = "cnictl-bundle.tar.gz"
 
     @Option(help: "How many of the last lines of the log are taken.")
@@ -46,7 +46,13 @@ struct Bundle: ParsableCommand {
             try text.write(toFile: "\(content)/\(name)", atomically: false, encoding: .utf8)
         }
         _ = umask(0o077)
-        _ = try HelperProgram(["tar", "-C", directory, "-czf", file, "cnictl-bundle"]).output()
+        do {
+            _ = try HelperProgram(["tar", "-C", directory, "-czf", file, "cnictl-bundle"]).output()
+        } catch {
+            // Half an archive is none.
+            unsafe _ = unlink(file)
+            throw error
+        }
         output.print(
             ["file": .string(file), "parts": .array(parts.map { .string($0.name) })]
         ) {
@@ -119,7 +125,7 @@ struct Bundle: ParsableCommand {
 
     /// This command itself, with the same places.
     private func own(_ words: [String]) -> [String] {
-        var all = ["/proc/self/exe"] + words + ["-o", "json"]
+        var all = [HelperProgram.own] + words + ["-o", "json"]
         guard words[0] != "log" else { return all }
         all += ["--conf-dir", places.confDir, "--cache-dir", places.cacheDir]
         for directory in places.binDir { all += ["--bin-dir", directory] }
@@ -161,11 +167,13 @@ struct Bundle: ParsableCommand {
 
     /// What a command says, after a line with the command, or why there is nothing.
     private static func said(_ words: [String]) -> String {
-        let title = "$ " + words.joined(separator: " ").replacing("/proc/self/exe", with: "cnictl")
+        let title = "$ " + words.joined(separator: " ").replacing(HelperProgram.own, with: "cnictl")
         let path = words[0].hasPrefix("/") ? FilePath(words[0]) : HelperProgram(words).path
         guard let path else { return "\(title)\nnot installed\n" }
         do throws(CNIError) {
-            let (status, bytes) = try Subprocess.run(path, Array(words.dropFirst()))
+            // What it complains of belongs to what it says.
+            let (status, bytes) = try Subprocess.run(
+                "/bin/sh", ["-c", "exec \"$@\" 2>&1", "sh", path.string] + words.dropFirst())
             return "\(title)\n" + String(decoding: bytes, as: UTF8.self)
                 + (status == 0 ? "" : "# status \(status)\n")
         } catch {

@@ -56,15 +56,21 @@ struct CNICtl: ParsableCommand {
     }
 
     private static func end(with error: any Error) {
-        switch error {
-        case let error as CNIError:
-            if isJSON { print(error.json.text(indented: true)) }
-            Terminal.complain("\(error)")
-            let isMissing = error.code == CNIError.Code.unknownContainer.rawValue
-            Glibc.exit((isMissing ? Exit.missing : .failed).rawValue)
-        case let end as Exit: Glibc.exit(end.rawValue)
-        default: exit(withError: error)
+        if let end = error as? Exit { Glibc.exit(end.rawValue) }
+        let status = exitCode(for: error)
+        // What parsing throws: help that was asked for, or why the line makes no sense.
+        guard status == .failure, !(error is ExitCode) else {
+            if isJSON, status == .validationFailure {
+                print(CNIError(.environment, message(for: error)).json.text(indented: true))
+            }
+            exit(withError: error)
         }
+        let failure =
+            error as? CNIError ?? .init(ofKernel: error) ?? CNIError(.io, message(for: error))
+        if isJSON { print(failure.json.text(indented: true)) }
+        Terminal.complain("\(failure)")
+        let isMissing = failure.code == CNIError.Code.unknownContainer.rawValue
+        Glibc.exit((isMissing ? Exit.missing : .failed).rawValue)
     }
 }
 

@@ -6,7 +6,10 @@ import Operator
 struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compares an attachment with what it should be.",
-        discussion: "Ends with 2, and names every difference, if it is not.")
+        discussion: """
+            What it should be is what the configuration says that it was made by. Every plugin of the \
+            chain is asked. Ends with 2, and names every difference, if there is one.
+            """)
 
     @Argument(help: "The network's name, or a file with a slash in its path.")
     var network: String
@@ -19,8 +22,8 @@ struct Check: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func run() throws {
-        let list = try places.network(network)
         let target = try target.target(namespace)
+        let list = try places.network(network, of: target)
         let runtime = places.runtime
         let outcome = Result { () throws(CNIError) in try runtime.check(list, target) }
         guard case .failure(let error) = outcome else {

@@ -13,8 +13,9 @@ struct Collect: ParsableCommand {
         discussion: """
             Without --valid: what is gone is what has no namespace any more or, with --from, no \
             container that the runtime knows. It is looked for twice, and only what is found both \
-            times is removed, by the plugins and then by its owner's tag. With --valid: the \
-            specification's GC of one network with these attachments to keep.
+            times is removed, by the plugins and then by its owner's tag. With --dry-run, ends with 2 \
+            if there is something to remove. With --valid: the specification's GC of one network \
+            with these attachments to keep.
             """)
 
     @Argument(help: "The network; without one, all of them.")
@@ -78,6 +79,7 @@ struct Collect: ParsableCommand {
         }
         show(outcomes)
         if outcomes.contains(where: { $0.failure != nil }) { throw Exit.failed }
+        if dryRun, !outcomes.isEmpty { throw Exit.found }
     }
 
     private func collect(_ network: String) throws {

@@ -9,7 +9,8 @@ struct Delete: ParsableCommand {
         abstract: "Detaches a namespace from a network.",
         discussion: """
             Works with the namespace gone: give an empty one, or its old path, and the container's \
-            ID. Every plugin of the chain is called, also when one of them fails.
+            ID. Every plugin of the chain is called, also when one of them fails. The configuration is \
+            the one that it was made by, where that is kept, also when the network's has gone.
             """)
 
     @Argument(help: "The network's name, or a file with a slash in its path.")
@@ -29,7 +30,8 @@ struct Delete: ParsableCommand {
     }
 
     func run() throws {
-        let (list, target) = (try places.network(network), try target.target(namespace))
+        let target = try target.target(namespace)
+        let list = try places.network(network, of: target)
         try places.runtime.del(list, target)
         output.print(
             [

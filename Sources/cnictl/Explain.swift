@@ -1,9 +1,9 @@
-internal import Rtnetlink
-internal import PluginRuntime
 import Addressing
 import ArgumentParser
 import CNI
 import Operator
+import PluginRuntime
+import Rtnetlink
 import TrafficControl
 
 /// Says whose something is, and how its owner is.
@@ -12,11 +12,11 @@ struct Explain: ParsableCommand {
         abstract: "Says whose something is, and what of it is missing or different.",
         discussion: """
             A container is given by its ID or the start of it, an address as it is, a port of the \
-            host as 8080, :8080 or 8080/tcp, a class as tc prints it, 1:10, an interface by its \
-            name. Ends with 2 if something of it is not as it should be.
+            host as 8080, :8080 or 8080/tcp, a class as tc prints it, 1:10, an interface or a \
+            tenant by its name. Ends with 2 if something of it is not as it should be.
             """)
 
-    @Argument(help: "A container, an address, a port of the host, a class or an interface.")
+    @Argument(help: "A container, an address, a port of the host, a class, an interface, a tenant.")
     var subject: String
 
     @OptionGroup var places: Places
@@ -27,10 +27,18 @@ struct Explain: ParsableCommand {
         let inventory = try Inventory(places.sources)
         let found = inventory.attachments.filter { $0.isMeant(by: subject) }
         guard !found.isEmpty else {
-            throw CNIError(.unknownContainer, "nothing on this host is \(subject)")
+            let classes = try classes(inventory)
+            guard !classes.isEmpty else {
+                throw CNIError(.unknownContainer, "nothing on this host is \(subject)")
+            }
+            return output.print(.array(classes.map(\.node.json))) {
+                for (link, node) in classes {
+                    print("class \(node.trafficClass.id) on \(link): \(node.title)")
+                }
+            }
         }
         var explanations: [Explanation] = []
-        for state in found { explanations.append(Explanation(state)) }
+        for state in found { explanations.append(Explanation(state, places.confDir)) }
         output.print(.array(explanations.map(\.json))) {
             for (index, explanation) in explanations.enumerated() {
                 if index > 0 { print("") }
@@ -41,15 +49,34 @@ struct Explain: ParsableCommand {
     }
 }
 
+extension Explain {
+    /// The classes that the word means and that are no container's.
+    private func classes(
+        _ inventory: Inventory
+    ) throws -> [(link: String, node: ClassTree.Node)] {
+        guard let id = ClassID(subject) else { return [] }
+        return try inventory.trees().flatMap { tree in
+            tree.classes.filter { $0.trafficClass.id == id }.map { (tree.link, $0) }
+        }
+    }
+}
+
 extension AttachmentState {
     /// Whether it is what an operator means by a word.
     fileprivate func isMeant(by word: String) -> Bool {
         if let address = IPAddress(word) ?? IPPrefix(word)?.address {
-            return addresses.contains { $0.address == address }
+            return has(address)
         }
-        if let id = ClassID(word), shares.contains(where: { $0.id == id }) { return true }
+        if let id = ClassID(word),
+            shares.contains(where: { $0.id == id || $0.tenant != nil && $0.parent == id })
+        {
+            return true
+        }
         let port = word.hasPrefix(":") ? String(word.dropFirst()) : word
-        if ports.contains(where: { $0.hasPrefix(port + "/") || $0.hasPrefix(port + " to") }) {
+        // A port that is asked for and leads nowhere is what somebody may be looking for.
+        if (ports + wantedPorts).contains(where: {
+            $0 == port || $0.hasPrefix(port + "/") || $0.hasPrefix(port + " to")
+        }) {
             return true
         }
         return matches(word) && word != owner.network
@@ -61,9 +88,11 @@ private struct Explanation {
     let state: AttachmentState
     let findings: [Inspection.Finding]
     let problem: CNIError?
+    private let note: String?
 
-    init(_ state: AttachmentState) {
+    init(_ state: AttachmentState, _ configurationDirectory: String) {
         self.state = state
+        note = state.cached?.change(in: configurationDirectory)
         do throws(CNIError) {
             findings = try Inspection.findings(state)
             problem = nil
@@ -74,7 +103,7 @@ private struct Explanation {
     }
 
     var hasFaults: Bool {
-        state.isOrphan || findings.contains { !$0.differences.isEmpty }
+        !state.isAlive || findings.contains { !$0.differences.isEmpty }
     }
 
     var json: JSON {
@@ -86,6 +115,7 @@ private struct Explanation {
         }
         return state.json.setting("objects", to: .array(objects))
             .setting("problem", to: problem.map { .string("\($0)") } ?? .null)
+            .setting("note", to: note.map { .string($0) } ?? .null)
     }
 
     func print() {
@@ -94,9 +124,13 @@ private struct Explanation {
             Terminal.styled("\(owner.containerID) \(owner.interface)", .bold)
                 + " on network \(owner.network): "
                 + Terminal.styled(state.stateCell.text, state.stateCell.style))
-        for (name, value) in facts where !value.isEmpty {
-            Swift.print("  \(name):" + String(repeating: " ", count: 14 - name.count) + value)
+        for (name, values) in facts {
+            for (index, value) in values.filter({ !$0.isEmpty }).enumerated() {
+                let start = index == 0 ? "\(name):" : ""
+                Swift.print("  " + start + String(repeating: " ", count: 15 - start.count) + value)
+            }
         }
+        if let note { Swift.print("  " + Terminal.styled(note, .yellow)) }
         if let problem { Swift.print("  " + Terminal.styled("\(problem)", .yellow)) }
         var last = ""
         for finding in findings {
@@ -112,28 +146,26 @@ private struct Explanation {
         }
     }
 
-    private var facts: [(String, String)] {
-        var path = ""
-        if case .alive(let known?) = state.presence { path = known }
+    /// What is known of it, each with the lines that say it.
+    private var facts: [(String, [String])] {
+        let traces = AttachmentState.Trace.allCases.filter(state.traces.contains)
+        let name = state.inner.map { $0.name == state.owner.interface ? "" : $0.name } ?? ""
         return [
-            ("namespace", path),
-            ("addresses", state.addresses.map { "\($0)" }.joined(separator: ", ")),
-            ("host end", state.hostEnd?.name ?? ""),
-            ("bridge", state.master ?? ""),
-            ("mac", state.inner?.mac.map { "\($0)" } ?? ""),
-            ("mtu", state.mtu.map { "\($0)" } ?? ""),
-            ("ports", state.ports.joined(separator: ", ")),
+            ("namespace", [state.netns ?? ""]),
+            ("interface", [name.isEmpty ? "" : "called \(name) now"]),
+            ("addresses", [state.addresses.map { "\($0)" }.joined(separator: ", ")]),
+            ("host end", [state.hostEnd?.name ?? ""]),
+            ("bridge", [state.master ?? ""]),
+            ("mac", [state.inner?.mac.map { "\($0)" } ?? ""]),
+            ("mtu", [state.mtu.map { "\($0)" } ?? ""]),
+            ("ports", [state.ports.joined(separator: ", ")]),
+            ("tenant", [state.tenant ?? ""]),
             (
                 "classes",
-                state.shares.map { "\($0.direction) \($0.id) on \($0.link) \($0.limits)" }
-                    .joined(separator: ", ")
+                state.shares.map { "\($0.direction) \($0.title) on \($0.link) \($0.limits)" }
             ),
-            (
-                "found as",
-                AttachmentState.Trace.allCases.filter(state.traces.contains).map(\.rawValue)
-                    .joined(separator: ", ")
-            ),
-            ("made", state.since.map { "\(age($0)) ago" } ?? ""),
+            ("found as", [traces.map(\.rawValue).joined(separator: ", ")]),
+            ("made", [state.since.map { "\(age($0)) ago" } ?? ""]),
         ]
     }
 }

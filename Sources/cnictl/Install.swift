@@ -40,10 +40,7 @@ struct Install: ParsableCommand {
 
     /// The plugins of the build that this command is of, or of its own directory.
     private static func beside() -> String {
-        var path = [CChar](repeating: 0, count: Int(PATH_MAX))
-        let count = unsafe readlink("/proc/self/exe", &path, path.count)
-        let own = String(
-            decoding: path.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let own = HelperProgram.own
         let directory = own.prefix(through: own.lastIndex(of: "/") ?? own.startIndex)
         return unsafe access("\(directory)cni/swift-cni", R_OK) == 0
             ? "\(directory)cni" : String(directory)

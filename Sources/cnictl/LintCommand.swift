@@ -12,7 +12,8 @@ struct LintCommand: ParsableCommand {
             error, and with --strict if there is a warning.
             """)
 
-    @Argument(help: "Files, or directories; without any, the configured directory.")
+    @Argument(
+        help: "Files, or directories; without any, the configured directory.", completion: .file())
     var paths: [String] = []
 
     @Flag(help: "Warnings count as errors.")

@@ -1,10 +1,10 @@
-internal import TrafficControl
-internal import Rtnetlink
-internal import PluginRuntime
-internal import Addressing
+import Addressing
 import ArgumentParser
 import CNI
 import Operator
+import PluginRuntime
+import Rtnetlink
+import TrafficControl
 
 /// Lists the attachments.
 struct List: ParsableCommand {
@@ -12,11 +12,13 @@ struct List: ParsableCommand {
         commandName: "ls",
         abstract: "Lists the attachments of the host.",
         discussion: """
-            An orphan is what is left of a container that has gone. Rates are in bit/s: what is \
-            guaranteed and, behind two dots, the ceiling.
+            An orphan is what is left of a container that has gone; one that is cut off is there, and \
+            has lost its interface. Rates are in bit/s: what is \
+            guaranteed and, behind two dots, the ceiling. Behind a class's number are the names of \
+            the classes inside the container, if it has any.
             """)
 
-    @Argument(help: "Only attachments whose network, container or interface is this.")
+    @Argument(help: "Only attachments whose network, tenant, container or interface is this.")
     var filter: [String] = []
 
     @Flag(help: "Only what is left of containers that have gone.")
@@ -27,29 +29,37 @@ struct List: ParsableCommand {
 
     func run() throws {
         try requireRoot()
-        let inventory: Inventory
-        do {
-            inventory = try Inventory(places.sources)
-        }
+        let inventory = try Inventory(places.sources)
         let chosen = inventory.attachments.filter { state in
             (!orphans || state.isOrphan) && filter.allSatisfy { state.matches($0) }
         }
         output.print(.array(chosen.map(\.json))) {
             var table = Table(
                 "NETWORK", "CONTAINER", "INTERFACE", "STATE", "ADDRESSES", "HOST END", ">MTU",
-                "PORTS", "CLASS", ">EGRESS", ">INGRESS", ">AGE")
+                "PORTS", "?TENANT", "CLASS", ">EGRESS", ">INGRESS", ">AGE")
             for state in chosen { table.add(state) }
             table.print()
+            for path in inventory.damagedResults {
+                Terminal.complain("\(path): damaged: this result tells check and repair nothing")
+            }
         }
     }
 }
 
 extension AttachmentState {
-    /// Whether a word is its network, its container's ID or the start of it, or one of its
-    /// interfaces.
+    /// Whether a word is its network or tenant, its container's ID or the start of it, or one of
+    /// its interfaces.
     func matches(_ word: String) -> Bool {
         owner.network == word || owner.containerID.hasPrefix(word) || owner.interface == word
-            || hostEnd?.name == word
+            || hostEnd?.name == word || tenant == word
+    }
+
+    /// Its class, and the names of those inside it: `1:5247 (clients, backup)`.
+    fileprivate var classCell: String {
+        guard let share = shares.first(where: { $0.part == nil }) ?? shares.first else {
+            return "-"
+        }
+        return "\(share.id)" + (parts.isEmpty ? "" : " (\(parts.joined(separator: ", ")))")
     }
 
     /// What to call its state, and in which colour.
@@ -57,6 +67,7 @@ extension AttachmentState {
         switch presence {
         case .alive(_?): .init("alive", .green)
         case .alive(nil): .init("alive?", .yellow)
+        case .cutOff: .init("cut off", .red)
         case .gone: .init("orphan", .red)
         }
     }
@@ -71,7 +82,7 @@ extension Table {
             "\(dash(state.addresses.map { "\($0.address)" }.joined(separator: ",")))",
             "\(state.hostEnd?.name ?? "-")", "\(state.mtu.map { "\($0)" } ?? "-")",
             "\(dash(state.ports.joined(separator: ",")))",
-            "\(state.shares.first.map { "\($0.id)" } ?? "-")",
+            "\(state.tenant ?? "-")", "\(state.classCell)",
             "\(state.share(.egress)?.limits ?? "-")", "\(state.share(.ingress)?.limits ?? "-")",
             "\(age(state.since))")
     }

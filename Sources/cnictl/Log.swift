@@ -52,6 +52,9 @@ struct Log: ParsableCommand {
             }
             return output.print(["file": .string(file), "on": .bool(on)]) {}
         }
+        if !follow, unsafe access(file, F_OK) != 0 {
+            Terminal.complain("\(file): there is no log; log --on turns it on")
+        }
         var calls = LoggedCall.all(in: file)
         var seen = calls.count
         calls = calls.filter(isWanted)

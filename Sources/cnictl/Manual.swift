@@ -19,15 +19,17 @@ struct Manual: ParsableCommand {
         let commands = (root["subcommands"]?.elements ?? []).filter {
             $0["shouldDisplay"] != .bool(false) && $0["commandName"] != "help"
         }
-        try write(ManualPage(root, of: nil, commands: commands))
-        for command in commands {
-            try write(ManualPage(command, of: root["commandName"]?.text, commands: []))
+        let whole = ManualPage(root, of: nil, commands: commands)
+        let pages = commands.map { ManualPage($0, of: whole.name, commands: []) }
+        try write(whole, others: pages)
+        for page in pages {
+            try write(page, others: [whole] + pages.filter { $0.name != page.name })
         }
         output.print(["directory": .string(directory), "pages": .integer(commands.count + 1)]) {}
     }
 
-    private func write(_ page: ManualPage) throws(CNIError) {
-        try Metrics.write(page.text, to: "\(directory)/\(page.name).8")
+    private func write(_ page: ManualPage, others: [ManualPage]) throws(CNIError) {
+        try Metrics.write(page.text(others: others), to: "\(directory)/\(page.name).8")
     }
 }
 
@@ -46,7 +48,8 @@ private struct ManualPage {
         name = parent.map { "\($0)-\(own)" } ?? own
     }
 
-    var text: String {
+    /// The page, which leads to others.
+    func text(others: [ManualPage]) -> String {
         let call = parent.map { "\($0) \(command["commandName"]?.text ?? "")" } ?? name
         let arguments = (command["arguments"]?.elements ?? []).filter {
             $0["shouldDisplay"] != .bool(false)
@@ -66,6 +69,8 @@ private struct ManualPage {
         }
         lines += section("COMMANDS", commands) { "\($0["commandName"]?.text ?? "")" }
         lines += section("ARGUMENTS AND OPTIONS", arguments) { Self.usage($0) }
+        let names = others.map { ".BR \(Self.escaped($0.name)) (8)" }
+        lines += [".SH SEE ALSO"] + names.dropLast().map { $0 + "," } + names.suffix(1)
         return lines.joined(separator: "\n") + "\n"
     }
 
@@ -93,6 +98,7 @@ private struct ManualPage {
     /// The text with what man(7) would take for its own made plain.
     private static func escaped(_ text: String) -> String {
         let plain = text.replacing("\\", with: "\\e").replacing("-", with: "\\-")
+            .replacing("…", with: "...")
         return plain.split(separator: "\n", omittingEmptySubsequences: false)
             .map { $0.hasPrefix(".") || $0.hasPrefix("'") ? "\\&" + $0 : String($0) }
             .joined(separator: "\n")

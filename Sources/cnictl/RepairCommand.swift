@@ -1,7 +1,7 @@
-internal import PluginRuntime
 import ArgumentParser
 import CNI
 import Operator
+import PluginRuntime
 
 /// Puts back what somebody has removed.
 struct RepairCommand: ParsableCommand {
@@ -10,11 +10,12 @@ struct RepairCommand: ParsableCommand {
         abstract: "Puts back what a firewall reload or somebody has removed or changed.",
         discussion: """
             Every object of every attachment whose container is there is compared with what its \
-            plugin wants, and made so. Traffic goes on meanwhile. With --dry-run, ends with 2 if \
-            there is something to repair.
+            plugin wants, and made so. Traffic goes on meanwhile. An attachment is left out whose \
+            container has gone, or of which no result is kept. With --dry-run, ends with 2 if there \
+            is something to repair.
             """)
 
-    @Argument(help: "Only attachments whose network, container or interface is this.")
+    @Argument(help: "Only attachments whose network, tenant, container or interface is this.")
     var filter: [String] = []
 
     @Flag(help: "Only tells what is not as it should be.")
@@ -25,20 +26,28 @@ struct RepairCommand: ParsableCommand {
 
     func run() throws {
         try requireRoot()
-        let inventory = try Inventory(places.sources)
-        let chosen = inventory.attachments.filter { state in
-            !state.isOrphan && state.cached != nil && filter.allSatisfy { state.matches($0) }
+        let chosen = try Inventory(places.sources).attachments.filter { state in
+            filter.allSatisfy { state.matches($0) }
         }
+        guard filter.isEmpty || !chosen.isEmpty else {
+            throw CNIError(
+                .unknownContainer, "no attachment is \(filter.joined(separator: " and "))")
+        }
+        // What is left of a container that has gone is gc's.
+        let known = chosen.filter { !$0.isOrphan && $0.cached != nil }
         var steps: [(state: AttachmentState, step: Repair.Step)] = []
-        for state in chosen {
+        for state in known {
             steps += try Repair.run(state, onlyTells: dryRun).map { (state, $0) }
         }
-        show(steps, of: chosen.count)
+        show(steps, of: known, leavingOut: chosen.filter { $0.isOrphan || $0.cached == nil })
         if steps.contains(where: { $0.step.failure != nil }) { throw Exit.failed }
         if dryRun, !steps.isEmpty { throw Exit.found }
     }
 
-    private func show(_ steps: [(state: AttachmentState, step: Repair.Step)], of count: Int) {
+    private func show(
+        _ steps: [(state: AttachmentState, step: Repair.Step)], of known: [AttachmentState],
+        leavingOut others: [AttachmentState]
+    ) {
         let json = steps.map { state, step -> JSON in
             [
                 "network": .string(state.owner.network),
@@ -61,7 +70,15 @@ struct RepairCommand: ParsableCommand {
                         + step.differences.joined(separator: "; ")
                         + (step.failure.map { ": \($0)" } ?? ""))
             }
-            if steps.isEmpty { print("\(count) attachments are as they should be") }
+            for state in others {
+                let reason = state.isOrphan ? "its container has gone" : state.uncertainty ?? ""
+                print(Terminal.styled("left out", .dim) + " \(state.owner.tag): \(reason)")
+            }
+            guard steps.isEmpty, !known.isEmpty || others.isEmpty else { return }
+            print(
+                known.count == 1
+                    ? "1 attachment is as it should be"
+                    : "\(known.count) attachments are as they should be")
         }
     }
 }

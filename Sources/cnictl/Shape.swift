@@ -25,7 +25,8 @@ struct Shape: ParsableCommand {
             A class is shown with what is guaranteed and, behind two dots, its ceiling. Rates are \
             in bit/s: 100M, 1.5G. A change takes effect at once and loses no packet unless the \
             ceiling crosses 500 Mbit/s; it holds until the next ADD or repair of the container, \
-            which go by the network's configuration.
+            which go by the network's configuration. Classes inside a container that had its \
+            ceiling get the new one with it.
             """)
 
     @Argument(help: "A container, by its ID or the start of it, to change or to show alone.")
@@ -34,24 +35,36 @@ struct Shape: ParsableCommand {
     @Option(name: .customLong("ifname"), help: "The container's interface, if it has several.")
     var interface: String?
 
-    @Option(help: "What the container is guaranteed to send.")
+    @Option(name: .customLong("class"), help: "A class inside the container, by its name.")
+    var part: String?
+
+    @Option(help: "Instead of a container, a tenant, by its name.")
+    var tenant: String?
+
+    @Option(help: "What is guaranteed of what is sent.")
     var egressRate: Rate?
 
-    @Option(help: "What the container may send at most.")
+    @Option(help: "What may be sent at most.")
     var egressCeil: Rate?
 
-    @Option(help: "What the container is guaranteed to receive.")
+    @Option(help: "What is guaranteed of what is received.")
     var ingressRate: Rate?
 
-    @Option(help: "What the container may receive at most.")
+    @Option(help: "What may be received at most.")
     var ingressCeil: Rate?
 
     @OptionGroup var places: Places
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard container != nil || !isChange else {
-            throw ValidationError("which container is to be changed?")
+        guard container != nil || tenant != nil || !isChange else {
+            throw ValidationError("which container or tenant is to be changed?")
+        }
+        guard container == nil || tenant == nil else {
+            throw ValidationError("a container and --tenant exclude each other")
+        }
+        guard container != nil || (interface == nil && part == nil) else {
+            throw ValidationError("--ifname and --class are about a container: which?")
         }
         for (rate, ceil) in [(egressRate, egressCeil), (ingressRate, ingressCeil)] {
             if let rate, let ceil, rate > ceil {
@@ -68,117 +81,72 @@ struct Shape: ParsableCommand {
         try requireRoot()
         if isChange { try change() }
         let trees = try Inventory(places.sources).trees().filter { tree in
-            container.map { word in tree.roots.contains { $0.belongs(to: word) } } ?? true
+            tree.roots.contains(where: leads)
         }
+        guard subject == nil || !trees.isEmpty else { throw isNotShaped }
         output.print(.array(trees.map(\.json))) {
-            for tree in trees { tree.print(only: container) }
+            for tree in trees { tree.print(only: leads) }
+            if trees.contains(where: { $0.classes.contains { $0.role == nil } }) {
+                Terminal.complain(
+                    "a class without a name is somebody's own, or the rules were flushed: "
+                        + "see repair --dry-run")
+            }
             if trees.isEmpty { print("nothing is shaped on this host") }
         }
     }
 
     private func change() throws {
-        let chosen = try Inventory(places.sources).attachments.filter { state in
-            container.map { state.owner.containerID.hasPrefix($0) } ?? false
-                && interface.map { state.owner.interface == $0 } ?? true && !state.shares.isEmpty
+        let trees = try Inventory(places.sources).trees()
+        let wanted = trees.flatMap { tree in
+            tree.classes.filter(isMeant).map { (direction: tree.direction, node: $0) }
         }
-        guard let state = chosen.first else {
-            throw CNIError(.unknownContainer, "no container \(container ?? "") is shaped")
-        }
-        guard chosen.count == 1 else {
-            let names = chosen.map(\.owner.tag).joined(separator: ", ")
-            throw CNIError(.environment, "\(container ?? "") may be several: \(names)")
+        guard let subject, !wanted.isEmpty else { throw isNotShaped }
+        let names = Set(wanted.map(\.node.title)).sorted()
+        guard names.count == 1 else {
+            throw CNIError(
+                .environment, "\(subject) may be several: \(names.joined(separator: ", "))")
         }
         for (direction, rate, ceil) in [
             (Direction.egress, egressRate, egressCeil), (.ingress, ingressRate, ingressCeil),
         ] where rate != nil || ceil != nil {
-            guard let share = state.share(direction) else {
-                throw CNIError(.unknownContainer, "\(state.owner.tag) has no \(direction) class")
+            let classes = wanted.filter { $0.direction == direction }
+            guard !classes.isEmpty else {
+                throw CNIError(.unknownContainer, "\(subject) has no \(direction) class")
             }
-            _ = try share.change(rate: rate, ceil: ceil)
-        }
-    }
-}
-
-extension ClassTree.Node {
-    /// Whether it or a class below it is a container's.
-    fileprivate func belongs(to container: String) -> Bool {
-        owner?.containerID.hasPrefix(container) ?? false
-            || children.contains { $0.belongs(to: container) }
-    }
-
-    private var limits: String {
-        let (rate, ceil) = (trafficClass.rate.short, trafficClass.ceil.short)
-        return rate == ceil ? rate : "\(rate)..\(ceil)"
-    }
-
-    fileprivate var name: String {
-        if let owner { return "\(owner.containerID) \(owner.interface) on \(owner.network)" }
-        switch trafficClass.id {
-        case Tree.link: return "the whole link"
-        case Tree.standard: return "what no class is known for"
-        default: return children.isEmpty ? "nobody's" : ""
+            for (_, node) in classes { try node.change(rate: rate, ceil: ceil) }
         }
     }
 
-    /// The rows of this class and those below it, each with what goes before it.
-    fileprivate func rows(_ first: String, _ rest: String, only word: String?) -> [[String]] {
-        var rows = [
-            [
-                first + "\(trafficClass.id)", limits, "prio \(trafficClass.priority)",
-                shortNumber(Double(counters.bytes)) + "B", "\(counters.drops) dropped", name,
-            ]
-        ]
-        let shown = children.filter { child in word.map { child.belongs(to: $0) } ?? true }
-        for (index, child) in shown.enumerated() {
-            let isLast = index == shown.count - 1
-            rows += child.rows(
-                rest + (isLast ? "└─ " : "├─ "), rest + (isLast ? "   " : "│  "), only: word)
+    /// What is to be shown or changed, in words; nil for all.
+    private var subject: String? {
+        let inside = part.map { "class \($0) in " } ?? ""
+        return tenant.map { "tenant \($0)" } ?? container.map { inside + "container \($0)" }
+    }
+
+    private var isNotShaped: CNIError {
+        CNIError(.unknownContainer, "no \(subject ?? "container") is shaped on this host")
+    }
+
+    /// Whether a class is the one that is to be changed.
+    private func isMeant(_ node: ClassTree.Node) -> Bool {
+        switch node.role {
+        case .tenant(let name)?: name == tenant
+        case .container(let owner)?: part == nil && isMeant(owner)
+        case .part(let owner, let name)?: part == name && isMeant(owner)
+        default: false
         }
-        return rows
     }
 
-    fileprivate var json: JSON {
-        let text = { (value: String?) -> JSON in value.map { .string($0) } ?? .null }
-        return [
-            "id": .string("\(trafficClass.id)"),
-            "rate": .integer(Int(clamping: trafficClass.rate.bitsPerSecond)),
-            "ceil": .integer(Int(clamping: trafficClass.ceil.bitsPerSecond)),
-            "priority": .integer(trafficClass.priority),
-            "network": text(owner?.network), "container": text(owner?.containerID),
-            "interface": text(owner?.interface),
-            "bytes": .integer(Int(clamping: counters.bytes)),
-            "packets": .integer(Int(clamping: counters.packets)),
-            "drops": .integer(Int(clamping: counters.drops)),
-            "backlog": .integer(Int(clamping: counters.backlog)),
-            "borrowed": .integer(Int(clamping: counters.borrowed)),
-            "children": .array(children.map(\.json)),
-        ]
-    }
-}
-
-extension ClassTree {
-    fileprivate var json: JSON {
-        [
-            "group": group.map { .string($0) } ?? .null, "direction": .string("\(direction)"),
-            "link": .string(link), "classes": .array(roots.map(\.json)),
-        ]
+    private func isMeant(_ owner: Owner) -> Bool {
+        container.map { owner.containerID.hasPrefix($0) } ?? false
+            && interface.map { owner.interface == $0 } ?? true
     }
 
-    fileprivate func print(only word: String?) {
-        let title = group.map { "group \($0)" } ?? "a tree of its own"
-        Swift.print(Terminal.styled("\(link)", .bold) + ": \(direction), \(title)")
-        let rows = roots.flatMap { $0.rows("", "", only: word) }
-        let widths = (0..<5).map { column in rows.map { $0[column].count }.max() ?? 0 }
-        for row in rows {
-            var line = ""
-            for (column, cell) in row.enumerated() {
-                let width = column < 5 ? widths[column] : 0
-                let space = String(repeating: " ", count: max(0, width - cell.count))
-                line += column == 3 || column == 4 ? space + cell : cell + space
-                if column < row.count - 1 { line += "  " }
-            }
-            while line.hasSuffix(" ") { line.removeLast() }
-            Swift.print(line)
+    /// Whether a class, or one below it, is to be shown.
+    private func leads(_ node: ClassTree.Node) -> Bool {
+        guard container != nil || tenant != nil else { return true }
+        return node.all.contains { one in
+            one.role?.owner.map(isMeant) ?? (one.role?.tenant != nil && one.role?.tenant == tenant)
         }
     }
 }

@@ -16,11 +16,12 @@ struct Top: ParsableCommand {
         abstract: "Shows what each container sends and receives now.",
         discussion: """
             A row is one direction of an attachment: what passes its class or, where nothing limits \
-            it, the host's end of its veth pair. The bar is the share of the ceiling. Borrowed is \
+            it, the host's end of its veth pair. What is in a class inside the container, whose \
+            name is behind the number, has a row too; * is what the others leave. The bar is the share of the ceiling. Borrowed is \
             the share of packets sent with what others left. Ctrl-C ends it.
             """)
 
-    @Argument(help: "Only attachments whose network, container or interface is this.")
+    @Argument(help: "Only attachments whose network, tenant, container or interface is this.")
     var filter: [String] = []
 
     @Flag(help: "Looks twice, prints once and ends.")
@@ -80,14 +81,15 @@ struct Top: ParsableCommand {
 
     private static func table(_ rows: [Row]) -> Table {
         var table = Table(
-            "CONTAINER", "IF", "NETWORK", "DIR", "CLASS", ">BIT/S", ">PKT/S", ">DROP/S",
+            "CONTAINER", "IF", "NETWORK", "DIR", "?TENANT", "CLASS", ">BIT/S", ">PKT/S", ">DROP/S",
             ">BACKLOG", ">BORROWED", ">CEIL", "")
         for row in rows {
             let isFull = row.fill.map { $0 > 0.9 } ?? false
             table.add(
                 "\(row.flow.owner.containerID.prefix(16))", "\(row.flow.owner.interface)",
                 "\(row.flow.owner.network)", "\(row.flow.direction)",
-                "\(row.flow.share.map { "\($0.id)" } ?? "-")", "\(shortNumber(row.bits))",
+                "\(row.flow.share?.tenant ?? "-")", "\(row.flow.share?.title ?? "-")",
+                "\(shortNumber(row.bits))",
                 "\(shortNumber(row.packets))",
                 .init(shortNumber(row.drops), row.drops > 0 ? .red : nil),
                 "\(shortNumber(Double(row.flow.counters.backlog)))",
@@ -170,17 +172,21 @@ private struct Row {
         }
         let (mine, others) = (value(self), value(other))
         guard mine == others else { return mine > others }
-        let name = { (row: Row) in (row.flow.owner.tag, "\(row.flow.direction)") }
+        let name = { (row: Row) in
+            (row.flow.owner.tag, "\(row.flow.direction)", row.flow.share?.part ?? "")
+        }
         return name(self) < name(other)
     }
 
     var json: JSON {
         let whole = { (number: Double) in JSON.integer(Int(number.rounded())) }
+        let text = { (text: String?) -> JSON in text.map { .string($0) } ?? .null }
         return [
             "network": .string(flow.owner.network), "container": .string(flow.owner.containerID),
             "interface": .string(flow.owner.interface),
             "direction": .string("\(flow.direction)"),
-            "class": flow.share.map { .string("\($0.id)") } ?? .null,
+            "class": text(flow.share.map { "\($0.id)" }), "name": text(flow.share?.part),
+            "tenant": text(flow.share?.tenant),
             "bitsPerSecond": whole(bits), "packetsPerSecond": whole(packets),
             "dropsPerSecond": whole(drops),
             "backlog": .integer(Int(clamping: flow.counters.backlog)),

@@ -1,3 +1,4 @@
+import Addressing
 import CNI
 import Foundation
 import Plugins
@@ -70,6 +71,39 @@ import Testing
                 == ["error plugins[0].type: bandwidth must come behind another plugin"])
     }
 
+    /// The faults of networks in a directory of their own, compared with a host.
+    private func faults(
+        among lists: [String], on host: Lint.Host? = nil
+    ) throws -> [String] {
+        let directory = try TemporaryDirectory()
+        for (number, list) in lists.enumerated() {
+            try directory.write(list, to: "\(number).conflist")
+        }
+        var lint = Lint(pluginDirectories: [], looksAtHost: false)
+        lint.host = host
+        return try lint.faults(at: directory.path).map { fault in
+            "\(fault.severity.rawValue) \(fault.path): \(fault.message)"
+                .replacing("\(directory.path)/", with: "")
+        }
+    }
+
+    private func network(_ name: String, _ plugins: String...) -> String {
+        #"{"cniVersion": "1.0.0", "name": "\#(name)", "plugins": [\#(plugins.joined(separator: ", "))]}"#
+    }
+
+    private func host(
+        _ links: (name: String, mtu: Int)..., uplink: String? = nil
+    ) -> Lint.Host {
+        var host = Lint.Host()
+        host.uplink = uplink
+        for (name, mtu) in links {
+            var link = Lint.Host.Link()
+            link.mtu = mtu
+            host.links[name] = link
+        }
+        return host
+    }
+
     @Test("a capability that nobody handles is named")
     func capabilities() throws {
         #expect(
@@ -82,6 +116,247 @@ import Testing
                 == [
                     "warning plugins[0].capabilities.aliases: bridge makes nothing of this capability"
                 ])
+        #expect(
+            try faults(
+                #"{"type": "bridge"}"#,
+                #"{"type": "portmap", "capabilities": {"portMappings": true, "portMapping": true}}"#
+            )
+                == [
+                    "warning plugins[1].capabilities.portMapping: portmap makes nothing of this "
+                        + #"capability: did you mean "portMappings"?"#
+                ])
+        // Of a plugin of somebody else's it is known what runtimes fill in.
+        #expect(
+            try faults(#"{"type": "theirs", "capabilities": {"bandwidt": true, "dns": true}}"#)
+                == [
+                    "warning plugins[0].capabilities.bandwidt: no runtime is known to fill this in: "
+                        + #"did you mean "bandwidth"?"#
+                ])
+        #expect(
+            try faults(#"{"type": "bridge", "capabilities": {"ips": "yes"}}"#)
+                == [#"error plugins[0].capabilities.ips: expected a boolean, found "yes""#])
+    }
+
+    @Test(
+        "VLANs that contradict each other are named",
+        arguments: [
+            (
+                #""vlan": 100, "vlanTrunk": [{"id": 7}, {"minID": 90, "maxID": 110}]"#,
+                ["warning plugins[0].vlanTrunk[1].minID: VLAN 100 is the untagged one already"]
+            ),
+            (
+                #""vlan": 100, "vlanTrunk": [{"id": 100}]"#,
+                ["warning plugins[0].vlanTrunk[0].id: VLAN 100 is the untagged one already"]
+            ),
+            (
+                #""vlanTrunk": [{"minID": 10, "maxID": 20}, {"id": 20}, {"minID": 5, "maxID": 12}]"#,
+                [
+                    "warning plugins[0].vlanTrunk[1].id: VLAN 20 is in vlanTrunk[0] already",
+                    "warning plugins[0].vlanTrunk[2].minID: VLAN 10 is in vlanTrunk[0] already",
+                ]
+            ),
+            (
+                #""preserveDefaultVlan": true"#,
+                [
+                    "warning plugins[0].preserveDefaultVlan: it means nothing without vlan or "
+                        + "vlanTrunk"
+                ]
+            ),
+            (
+                #""vlan": 5, "preserveDefaultVlan": true"#,
+                [
+                    "warning plugins[0].preserveDefaultVlan: the container gets untagged packets of "
+                        + "VLAN 1 as well as those of 5"
+                ]
+            ),
+            (
+                #""vlan": 4095"#,
+                [
+                    "error plugins[0]: vlan: invalid VLAN ID 4095 (must be between 0 and 4094)"
+                ]
+            ),
+            (
+                #""vlanTrunk": [{"id": 0}]"#,
+                ["error plugins[0]: vlanTrunk[0].id: incorrect trunk id parameter"]
+            ),
+            (#""vlan": 100, "vlanTrunk": [{"id": 101}, {"minID": 102, "maxID": 110}]"#, []),
+        ])
+    func vlans(keys: String, expected: [String]) throws {
+        #expect(try faults(#"{"type": "bridge", \#(keys)}"#) == expected)
+    }
+
+    @Test("a vlan without a number is named")
+    func vlanZero() throws {
+        #expect(
+            try faults(#"{"type": "vlan", "master": "eth0"}"#)
+                == [
+                    "warning plugins[0].vlanId: 0 is no VLAN: packets are only given a priority"
+                ])
+    }
+
+    @Test(
+        "an MTU above that of the link below is an error where ADD fails, else a warning",
+        arguments: [
+            (#"{"type": "macvlan", "master": "eth0", "mtu": 9000}"#, "error", ": ADD is refused"),
+            (
+                #"{"type": "vlan", "master": "eth0", "vlanId": 5, "mtu": 9000}"#, "error",
+                ": ADD is refused"
+            ),
+            (#"{"type": "macvlan", "mtu": 9000}"#, "error", ": ADD is refused"),
+            (#"{"type": "ipvlan", "master": "eth0", "mtu": 9000}"#, "warning", ""),
+            (#"{"type": "bridge", "isGateway": true, "mtu": 9000}"#, "warning", ""),
+            (
+                #"{"type": "ptp", "mtu": 9000, "ipam": {"type": "host-local", "subnet": "10.1.0.0/24"}}"#,
+                "warning", ""
+            ),
+        ])
+    func mtu(plugin: String, severity: String, end: String) throws {
+        let host = host(("eth0", 1500), ("eth1", 9000), uplink: "eth0")
+        #expect(
+            try faults(among: [network("n", plugin)], on: host)
+                == ["\(severity) plugins[0].mtu: 9000, but eth0 has 1500\(end)"])
+        let wide = plugin.replacing(#""master": "eth0""#, with: #""master": "eth1""#)
+        guard wide != plugin else { return }
+        #expect(try faults(among: [network("n", wide)], on: host) == [])
+        let bare = plugin.replacing(", \"mtu\": 9000", with: "")
+        #expect(
+            try faults(
+                among: [network("n", bare, #"{"type": "tuning", "mtu": 9000}"#)], on: host)
+                == ["\(severity) plugins[1].mtu: 9000, but eth0 has 1500\(end)"])
+    }
+
+    @Test("a bridge's MTU goes by its uplink; without a gateway nothing else limits it")
+    func bridgeUplink() throws {
+        var host = host(("eth0", 1500), ("eth1", 4000), uplink: "eth0")
+        let plugin = #"{"type": "bridge", "bridge": "br0", "mtu": 9000}"#
+        #expect(try faults(among: [network("n", plugin)], on: host) == [])
+        host.links["eth1"]?.bridge = "br0"
+        #expect(
+            try faults(among: [network("n", plugin)], on: host)
+                == ["warning plugins[0].mtu: 9000, but eth1 has 4000"])
+    }
+
+    @Test("a master that the host has not, and a bridge that tells no VLANs apart, are errors")
+    func links() throws {
+        var host = host(("eth0", 1500))
+        #expect(
+            try faults(among: [network("n", #"{"type": "macvlan", "master": "eth7"}"#)], on: host)
+                == ["error plugins[0].master: this host has no link eth7"])
+        #expect(
+            try faults(
+                among: [
+                    network("n", #"{"type": "macvlan", "master": "x", "linkInContainer": true}"#)
+                ], on: host) == [])
+        var bridge = Lint.Host.Link()
+        bridge.kind = "bridge"
+        host.links["cni0"] = bridge
+        let tagged = network("n", #"{"type": "bridge", "vlan": 5}"#)
+        #expect(
+            try faults(among: [tagged], on: host)
+                == [
+                    "error plugins[0].bridge: cni0 is there and does not tell VLANs apart: "
+                        + "ip link set cni0 type bridge vlan_filtering 1"
+                ])
+        host.links["cni0"]?.filtersVLANs = true
+        #expect(try faults(among: [tagged], on: host) == [])
+    }
+
+    @Test("flavours of iptables that do not see each other are named")
+    func flavours() throws {
+        var host = Lint.Host()
+        host.hasLegacyTables = true
+        host.showsLegacyTables = true
+        let list = network(
+            "n", #"{"type": "bridge", "ipMasq": true}"#, #"{"type": "firewall"}"#,
+            #"{"type": "tuning"}"#)
+        let found = try faults(among: [list], on: host)
+        #expect(found.count == 3)
+        #expect(found[0].hasPrefix("warning plugins[0]: this host also has tables of the old"))
+        #expect(found[1].hasPrefix("warning plugins[1]: this host also has tables of the old"))
+        #expect(
+            found[2]
+                == "warning plugins[1]: iptables of this host is iptables-legacy: it does not show "
+                + "the rules that firewall makes, which iptables-nft does")
+        let portmap = { (backend: String) in
+            #"{"type": "portmap", "backend": "\#(backend)", "capabilities": {"portMappings": true}}"#
+        }
+        let bridge = { (name: String) in #"{"type": "bridge", "bridge": "\#(name)"}"# }
+        #expect(
+            try faults(among: [
+                network("a", bridge("a"), portmap("iptables")),
+                network("b", bridge("b"), portmap("nftables")),
+                network("c", bridge("c"), portmap("iptables")),
+            ]) == [
+                "warning plugins[1].backend: ports are mapped by nftables, those of network a by "
+                    + "iptables: which comes first for a port of both is not said"
+            ])
+    }
+
+    @Test("addresses that two networks give out are an error, a subnet at two places a warning")
+    func subnets() throws {
+        let bridge = { (name: String, bridge: String, range: String) in
+            self.network(
+                name,
+                #"{"type": "bridge", "bridge": "\#(bridge)", "ipam": {"type": "host-local", "subnet": "10.1.0.0/24"\#(range)}}"#
+            )
+        }
+        let low = #", "rangeStart": "10.1.0.10", "rangeEnd": "10.1.0.20""#
+        let high = #", "rangeStart": "10.1.0.21", "rangeEnd": "10.1.0.30""#
+        #expect(
+            try faults(among: [bridge("a", "x", low), bridge("b", "x", "")])
+                == [
+                    "error plugins[0].ipam: 10.1.0.0/24 overlaps with 10.1.0.10-10.1.0.20 of network "
+                        + "a (0.conflist)"
+                ])
+        #expect(try faults(among: [bridge("a", "x", low), bridge("b", "x", high)]) == [])
+        #expect(
+            try faults(among: [bridge("a", "x", low), bridge("b", "y", high)])
+                == [
+                    "warning plugins[0].ipam: the host has routes to 10.1.0.0/24 by two links, of "
+                        + "which one hides the other: it overlaps with 10.1.0.0/24 of network a "
+                        + "(0.conflist)"
+                ])
+        let fixed = { (name: String, address: String) in
+            self.network(
+                name,
+                #"{"type": "macvlan", "master": "e", "ipam": {"type": "static", "addresses": [{"address": "\#(address)"}]}}"#
+            )
+        }
+        #expect(try faults(among: [fixed("a", "10.2.0.5/24"), fixed("b", "10.2.0.6/24")]) == [])
+        #expect(
+            try faults(among: [fixed("a", "10.2.0.5/24"), fixed("b", "10.2.0.5/24")])
+                == [
+                    "error plugins[0].ipam: 10.2.0.5 overlaps with 10.2.0.5 of network a (0.conflist)"
+                ])
+    }
+
+    @Test("a subnet that the host is in by another link is warned of")
+    func hostSubnets() throws {
+        var host = host(("eth0", 1500))
+        host.links["eth0"]?.addresses = [try #require(IPPrefix("10.1.0.7/16"))]
+        let plugin =
+            #"{"type": "bridge", "bridge": "br0", "isGateway": true, "ipam": {"type": "host-local", "subnet": "10.1.2.0/24"}}"#
+        #expect(
+            try faults(among: [network("n", plugin)], on: host)
+                == [
+                    "warning plugins[0].ipam: 10.1.2.0/24 overlaps with 10.1.0.7/16 of the host's link "
+                        + "eth0"
+                ])
+        host.links["br0"] = host.links["eth0"]
+        host.links["eth0"] = nil
+        #expect(try faults(among: [network("n", plugin)], on: host) == [])
+    }
+
+    @Test("ports of a bridge that only one of its networks isolates are named")
+    func isolation() throws {
+        #expect(
+            try faults(among: [
+                network("a", #"{"type": "bridge", "portIsolation": true}"#),
+                network("b", #"{"type": "bridge"}"#),
+            ]) == [
+                "warning plugins[0].portIsolation: only one of this and network a on the bridge cni0 "
+                    + "isolates its ports: the containers of both reach each other"
+            ])
     }
 
     @Test("a key that is there twice is named")
@@ -119,7 +394,7 @@ import Testing
         #expect(messages.count == 4)
         #expect(messages[0].hasPrefix(#""a" is the network of"#))
         #expect(messages[1].hasPrefix("10.1.2.0/24 overlaps with 10.1.0.0/16 of network a"))
-        #expect(messages[2] == "1400, but network a has 0 on the same bridge cni0")
+        #expect(messages[2] == "1400, but network a has none on the same bridge cni0")
         #expect(messages[3].hasPrefix("cni0 is also the gateway of network a, with another subnet"))
     }
 

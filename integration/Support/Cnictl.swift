@@ -75,3 +75,21 @@ extension World {
                 """)
     }
 }
+
+extension World {
+    /// Containers of these IDs, attached by cnictl to the network of `shapedList`, each with a port of
+    /// the host from 8080 on that leads to its port 80.
+    func attached(_ ids: [String]) throws -> (Cnictl, [Container]) {
+        let cnictl = try Cnictl(self)
+        try cnictl.configure(shapedList(), as: "shaped.conflist")
+        var containers: [Container] = []
+        for (number, id) in ids.enumerated() {
+            let container = try container(id)
+            try cnictl.output(
+                of: "add shaped \(container.path) --container-id \(id) "
+                    + "--cap portMappings=[{\"hostPort\":\(8080 + number),\"containerPort\":80}]")
+            containers.append(container)
+        }
+        return (cnictl, containers)
+    }
+}

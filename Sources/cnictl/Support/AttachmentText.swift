@@ -1,21 +1,19 @@
-internal import Rtnetlink
-internal import PluginRuntime
-internal import Addressing
+import Addressing
 import CNI
 import FoundationEssentials
 import Operator
+import PluginRuntime
+import Rtnetlink
 import TrafficControl
 
 extension AttachmentState {
     /// The attachment as JSON, as `ls` and `explain` print it.
     var json: JSON {
         let text = { (value: String?) -> JSON in value.map { .string($0) } ?? .null }
-        var path: String?
-        if case .alive(let known) = presence { path = known }
         return [
             "network": .string(owner.network), "container": .string(owner.containerID),
-            "interface": .string(owner.interface), "alive": .bool(!isOrphan),
-            "orphan": .bool(isOrphan), "netns": text(path),
+            "interface": .string(owner.interface), "alive": .bool(isAlive),
+            "orphan": .bool(isOrphan), "state": .string(stateCell.text), "netns": text(netns),
             "addresses": .array(addresses.map { .string("\($0.address)") }),
             "hostInterface": text(hostEnd?.name), "bridge": text(master),
             "mac": text(inner?.mac.map { "\($0)" }),
@@ -25,7 +23,8 @@ extension AttachmentState {
                 shares.map { share in
                     [
                         "direction": .string("\(share.direction)"), "link": .string(share.link),
-                        "id": .string("\(share.id)"),
+                        "id": .string("\(share.id)"), "name": text(share.part),
+                        "tenant": text(share.tenant),
                         "rate": bits(share.trafficClass?.rate),
                         "ceil": bits(share.trafficClass?.ceil),
                     ]
@@ -42,6 +41,9 @@ private func bits(_ rate: Rate?) -> JSON {
 }
 
 extension AttachmentState.Share {
+    /// The class's number and, if it is one inside a container, its name: `1:5247 clients`.
+    var title: String { "\(id)" + (part.map { " \($0)" } ?? "") }
+
     /// `100M`, or `10M..100M` with a ceiling above what is guaranteed.
     var limits: String {
         guard let found = trafficClass else { return "no class" }

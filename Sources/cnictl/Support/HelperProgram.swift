@@ -16,6 +16,14 @@ struct HelperProgram {
         return Delegate.find(words[0], in: directories.split(separator: ":").map(String.init))
     }
 
+    /// The path of this program itself.
+    static var own: String {
+        var path = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = unsafe readlink("/proc/self/exe", &path, path.count)
+        return String(
+            decoding: path.prefix(max(0, count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
     /// What it prints.
     ///
     /// - Throws: Code 5 if it is not installed or fails.

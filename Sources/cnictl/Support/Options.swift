@@ -6,22 +6,24 @@ import PluginRuntime
 
 /// Where networks, plugins and state are.
 struct Places: ParsableArguments {
-    @Option(help: "The directory with the networks' configurations.")
+    @Option(help: "The directory with the networks' configurations.", completion: .directory)
     var confDir = environment("NETCONFPATH") ?? ConfigurationList.standardDirectory
 
-    @Option(help: "A directory with plugins; may be given several times.")
+    @Option(help: "A directory with plugins; may be given several times.", completion: .directory)
     var binDir: [String] =
         environment("CNI_PATH")?.split(separator: ":").map(String.init)
         ?? Runtime.standardDirectories
 
-    @Option(help: "The directory in which the runtime's library keeps results.")
+    @Option(
+        help: "The directory in which the runtime's library keeps results.",
+        completion: .directory)
     var cacheDir = environment("CNICTL_CACHE_DIR") ?? ResultCache.standardDirectory
 
     @Option(
         help: """
             A directory of host-local's reservations; may be given several times. Without it, the \
             usual one and those that the networks name.
-            """)
+            """, completion: .directory)
     var dataDir: [String] = []
 
     /// The runtime that these places make.
@@ -39,6 +41,15 @@ struct Places: ParsableArguments {
     func network(_ name: String) throws(CNIError) -> ConfigurationList {
         name.contains("/")
             ? try ConfigurationList(file: name) : try ConfigurationList.find(name, in: confDir)
+    }
+
+    /// The network of a name as an attachment was made by it, where that is kept, and else as it is
+    /// configured now; of a file as it is there.
+    func network(_ name: String, of target: Runtime.Target) throws(CNIError) -> ConfigurationList {
+        let owner = Owner(
+            network: name, containerID: target.containerID, interface: target.interface)
+        if let list = try? runtime.cache.entry(of: owner)?.list() { return list }
+        return try network(name)
     }
 }
 

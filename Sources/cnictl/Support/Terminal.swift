@@ -56,12 +56,15 @@ struct Table {
 
     private let headings: [String]
     private let isRight: [Bool]
+    private let isOptional: [Bool]
     private var rows: [[Cell]] = []
 
-    /// A table without rows; columns whose heading begins with `>` are set to the right.
+    /// A table without rows; columns whose heading begins with `>` are set to the right, those
+    /// with `?` left out where no row has anything in them.
     init(_ headings: String...) {
         isRight = headings.map { $0.hasPrefix(">") }
-        self.headings = headings.map { $0.hasPrefix(">") ? String($0.dropFirst()) : $0 }
+        isOptional = headings.map { $0.hasPrefix("?") }
+        self.headings = headings.map { String($0.drop { ">?".contains($0) }) }
     }
 
     /// Whether there is nothing in it.
@@ -76,9 +79,12 @@ struct Table {
         let widths = headings.indices.map { column in
             all.map { column < $0.count ? $0[column].text.count : 0 }.max() ?? 0
         }
+        let isShown = headings.indices.map { column in
+            !isOptional[column] || rows.contains { $0[column].text != "-" }
+        }
         return all.map { row in
             var line = ""
-            for (column, cell) in row.enumerated() {
+            for (column, cell) in row.enumerated() where isShown[column] {
                 let space = String(repeating: " ", count: widths[column] - cell.text.count)
                 let text = Terminal.styled(cell.text, cell.style)
                 line += isRight[column] ? space + text : text + space

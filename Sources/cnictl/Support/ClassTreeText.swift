@@ -1,0 +1,110 @@
+import CNI
+import Operator
+import PluginRuntime
+import TrafficControl
+
+extension ClassTree.Node {
+    private var limits: String {
+        let (rate, ceil) = (trafficClass.rate.short, trafficClass.ceil.short)
+        return rate == ceil ? rate : "\(rate)..\(ceil)"
+    }
+
+    /// What it is there for, in words.
+    var title: String {
+        switch role {
+        case .link?: "the whole link"
+        case .standard?: "what no class is known for"
+        case .tenant(let name)?: "tenant \(name)"
+        case .container(let owner)?:
+            "\(owner.containerID) \(owner.interface) on \(owner.network)"
+        case .part(let owner, ClassRole.rest)?: "the rest of \(owner.containerID)"
+        case .part(let owner, let name)?: "class \(name) of \(owner.containerID)"
+        case .processes(let network, let name)?: "processes \(name) of network \(network)"
+        case nil: "without a name"
+        }
+    }
+
+    /// The rows of this class and those below it, each with what goes before it.
+    fileprivate func rows(
+        _ first: String, _ rest: String, only isShown: (ClassTree.Node) -> Bool
+    ) -> [[String]] {
+        var rows = [
+            [
+                first + "\(trafficClass.id)", limits, "prio \(trafficClass.priority)",
+                shortNumber(Double(counters.bytes)) + "B", "\(counters.drops) dropped", title,
+            ]
+        ]
+        // Whoever asks for a tenant sees all that is in it.
+        let shown = children.contains(where: isShown) ? children.filter(isShown) : children
+        for (index, child) in shown.enumerated() {
+            let isLast = index == shown.count - 1
+            rows += child.rows(
+                rest + (isLast ? "└─ " : "├─ "), rest + (isLast ? "   " : "│  "), only: isShown)
+        }
+        return rows
+    }
+
+    private var kind: String {
+        switch role {
+        case .link?: "link"
+        case .standard?: "standard"
+        case .tenant?: "tenant"
+        case .container?: "container"
+        case .part?: "class"
+        case .processes?: "processes"
+        case nil: "unknown"
+        }
+    }
+
+    private var network: String? {
+        if case .processes(let network, _)? = role { network } else { role?.owner?.network }
+    }
+
+    /// The class as JSON, with those below it.
+    var json: JSON {
+        let text = { (value: String?) -> JSON in value.map { .string($0) } ?? .null }
+        return [
+            "id": .string("\(trafficClass.id)"), "kind": .string(kind), "name": text(role?.name),
+            "rate": .integer(Int(clamping: trafficClass.rate.bitsPerSecond)),
+            "ceil": .integer(Int(clamping: trafficClass.ceil.bitsPerSecond)),
+            "priority": .integer(trafficClass.priority),
+            "network": text(network), "container": text(role?.owner?.containerID),
+            "interface": text(role?.owner?.interface),
+            "bytes": .integer(Int(clamping: counters.bytes)),
+            "packets": .integer(Int(clamping: counters.packets)),
+            "drops": .integer(Int(clamping: counters.drops)),
+            "backlog": .integer(Int(clamping: counters.backlog)),
+            "borrowed": .integer(Int(clamping: counters.borrowed)),
+            "children": .array(children.map(\.json)),
+        ]
+    }
+}
+
+extension ClassTree {
+    /// The tree as JSON, as `shape` prints it.
+    var json: JSON {
+        [
+            "group": group.map { .string($0) } ?? .null, "direction": .string("\(direction)"),
+            "link": .string(link), "classes": .array(roots.map(\.json)),
+        ]
+    }
+
+    /// Prints the tree, of classes with others in them only those that are to be shown.
+    func print(only isShown: (Node) -> Bool) {
+        let title = group.map { "group \($0)" } ?? "a tree of its own"
+        Swift.print(Terminal.styled("\(link)", .bold) + ": \(direction), \(title)")
+        let rows = roots.flatMap { $0.rows("", "", only: isShown) }
+        let widths = (0..<5).map { column in rows.map { $0[column].count }.max() ?? 0 }
+        for row in rows {
+            var line = ""
+            for (column, cell) in row.enumerated() {
+                let width = column < 5 ? widths[column] : 0
+                let space = String(repeating: " ", count: max(0, width - cell.count))
+                line += column == 3 || column == 4 ? space + cell : cell + space
+                if column < row.count - 1 { line += "  " }
+            }
+            while line.hasSuffix(" ") { line.removeLast() }
+            Swift.print(line)
+        }
+    }
+}
