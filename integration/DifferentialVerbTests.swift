@@ -184,7 +184,8 @@ struct DifferentialVerbTests {
             ])
     private static let compared = Deviation.answer("the Go plugin compares nothing")
 
-    static let all = ptp + macvlan + hostDevice + tuning + sbr + elsewhere
+    /// The guest is an emulated machine, which takes seconds for each: it has only what others may lack.
+    static let all = isGuest ? elsewhere : ptp + macvlan + hostDevice + tuning + sbr + elsewhere
 
     /// What not every kernel has the links for.
     private static let elsewhere =
@@ -236,7 +237,10 @@ struct DifferentialVerbTests {
             "vrf", "CHECK",
             [
                 (.nothing, nil), (.withoutResult, .text("as every plugin has it")),
-                (.inContainer("ip link set eth0 nomaster"), nil),
+                (
+                    .inContainer("ip link set eth0 nomaster"),
+                    .answer("the Go plugin finds members of a VRF that has none")
+                ),
             ])
 
     // MARK: - Calls
