@@ -30,7 +30,10 @@ GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostD
 # The parts of `make torture`, each a suite of integration/torture; each has a target of its own: torture-deaths, …
 TORTURE_PARTS := deaths errors interruptions disks races security
 
-.PHONY: build demo test unit-test root-test torture torture-part fuzz guest-test guest-test-all runtime-test bench bench-shaping bench-plugins \
+# Those of them that fit into every change's run: a suite for each kind of link.
+GUEST_SMOKE_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests
+
+.PHONY: build demo test unit-test root-test torture torture-part fuzz guest-test guest-smoke guest-test-all runtime-test bench bench-shaping bench-plugins \
     $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions api-docs install deb dist reproducible clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
@@ -97,6 +100,9 @@ $(INTERFERE): integration/torture/interfere.c
 guest-test: build setup-test ## What this kernel may lack, on a guest kernel: the suites of links and of VLANs of bridges
 	swift build --build-tests
 	bash integration/guest/run.sh "$$(swift build --show-bin-path)/swift-cniPackageTests.xctest" $(CNI) '$(GUEST_SUITES)'
+
+guest-smoke: ## One suite for each kind of link that this kernel may lack, on a guest kernel
+	$(MAKE) guest-test GUEST_SUITES='$(GUEST_SMOKE_SUITES)'
 
 guest-test-all: ## All integration tests, on a guest kernel
 	$(MAKE) guest-test GUEST_SUITES=IntegrationTests

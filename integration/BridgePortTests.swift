@@ -11,6 +11,14 @@ struct BridgePortTests {
         try world.ip("link show \(result["interfaces"][1]["name"].string ?? "")")[0]
     }
 
+    @Test("a port has no address of its own")
+    func noAddress() throws {
+        let network = Network(ipam: BridgeTests.dualStack, in: world)
+        let result = try network.add(try world.container())
+        let port = result["interfaces"][1]["name"].string ?? ""
+        #expect(try world.ip("addr show dev \(port)")[0]["addr_info"].array.isEmpty)
+    }
+
     @Test("mtu is that of both ends")
     func mtu() throws {
         let network = Network(bridge: #"{"mtu": 1400}"#, in: world)

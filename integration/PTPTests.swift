@@ -46,6 +46,40 @@ struct PTPTests {
         #expect(host.contains("10.71.0.2 dev veth") && host.contains("scope link"), "\(host)")
     }
 
+    @Test("both ends have a link-local address at once, and the host's brings no anycast address")
+    func linkLocal() throws {
+        let network = Network(plugin: "ptp", in: world)
+        let container = try world.container()
+        let result = try network.add(container)
+        let hostEnd = result["interfaces"][0]["name"].string ?? ""
+        let own = try world.onHost("ip -6 -br addr show dev \(hostEnd) scope link")
+        let address = own.split(separator: " ").last { $0.hasPrefix("fe80::") } ?? ""
+        #expect(address.hasSuffix("/128"), "\(own)")
+        #expect(try container.reaches("\(address.dropLast(4))%eth0"))
+        let inside = try container.output(of: "ip -6 -br addr show dev eth0 scope link")
+        let peer = inside.split(separator: " ").last { $0.hasPrefix("fe80::") } ?? ""
+        let ping = "ping -c 1 -W 2 \(peer.split(separator: "/").first ?? "")%\(hostEnd)"
+        #expect(try run(ping, in: world.host).succeeded, "\(ping)")
+        #expect(try !world.onHost("cat /proc/net/anycast6").contains(hostEnd))
+    }
+
+    @Test("a host that has IPv6 switched off has no less of IPv4")
+    func withoutIPv6() throws {
+        for setting in ["all", "default"] {
+            try world.onHost("sysctl -qw net.ipv6.conf.\(setting).disable_ipv6=1")
+        }
+        for keys: JSON in ["{}", #"{"mtu": 1000}"#] {
+            let network = Network(
+                plugin: "ptp", keys, ipam: #"{"subnet": "10.71.0.0/16"}"#, in: world)
+            let container = try world.container()
+            try network.add(container)
+            #expect(try container.reaches("10.71.0.1"))
+            #expect(try network.check(container) == nil)
+            try network.del(container)
+            try world.onHost("sysctl -qw net.ipv6.conf.default.disable_ipv6=0")
+        }
+    }
+
     @Test("an empty list of name servers takes IPAM's away")
     func dns() throws {
         let ipam: JSON = """

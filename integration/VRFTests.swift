@@ -83,6 +83,55 @@ struct VRFTests {
         #expect(try call("net1", "").succeeded)
     }
 
+    @Test("routes on the interface itself move along, and so do those by the gateways behind them")
+    func routed() throws {
+        let ipam: JSON = """
+            {"ranges": [[{"subnet": "10.71.0.0/16"}], [{"subnet": "fd00:71::/64"}]],
+             "routes": [{"dst": "0.0.0.0/0", "mtu": 1400}, {"dst": "::/0"}]}
+            """
+        let ptp = Network(plugin: "ptp", ipam: ipam, in: world).plugins[0]
+        var list: JSON = #"{"name": "web", "cniVersion": "1.1.0"}"#
+        list["plugins"] = JSON([ptp.value, ["type": "vrf", "vrfname": "red"]])
+        let network = Network(list, in: world)
+        let container = try world.container()
+        try network.add(container)
+        let routes = try container.output(of: "ip route show vrf red")
+        for route in [
+            "default via 10.71.0.1", "mtu 1400", "10.71.0.0/16 via 10.71.0.1",
+            "10.71.0.1 dev eth0 scope link src 10.71.0.2",
+        ] {
+            #expect(routes.contains(route), "\(routes)")
+        }
+        let routes6 = try container.output(of: "ip -6 route show vrf red")
+        #expect(routes6.contains("default via fd00:71::1"), "\(routes6)")
+        for address in ["10.71.0.1", "fd00:71::1"] {
+            #expect(try container.run("ping -c 1 -W 2 -I red \(address)").succeeded, "\(address)")
+        }
+        let difference = try network.check(container)
+        #expect(difference == nil, "\(difference ?? "")")
+        let vrf = try world.call(
+            "vrf", "DEL", network.configuration(network.plugins[1]), container)
+        #expect(vrf.succeeded, "\(vrf.output)")
+        #expect(try container.output(of: "ip route").contains("default via 10.71.0.1"))
+        #expect(try container.reaches("fd00:71::1"))
+        try network.del(container)
+    }
+
+    @Test("a route over two gateways stays one")
+    func severalGateways() throws {
+        let ipam: JSON = """
+            {"subnet": "fd00:71::/64", "routes": [
+                {"dst": "fd00:99::/64", "gw": "fd00:71::8"}, {"dst": "fd00:99::/64", "gw": "fd00:71::9"}]}
+            """
+        let dummy = Network(plugin: "dummy", ipam: ipam, in: world).plugins[0]
+        var list: JSON = #"{"name": "web", "cniVersion": "1.0.0"}"#
+        list["plugins"] = JSON([dummy.value, ["type": "vrf", "vrfname": "red"]])
+        let container = try world.trustingContainer()
+        try Network(list, in: world).add(container)
+        let routes = try container.output(of: "ip -6 route show vrf red")
+        #expect(routes.contains("via fd00:71::8") && routes.contains("via fd00:71::9"), "\(routes)")
+    }
+
     @Test("DEL of the whole chain leaves the container as it was")
     func delete() throws {
         let container = try world.container()

@@ -34,10 +34,18 @@ public struct CNIError: Error, Equatable, CustomStringConvertible {
     public let message: String
     /// The text printed as `details`; empty for none.
     public let details: String
+    /// The place in the configuration whose value makes no sense; empty for other errors.
+    public private(set) var place = ""
 
     /// An error of one of the known codes.
     public init(_ code: Code, _ message: String, details: String = "") {
         self.init(code: code.rawValue, message, details: details)
+    }
+
+    /// An error about the value at a place in the configuration, code 7.
+    init(at place: String, _ message: String) {
+        self.init(.invalidConfiguration, "\(place): \(message)")
+        self.place = place
     }
 
     /// An error whose code comes from elsewhere, such as another plugin.
@@ -63,6 +71,11 @@ public struct CNIError: Error, Equatable, CustomStringConvertible {
     /// This error with words in front of its message.
     public func prefixed(_ words: String) -> CNIError {
         CNIError(code: code, "\(words): \(message)", details: details)
+    }
+
+    /// Whether what is printed of both is the same.
+    public static func == (left: CNIError, right: CNIError) -> Bool {
+        (left.code, left.message, left.details) == (right.code, right.message, right.details)
     }
 
     /// The message and the details.

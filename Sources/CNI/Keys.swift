@@ -132,7 +132,7 @@ public struct Keys {
 
     /// An error about the value of a key of this object, code 7.
     public func invalid(_ key: String, _ message: String) -> CNIError {
-        CNIError(.invalidConfiguration, "\(place(key)): \(message)")
+        CNIError(at: place(key), message)
     }
 
     private init(_ value: JSON, object path: String) throws(CNIError) {

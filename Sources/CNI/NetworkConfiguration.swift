@@ -94,6 +94,14 @@ public struct NetworkConfiguration: Sendable {
         validAttachments = attachments ?? (isListed ? [] : nil)
     }
 
+    /// This configuration without the outermost key of a place such as `runtimeConfig.mac`; nil if there
+    /// is none.
+    public func without(_ place: String) throws(CNIError) -> NetworkConfiguration? {
+        let key = String(place.prefix { $0 != "." && $0 != "[" })
+        guard json[key] != nil else { return nil }
+        return try NetworkConfiguration(json: json.setting(key, to: .null), needsResult: false)
+    }
+
     private static func previousResult(
         _ json: JSON, in version: SpecVersion
     ) throws(CNIError) -> AddResult {

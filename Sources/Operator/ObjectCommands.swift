@@ -82,6 +82,9 @@ extension Link: CommandObject {
         ] where isSet {
             commands.append(sysctl("net/ipv6/conf/\(name)/\(key)", "0", on: side))
         }
+        if linkLocal != .kernels {
+            commands.append(names.on(side, "ip", "link set \(name) addrgenmode none"))
+        }
         if let alias {
             commands.append(
                 names.on(side, "ip", "link set \(name) alias \(CommandNames.quoted(alias))"))
@@ -92,6 +95,12 @@ extension Link: CommandObject {
         }
         let flags = flag("promisc", promiscuous) + (isUp == true ? " up" : "")
         if !flags.isEmpty { commands.append(names.on(side, "ip", "link set \(name)\(flags)")) }
+        if linkLocal == .own, let own = mac?.linkLocal {
+            commands += [
+                names.on(side, "ip", "address add \(own)/128 dev \(name) nodad noprefixroute"),
+                names.on(side, "ip", "route add fe80::/64 dev \(name) metric 256"),
+            ]
+        }
         return commands
     }
 }

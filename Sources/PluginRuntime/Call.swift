@@ -43,6 +43,24 @@ public struct Call: Sendable {
         return previous
     }
 
+    /// What `read` makes of the configuration without the keys whose values make no sense.
+    ///
+    /// For DEL: ADD has refused them, and there must be a way back out of any configuration.
+    public func leniently<Options>(
+        _ read: (Call) throws(CNIError) -> Options
+    ) throws(CNIError) -> Options {
+        var call = self
+        while true {
+            do throws(CNIError) {
+                return try read(call)
+            } catch {
+                guard !error.place.isEmpty, let rest = try call.configuration.without(error.place)
+                else { throw error }
+                call = Call(invocation, rest, siblings: siblings)
+            }
+        }
+    }
+
     /// Opens the kernel with the container's namespace, which must be there and not the host's.
     public func kernel() throws(CNIError) -> Kernel {
         let path = invocation.netns
@@ -76,6 +94,18 @@ public struct Call: Sendable {
         return try open(namespace)
     }
 
+    /// Opens the kernel for DEL of what carries no tag in the container: without a namespace whose path
+    /// was given out anew, and is another container's by now.
+    public func kernelForUntaggedRemoval() throws(CNIError) -> Kernel {
+        let kernel = try kernelForRemoval()
+        guard kernel.hasContainer else { return kernel }
+        let isOthers = try wrapping { () throws(KernelError) in
+            defer { try? kernel.returnHome() }
+            return try kernel.containerIsOther(than: owner.containerID)
+        }
+        return isOthers ? try hostKernel() : kernel
+    }
+
     /// Opens the kernel of the host alone.
     public func hostKernel() throws(CNIError) -> Kernel { try open(nil) }
 
@@ -97,6 +127,29 @@ public struct Call: Sendable {
                 .invalidNamespace,
                 "plugin's netns and netns from CNI_NETNS should not be the same")
         }
+    }
+}
+
+extension Kernel {
+    /// Whether the container's links say that it is another one, and none that it is this one.
+    fileprivate func containerIsOther(than containerID: String) throws(KernelError) -> Bool {
+        var others = false
+        for link in try allLinks(in: .container) {
+            // The tag of a veth is on its end on the host.
+            let tag = link.kind == "veth" ? try hostEnd(of: link)?.alias : link.alias
+            guard let owner = tag.flatMap({ Owner(tag: $0) }) else { continue }
+            if owner.containerID == containerID { return false }
+            others = true
+        }
+        return others
+    }
+
+    /// The host's end of a veth pair whose other end is in the container.
+    func hostEnd(of link: LinkState) throws(KernelError) -> LinkState? {
+        guard let index = link.peer, let end = try self.link(index: index, in: .host),
+            end.kind == "veth", end.peer == link.index
+        else { return nil }
+        return end
     }
 }
 

@@ -146,7 +146,7 @@ extension InterfacePlugin {
 
     /// DEL: everything of the owner that is left, then its lease.
     public static func del(_ call: Call) throws(CNIError) {
-        let options = try options(call)
+        let options: Options = try call.leniently(options)
         var failures: [CNIError] = []
         let kernel: Kernel
         do throws(CNIError) {
@@ -164,7 +164,9 @@ extension InterfacePlugin {
             .map { CNIError($0.cause) }
         do throws(KernelError) {
             // With a host's end of ours the container's has gone.
-            if hasHostEnd, !kernel.hasRemovedLinks { try kernel.removeForeignPeer(of: call.owner) }
+            if hasHostEnd, !kernel.hasRemovedLinks {
+                try kernel.removeForeignPeer(of: call.owner, as: call.configuration.previous)
+            }
         } catch {
             failures.append(CNIError(error))
         }
@@ -282,15 +284,17 @@ extension Kernel {
 
     /// Removes the container's interface if it is a veth whose host end nobody has tagged: one
     /// that another implementation made, whose host end has a name of its own.
-    func removeForeignPeer(of owner: Owner) throws(KernelError) {
+    ///
+    /// Where a path was given out anew it may be another container's: the result of ADD names the host
+    /// end that it had.
+    func removeForeignPeer(of owner: Owner, as result: AddResult?) throws(KernelError) {
         guard hasContainer, let link = try link(owner.interface, in: .container),
             link.kind == "veth"
         else { return }
-        if let index = link.peer, let peer = try self.link(index: index, in: .host),
-            peer.kind == "veth", peer.peer == link.index,
-            let tag = peer.alias, let other = Owner(tag: tag), other != owner
-        {
-            return
+        if let end = try hostEnd(of: link) {
+            if let other = end.alias.flatMap({ Owner(tag: $0) }), other != owner { return }
+            let names = result?.interfaces.filter { $0.sandbox.isEmpty }.map(\.name) ?? []
+            if names.contains(where: { $0.hasPrefix("veth") }), !names.contains(end.name) { return }
         }
         try removeLinks([link.index], in: .container)
     }

@@ -43,6 +43,7 @@ public enum Bridge: InterfacePlugin {
         hostEnd.hairpin = options.hairpin
         hostEnd.isIsolated = options.isIsolated
         hostEnd.ignoresRouterAdvertisements = true
+        hostEnd.linkLocal = .none
         hostEnd.isUp = true
 
         return Plan {

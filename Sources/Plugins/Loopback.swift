@@ -73,7 +73,7 @@ public enum Loopback: PlannedPlugin {
 
     /// Takes `lo` down, if the namespace is still there.
     public static func del(_ call: Call) throws(CNIError) {
-        let kernel = try call.kernelForRemoval()
+        let kernel = try call.kernelForUntaggedRemoval()
         defer { try? kernel.returnHome() }
         guard kernel.hasContainer else { return }
         try wrapping { () throws(KernelError) in try up.reverse(kernel) }

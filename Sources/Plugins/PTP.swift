@@ -46,7 +46,7 @@ public enum PTP: InterfacePlugin {
         hostEnd.mac = attachment.hostMAC
         hostEnd.mtu = options.mtu
         hostEnd.ignoresRouterAdvertisements = true
-        hostEnd.skipsDuplicateDetection = true
+        hostEnd.linkLocal = .own
         hostEnd.isUp = true
         return Plan { hostEnd }
     }

@@ -95,7 +95,7 @@ public enum SourceRouting: PlannedPlugin {
         var (used, routes) = try tables(kernel)
         routes = routes.filter { $0.link == index && $0.table == Route.mainTable }
         // A gateway is taken only where its network is there already.
-        let own = routes.filter { $0.gateway == nil } + routes.filter { $0.gateway != nil }
+        let own = routes.filter(\.isOnLink) + routes.filter { !$0.isOnLink }
 
         var all: [any Resource<Kernel>] = []
         var moved: [Int] = []
@@ -132,7 +132,7 @@ public enum SourceRouting: PlannedPlugin {
             all += steps
         }
         for (number, route) in own.enumerated().reversed() where moved.contains(number) {
-            guard options.addsSourceHints, route.gateway == nil else {
+            guard options.addsSourceHints, route.isOnLink else {
                 all.append(ReplacedRoute(route, by: nil))
                 continue
             }
@@ -271,8 +271,8 @@ public enum SourceRouting: PlannedPlugin {
 
     /// Removes the rules for the interface's addresses; the tables go with the interface.
     public static func del(_ call: Call) throws(CNIError) {
-        _ = try Options(call)
-        let kernel = try call.kernelForRemoval()
+        _ = try call.leniently(Options.init)
+        let kernel = try call.kernelForUntaggedRemoval()
         defer { try? kernel.returnHome() }
         guard kernel.hasContainer else { return }
         let interface = call.invocation.interface

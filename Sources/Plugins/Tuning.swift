@@ -110,12 +110,13 @@ public enum Tuning: PlannedPlugin {
     /// Kernel settings go with the namespace. As in the reference nothing keeps DEL from
     /// succeeding: the interface is about to go.
     public static func del(_ call: Call) throws(CNIError) {
-        let options = try Options(call)
+        let options = try call.leniently(Options.init)
         guard
             let state = try? State.open(options.dataDirectory, of: call.owner, creating: false)
         else { return }
         let settings = state.settings()
-        if !settings.isEmpty, let kernel = try? call.kernelForRemoval(), kernel.hasContainer {
+        if !settings.isEmpty, let kernel = try? call.kernelForUntaggedRemoval(), kernel.hasContainer
+        {
             try? settings.restore(kernel)
             try? kernel.returnHome()
         }

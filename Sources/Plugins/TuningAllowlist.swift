@@ -33,10 +33,74 @@ extension Tuning {
                     + "[\(patterns.joined(separator: " "))]")
         }
 
+        /// A line's expression, which is written for Go's regexp, in the words of regcomp(3).
+        ///
+        /// What Go spells with a backslash or as a group without a number is spelt out; what it has
+        /// besides, such as flags, regcomp refuses.
+        static func posix(_ pattern: String) -> String {
+            let classes: [Character: String] = [
+                "d": "0-9", "w": "0-9A-Za-z_", "s": "\t\n\u{c}\r ",
+            ]
+            var text = ""
+            var rest = Substring(pattern)
+            while let character = rest.popFirst() {
+                switch character {
+                case "\\":
+                    guard let escaped = rest.popFirst() else { return pattern }
+                    switch escaped {
+                    case "A": text += "^"
+                    case "z": text += "$"
+                    case "D", "W", "S":
+                        text += "[^" + (classes[Character(escaped.lowercased())] ?? "") + "]"
+                    default:
+                        text += classes[escaped].map { "[\($0)]" } ?? "\\\(escaped)"
+                    }
+                case "(" where rest.hasPrefix("?:"):
+                    text += "("
+                    rest = rest.dropFirst(2)
+                case "[": text += bracket(&rest, classes)
+                default: text.append(character)
+                }
+            }
+            return text
+        }
+
+        /// A list in brackets, in which POSIX has no backslash: there `]` must be first and `-` last.
+        private static func bracket(
+            _ rest: inout Substring, _ classes: [Character: String]
+        ) -> String {
+            var (members, start, end) = ("", "[", "")
+            if rest.first == "^" {
+                start += "^"
+                rest = rest.dropFirst()
+            }
+            var isFirst = true
+            while let character = rest.popFirst(), character != "]" || isFirst {
+                isFirst = false
+                if character == "[", rest.first == ":" {
+                    let name = rest.prefix { $0 != "]" }
+                    members += "[\(name)]"
+                    rest = rest.dropFirst(name.count + 1)
+                    continue
+                }
+                guard character == "\\", let escaped = rest.popFirst() else {
+                    if character == "]" { start += "]" } else { members.append(character) }
+                    continue
+                }
+                switch escaped {
+                case "]": start += "]"
+                case "-", "^": end.append(escaped)
+                default: members += classes[escaped] ?? String(escaped)
+                }
+            }
+            // A caret of its own is none that inverts.
+            return start + members + end.filter { $0 == "^" } + end.filter { $0 == "-" } + "]"
+        }
+
         private static func matches(_ key: String, _ pattern: String) throws(CNIError) -> Bool {
             var expression = unsafe regex_t()
             let flags = REG_EXTENDED | REG_NOSUB
-            guard unsafe regcomp(&expression, pattern, flags) == 0 else {
+            guard unsafe regcomp(&expression, posix(pattern), flags) == 0 else {
                 throw CNIError(.invalidConfiguration, "\(path): not an expression: \(pattern)")
             }
             defer { unsafe regfree(&expression) }

@@ -52,8 +52,9 @@ public enum VRFPlugin: PlannedPlugin {
 
     /// Takes the interface out of the VRF, and the VRF away with its last member.
     public static func del(_ call: Call) throws(CNIError) {
-        let options = try Options(call)
-        let kernel = try call.kernelForRemoval()
+        let options = try call.leniently(Options.init)
+        guard !options.vrf.isEmpty else { return }
+        let kernel = try call.kernelForUntaggedRemoval()
         defer { try? kernel.returnHome() }
         guard kernel.hasContainer else { return }
         let failures = options.plan(for: call).remove(from: kernel)
@@ -84,15 +85,15 @@ public enum VRFPlugin: PlannedPlugin {
                 throw keys.invalid("table", "not a routing table: \(table)")
             }
             self.table = number == 0 ? nil : number
-            guard !vrf.isEmpty else {
-                throw keys.invalid(
-                    "vrfname", "configuration is expected to have a valid vrf name")
-            }
         }
 
         init(_ call: Call) throws(CNIError) {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
+            if vrf.isEmpty, call.invocation.verb != .del {
+                throw keys.invalid(
+                    "vrfname", "configuration is expected to have a valid vrf name")
+            }
         }
 
         func plan(for call: Call) -> Plan<Kernel> {

@@ -44,6 +44,19 @@ public struct Link: Resource {
         }
     }
 
+    /// Which link-local address of IPv6 a new link has.
+    public enum LinkLocal: Sendable {
+        /// The kernel's, as soon as nobody else is found to have it.
+        ///
+        /// On a router the kernel adds the network's anycast address, which prolongs the removal of the
+        /// link by one more wait for its readers.
+        case kernels
+        /// None: a port of a bridge speaks for nobody.
+        case none
+        /// The same address as the kernel's, at once, and no anycast address.
+        case own
+    }
+
     /// Its name.
     public let name: String
     /// What makes it.
@@ -71,6 +84,8 @@ public struct Link: Resource {
     /// Whether a new link uses its link-local address at once: until it may, the kernel asks for no
     /// neighbour on behalf of packets it forwards.
     public var skipsDuplicateDetection = false
+    /// Which link-local address a new link has.
+    public var linkLocal = LinkLocal.kernels
     /// The bridge that a shared link serves, and which of its ports do: without other ports the
     /// link is not in use.
     public var servedBridge: String?
@@ -155,13 +170,44 @@ public struct Link: Resource {
     private func set(_ kernel: Kernel, over found: Link?) throws(KernelError) {
         // A creation has joined the link to its bridge already.
         let bridge = found.map { $0.master != master } ?? false ? master : nil
-        try kernel.perform(
-            side,
-            settings(
-                kernel.index(of: name, in: side), over: found,
-                joining: bridge.map { (name) throws(KernelError) in
-                    try kernel.index(of: name, in: side)
-                }))
+        let index = try kernel.index(of: name, in: side)
+        let settings = settings(
+            index, over: found,
+            joining: try bridge.map { (name) throws(KernelError) in
+                try kernel.index(of: name, in: side)
+            })
+        guard found == nil, linkLocal != .kernels else {
+            return try kernel.perform(side, settings)
+        }
+        var noAddress = Message(
+            "set IPv6 of \(description)", type: RTM_SETLINK, ifinfomsg(index: index))
+        noAddress.nest(IFLA_AF_SPEC) { families in
+            families.nest(Int(AF_INET6)) {
+                $0.put(IFLA_INET6_ADDR_GEN_MODE, UInt8(IN6_ADDR_GEN_MODE_NONE.rawValue))
+            }
+        }
+        let own = try linkLocal == .own ? ownLinkLocal(kernel) : []
+        let answers = try kernel.exchange(side, [noAddress] + settings + own)
+        for answer in answers.dropFirst().prefix(settings.count) { _ = try answer.get() }
+        // A host without IPv6, or with it switched off, has nothing to set.
+        for answer in [answers[0]] + answers.suffix(own.count) {
+            let refusals: [Errno] = [.addressFamilyNotSupported, .permissionDenied]
+            guard case .refused(let error) = answer else { continue }
+            guard refusals.contains(error.errno) else { throw error }
+            return
+        }
+    }
+
+    /// The messages that give a new link that is up its link-local address, and the way to its network.
+    private func ownLinkLocal(_ kernel: Kernel) throws(KernelError) -> [Message] {
+        let known = try kernel.known(name, in: side)
+        guard let mac = mac ?? known?.mac else { return [] }
+        var address = Address(IPPrefix(host: mac.linkLocal), on: name, in: side)
+        address.bringsPrefixRoute = false
+        guard let network = IPPrefix(mac.linkLocal, length: 64) else { return [] }
+        var route = Route(to: network, by: nil, on: name, in: side)
+        route.priority = Int(IP6_RT_PRIO_ADDRCONF)
+        return try [address.creation(kernel), route.creation(kernel)].compactMap { $0?.message }
     }
 
     /// Removes the interface if it is this owner's.

@@ -19,6 +19,8 @@ public struct ListedRoute: Resource {
     public let side: Side
     /// Its link's index; nil for one over several links.
     public let link: UInt32?
+    /// Whether its destination is on the link itself, and reached by no gateway.
+    public let isOnLink: Bool
     /// Whose it is.
     public var sharing: Sharing { .owned }
     /// Who made it, RTPROT_*.
@@ -42,8 +44,23 @@ public struct ListedRoute: Resource {
         gateway = address(RTA_GATEWAY.rawValue)
         source = address(RTA_PREFSRC.rawValue)
         table = Int(attributes[Int(RTA_TABLE.rawValue)]?.uint32 ?? UInt32(short))
-        link = attributes[Int(RTA_OIF.rawValue)]?.uint32
+        let hops = attributes[Int(RTA_MULTIPATH.rawValue)].map { Self.links(ofHops: $0.payload) }
+        link =
+            attributes[Int(RTA_OIF.rawValue)]?.uint32
+            ?? hops.flatMap { Set($0).count == 1 ? $0.first : nil }
+        isOnLink = gateway == nil && hops == nil && attributes[Int(RTA_VIA.rawValue)] == nil
         self.side = side
+    }
+
+    /// The links of the next hops of a route that has several: `struct rtnexthop`, and attributes of each.
+    private static func links(ofHops payload: ArraySlice<UInt8>) -> [UInt32] {
+        var links: [UInt32] = []
+        var rest = payload
+        while let length = rest.uint16(at: 0), length >= 8, let link = rest.uint32(at: 4) {
+            links.append(link)
+            rest = rest.dropFirst((Int(length) + 3) & ~3)
+        }
+        return links
     }
 
     /// `route 10.1.0.0/16 in table 100`.

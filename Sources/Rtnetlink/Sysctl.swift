@@ -39,6 +39,8 @@ public struct Sysctl: Resource {
             return Sysctl(path, value, in: side, sharing, ifPresent: isOptional)
         } catch  where error.errno == .noSuchFileOrDirectory && isOptional {
             return self
+        } catch  where error.errno == .noSuchFileOrDirectory && sharing == .part {
+            return nil  // it went with its link
         } catch  where error.errno == .permissionDenied {
             return nil  // one that can only be written, such as net/ipv4/route/flush
         }

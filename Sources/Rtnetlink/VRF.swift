@@ -116,7 +116,7 @@ public struct VRFMember: Resource {
     }
 
     /// Joins or leaves, and gives the interface back what the kernel takes from it meanwhile: IPv6
-    /// addresses, and routes by gateways, in the VRF's table.
+    /// addresses, and routes, in the VRF's table.
     public func write(_ kernel: Kernel, over found: VRFMember?) throws(KernelError) {
         let index = try kernel.index(of: link, in: .container)
         let table = try vrf.flatMap { (name) throws(KernelError) in
@@ -126,7 +126,8 @@ public struct VRFMember: Resource {
             try kernel.link(name, in: .container)?.table
         }
         let addresses = try kernel.addresses(of: index, link, in: .container)
-        let routes = try kernel.gatewayRoutes(of: link, index, table: former)
+        let main = RT_TABLE_MAIN.rawValue
+        let routes = try kernel.routes(outOf: index, table: former ?? main)
         var message = Message(
             vrf == nil ? "release \(link) from its VRF" : "make \(self)", type: RTM_SETLINK,
             ifinfomsg(index: index))
@@ -139,7 +140,7 @@ public struct VRFMember: Resource {
             try address.write(kernel, over: nil)
         }
         for var route in routes {
-            route.table = table.map { Int($0) }
+            route.table = Int(table ?? main)
             try route.write(kernel, over: nil)
         }
     }
@@ -160,26 +161,19 @@ public struct VRFMember: Resource {
 }
 
 extension Kernel {
-    /// The routes by gateways out of a container's link, of both families.
-    fileprivate func gatewayRoutes(
-        of link: String, _ index: UInt32, table: UInt32?
-    ) throws(KernelError) -> [Route] {
-        var routes: [Route] = []
+    /// The routes out of a container's link that somebody made, in the order in which they can be made again:
+    /// those on the link itself, by which gateways are reached, come first.
+    fileprivate func routes(
+        outOf index: UInt32, table: UInt32
+    ) throws(KernelError) -> [ListedRoute] {
+        // The kernel makes those of addresses and of announcements itself.
+        let own = [RTPROT_KERNEL, RTPROT_RA, RTPROT_REDIRECT].map { Int($0) }
+        var routes: [ListedRoute] = []
         for family in Family.allCases {
-            var header = rtmsg()
-            header.rtm_family = family.addressFamily
-            var message = Message(
-                "list routes of \(link)", type: RTM_GETROUTE, flags: .dump, header)
-            message.put(Int(RTA_OIF.rawValue), index)
-            message.put(Int(RTA_TABLE.rawValue), table ?? RT_TABLE_MAIN.rawValue)
-            let any = Route(to: IPPrefix(everythingIn: family), by: nil, on: link, in: .container)
-            do throws(KernelError) {
-                routes += try request(.container, message).compactMap { Route($0, like: any) }
-                    .filter { $0.gateway != nil }
-            } catch  where error.errno == .noSuchFileOrDirectory {
-                continue  // a table that has never had a route
+            routes += try self.routes(of: family, in: .container).filter {
+                $0.link == index && $0.table == Int(table) && !own.contains($0.origin)
             }
         }
-        return routes
+        return routes.filter(\.isOnLink) + routes.filter { !$0.isOnLink }
     }
 }

@@ -95,6 +95,18 @@ import Testing
         }
     }
 
+    @Test("DEL takes a key that makes no sense for absent, and no other")
+    func lenient() throws {
+        let odd = try call(#""master": "up0", "mode": "odd", "bcqueuelen": -1, "mtu": 1400"#)
+        let options = try odd.leniently(MACVLAN.options)
+        #expect(options.master.name == "up0" && options.mtu == 1400)
+        #expect(options.mode == .bridge && options.queue == nil)
+        let mistyped = try call(#""master": 5"#)
+        #expect(failure { try mistyped.leniently(MACVLAN.options) }?.code == 6)
+        let missing = try call()
+        #expect(failure { try missing.leniently(PTP.options) }?.code == 7)
+    }
+
     @Test("an empty mode is the default mode")
     func emptyMode() throws {
         #expect(try MACVLAN.options(call(#""mode": """#)).mode == .bridge)

@@ -79,6 +79,32 @@ import Testing
         #expect(error?.code == 6)
     }
 
+    @Test(
+        "a line means what it does to the reference, whose expressions are Go's",
+        arguments: [
+            (#"^net\.ipv4\.conf\.eth\d+\.\w+$"#, "net.ipv4.conf.eth10.rp_filter", true),
+            (#"^net\.ipv4\.conf\.eth\d+\.\w+$"#, "net.ipv4.conf.ethd.rp_filter", false),
+            (#"^net\.[\w.]+$"#, "net.core.somaxconn", true),
+            (#"^net\.[\w.]+$"#, "net.core.so-max", false),
+            (#"^net\.[^\d]+$"#, "net.core.x", true), (#"^net\.[^\d]+$"#, "net.core.x9", false),
+            (#"^net\.\D+$"#, "net.core.x9", false),
+            (#"\Anet\.(?:core|ipv4)\.[a-z_]*\z"#, "net.ipv4.x", true),
+            (#"\Anet\.(?:core|ipv4)\.[a-z_]*\z"#, "net.ipv6.x", false),
+            (#"^net\.[a\-z]+$"#, "net.a-z", true), (#"^net\.[a\-z]+$"#, "net.b", false),
+            (#"^net\.[\]x]$"#, "net.]", true), (#"^net\.[[:alpha:]_]+$"#, "net.a_b", true),
+            (#"^net\.[]x]+$"#, "net.x]", true), (#"^net\.core\.(a|b)+$"#, "net.core.abab", true),
+        ])
+    func expressions(line: String, key: String, isAllowed: Bool) {
+        #expect((failure { try Tuning.Allowlist(line).require(key) } == nil) == isAllowed)
+    }
+
+    @Test("what POSIX has not is refused, not misread")
+    func flags() {
+        #expect(
+            failure { try Tuning.Allowlist("(?i)NET").require("net.x") }?.message
+                == "/etc/cni/tuning/allowlist.conf: not an expression: (?i)NET")
+    }
+
     @Test("a line of the list may match anywhere; empty lines match nothing")
     func allowlist() throws {
         let list = Tuning.Allowlist("core\n\n  ^net\\.ipv4\\.conf\\.IFNAME\\.[a-z_]*$ \n")

@@ -32,4 +32,6 @@ if grep -E '^. (Test|Suite) .* skipped' "$output" >&2; then
     echo "guest-test: these tests were skipped on the guest's kernel" >&2
     status=1
 fi
+# Among other runs this says which one it was.
+grep -oE 'Test run with .*' "$output" | tail -n 1 | sed 's/^/guest-test: on the guest kernel: /' || true
 exit "$status"

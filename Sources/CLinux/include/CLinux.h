@@ -21,6 +21,7 @@
 #include <linux/if_arp.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
+#include <linux/ipv6_route.h>
 #include <linux/gen_stats.h>
 #include <linux/if_tun.h>
 #include <linux/magic.h>
