@@ -14,8 +14,9 @@ CNI := $(BUILD)/cni
 LINK := $(BUILD)/link
 PLUGINS := bandwidth bridge dummy firewall host-device host-local ipvlan loopback macvlan portmap ptp sbr static tap tuning vlan vrf
 
-BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev pkg-config
-TEST_PACKAGES := curl gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 util-linux
+BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev libsystemd-dev pkg-config
+TEST_PACKAGES := curl gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 util-linux \
+    dbus-daemon gir1.2-glib-2.0 python3-dbus python3-firewall python3-gi python3-nftables
 BENCH_PACKAGES := gcc iproute2 iptables jq python3 util-linux
 GUEST_PACKAGES := qemu-system-x86 linux-image-amd64 busybox-static cpio kmod
 INTERFERE := $(BUILD)/interfere
@@ -133,7 +134,7 @@ man: build ## The manual's pages, in .build/man
 	$(BUILD)/cnictl manual $(BUILD)/man
 
 # The modules that others may read the declarations of; a warning of the documentation is an error.
-API := Addressing CNI IPAM Netlink Nftables Operator Plan PluginRuntime Plugins Rtnetlink TrafficControl
+API := Addressing CNI IPAM Netlink Nftables Operator Plan PluginRuntime Plugins Rtnetlink SystemBus TrafficControl
 
 api-docs: setup ## What the public declarations say, as a web site in .build/api
 	swift package dump-symbol-graph --minimum-access-level public > $(BUILD)/symbols.log || { cat $(BUILD)/symbols.log; exit 1; }
@@ -184,6 +185,7 @@ setup:
 setup-test:
 	@bash integration/install-packages.sh $(TEST_PACKAGES)
 	@bash integration/fetch-peer.sh $(BUILD)/peer > /dev/null
+	@bash integration/fetch-peer.sh $(BUILD)/firewalld firewalld > /dev/null
 
 # The Swift runtime, libstdc++, libgcc, libjansson, libmd and libnftnl go into the program; libmnl and libc
 # stay shared, since Debian ships no libmnl.a. Where there is one beside the libmnl that pkg-config knows, or

@@ -32,6 +32,7 @@ let package = Package(
             name: "CJansson", pkgConfig: "jansson", providers: [.apt(["libjansson-dev"])]),
         .systemLibrary(name: "CMd", pkgConfig: "libmd", providers: [.apt(["libmd-dev"])]),
         .target(name: "CLinux"),
+        .target(name: "CSystemd"),
 
         .target(name: "Plan", swiftSettings: strict),
         .target(name: "Addressing", swiftSettings: strict),
@@ -42,6 +43,7 @@ let package = Package(
         .target(
             name: "Nftables", dependencies: ["CLinux", "CNftnl", "Netlink", system],
             swiftSettings: strict),
+        .target(name: "SystemBus", dependencies: ["CSystemd", system], swiftSettings: strict),
         .target(
             name: "Rtnetlink", dependencies: ["Addressing", "CLinux", "Netlink", "Plan", system],
             swiftSettings: strict),
@@ -62,7 +64,7 @@ let package = Package(
             name: "Plugins",
             dependencies: [
                 "Addressing", "CMd", "CNI", "IPAM", "Netlink", "Nftables", "Plan",
-                "PluginRuntime", "Rtnetlink", "TrafficControl", system,
+                "PluginRuntime", "Rtnetlink", "SystemBus", "TrafficControl", system,
             ],
             swiftSettings: strict),
         .executableTarget(

@@ -296,3 +296,13 @@ extension VRFMember: CommandObject {
         [names.on(.container, "ip", "link set \(link) master \(vrf ?? "")")]
     }
 }
+
+extension ZoneSources: CommandObject {
+    var objectKind: String { "sources" }
+    var place: Side { .host }
+    func commands(_ names: CommandNames) -> [String] {
+        addresses.map {
+            "firewall-cmd -q --zone=\(CommandNames.quoted(zone)) --add-source=\($0)/\($0.family.bitWidth)"
+        }
+    }
+}

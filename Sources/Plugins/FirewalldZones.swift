@@ -1,0 +1,89 @@
+import Addressing
+import Glibc
+import Netlink
+import Nftables
+import Rtnetlink
+import SystemBus
+import SystemPackage
+
+/// The zones of firewalld, which is asked over the system's bus.
+///
+/// What is said here holds until firewalld loads its configuration anew.
+struct FirewalldZones: ~Copyable {
+    private let bus: SystemBus
+
+    private static let name = "org.fedoraproject.FirewallD1"
+    private static let zones = SystemBus.Object(
+        of: name, "/org/fedoraproject/FirewallD1", name + ".zone")
+
+    /// Asks whether firewalld runs; nil if it does not, or if there is no bus.
+    static func open() throws(KernelError) -> FirewalldZones? {
+        do throws(BusError) {
+            let bus = try SystemBus()
+            guard try bus.call("NameHasOwner", of: .bus, [name]).truth() else { return nil }
+            return FirewalldZones(bus: bus)
+        } catch  where [.noSuchFileOrDirectory, .connectionRefused].contains(error.errno) {
+            return nil
+        } catch {
+            throw KernelError(
+                "ask the system's bus for firewalld", error.errno, detail: error.message)
+        }
+    }
+
+    /// Whether firewalld has rules in this host's network namespace: it, or one that has ended.
+    ///
+    /// While it loads its configuration anew it has a table that drops everything instead of its own.
+    static func areTraced(_ kernel: Kernel) throws(KernelError) -> Bool {
+        try kernel.withRules { (rules) throws(KernelError) in
+            try rules.find([
+                .table(Table(.inet, "firewalld")), .table(Table(.inet, "firewalld_policy_drop")),
+                .chain(
+                    Chain("FORWARD_direct", in: IPTablesFilter(family: .v4, adminName: "").table)),
+            ]).contains { $0 != nil }
+        }
+    }
+
+    /// The zone that an address alone has been put into; nil for none.
+    borrowing func zone(of address: IPAddress) throws(KernelError) -> String? {
+        let zone = try call("ask for the zone of \(address)", "getZoneOfSource", [address.source])
+        return zone.isEmpty ? nil : zone
+    }
+
+    /// Puts an address into a zone; whether it was not there yet.
+    borrowing func add(_ address: IPAddress, to zone: String) throws(KernelError) -> Bool {
+        do throws(KernelError) {
+            _ = try call("add \(address) to zone \(zone)", "addSource", [zone, address.source])
+            return true
+        } catch  where error.detail?.hasPrefix("ZONE_ALREADY_SET") == true {
+            return false
+        }
+    }
+
+    /// Takes an address out of a zone; nothing if it is not there.
+    borrowing func remove(_ address: IPAddress, from zone: String) throws(KernelError) {
+        do throws(KernelError) {
+            _ = try call(
+                "remove \(address) from zone \(zone)", "removeSource", [zone, address.source])
+        } catch
+            where ["UNKNOWN_SOURCE", "NOT_ENABLED", "ZONE_CONFLICT", "INVALID_ZONE"].contains(
+                error.detail?.prefix { $0 != ":" } ?? "")
+        {
+            return
+        }
+    }
+
+    private borrowing func call(
+        _ operation: String, _ method: String, _ arguments: [String]
+    ) throws(KernelError) -> String {
+        do throws(BusError) {
+            return try bus.call(method, of: Self.zones, arguments).text()
+        } catch {
+            throw KernelError(operation + " of firewalld", error.errno, detail: error.message)
+        }
+    }
+}
+
+extension IPAddress {
+    /// The address as firewalld's zones have it.
+    fileprivate var source: String { "\(self)/\(family.bitWidth)" }
+}
