@@ -16,8 +16,18 @@ public struct Plan<Target: System> {
 
     /// What DEL erases, in its order.
     var removal: [any Resource<Target>] {
-        let owned = steps.reversed().filter { $0.sharing == .owned }
-        return owned.filter(\.goesFirst) + owned.filter { !$0.goesFirst }
+        // By hand: the types of what `reversed()` and `filter` return would have to be made at run time.
+        var first: [any Resource<Target>] = []
+        var others: [any Resource<Target>] = []
+        var index = steps.count
+        while index > 0 {
+            index -= 1
+            let step = steps[index]
+            guard step.sharing == .owned else { continue }
+            if step.goesFirst { first.append(step) } else { others.append(step) }
+        }
+        first.append(contentsOf: others)
+        return first
     }
 
     /// CHECK: every difference between the plan and the system, not only the first.
