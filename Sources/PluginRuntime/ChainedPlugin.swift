@@ -250,11 +250,11 @@ extension Attachment {
         }
         let names = result.interfaces.filter { $0.sandbox.isEmpty }.map(\.name)
         return try wrapping { () throws(KernelError) in
-            guard let own = try kernel.link(interface, in: .container) else {
+            guard let own = try kernel.seen(interface, in: .container) else {
                 throw KernelError("find link \(interface)", .noSuchDevice)
             }
             guard own.kind == "veth", let index = own.peer,
-                let other = try kernel.link(index: index, in: .host), other.peer == own.index,
+                let other = try kernel.seen(index: index, in: .host), other.peer == own.index,
                 names.contains(other.name)
             else {
                 throw KernelError(

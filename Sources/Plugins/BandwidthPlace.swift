@@ -16,7 +16,7 @@ extension Bandwidth {
         init(_ attachment: Attachment, _ kernel: Kernel) throws(CNIError) {
             interface = attachment.interface
             let own = try wrapping { () throws(KernelError) in
-                try kernel.link(attachment.interface, in: .container)
+                try kernel.seen(attachment.interface, in: .container)
             }
             guard let own, own.kind != "veth" else {
                 hostEnd = try attachment.hostEnd(kernel).name

@@ -207,6 +207,21 @@ public final class Kernel: System {
         try connection(side).links.first { $0.name == name }
     }
 
+    /// A link as the kernel last showed it, or asked for now: for what stays as it is as long as there is
+    /// the link.
+    public func seen(_ name: String, in side: Side) throws(KernelError) -> LinkState? {
+        if let known = try known(name, in: side) { return known }
+        return try link(name, in: side)
+    }
+
+    /// The same of an index.
+    public func seen(index: UInt32, in side: Side) throws(KernelError) -> LinkState? {
+        if let known = try connection(side).links.first(where: { $0.index == index }) {
+            return known
+        }
+        return try link(index: index, in: side)
+    }
+
     /// Remembers a link.
     func remember(_ link: LinkState, in side: Side) throws(KernelError) {
         try forget(link.name, in: side)

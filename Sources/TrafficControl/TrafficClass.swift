@@ -230,9 +230,7 @@ extension Kernel {
         of link: String, in side: Side
     ) throws(KernelError) -> [TrafficClass] {
         guard let index = try presentIndex(of: link, in: side) else { return [] }
-        let message = Message(
-            "list classes of \(link)", type: RTM_GETTCLASS, flags: .dump, tcmsg(index: index))
-        return try request(side, message).compactMap {
+        return try request(side, classList(link, index)).compactMap {
             TrafficClass($0, on: link, in: side, .shared)
         }
     }
@@ -243,10 +241,8 @@ extension Kernel {
         on link: String, in side: Side
     ) throws(KernelError) -> [(id: ClassID, parent: ClassID, rate: Rate)] {
         guard let index = try presentIndex(of: link, in: side) else { return [] }
-        let message = Message(
-            "list classes of \(link)", type: RTM_GETTCLASS, flags: .dump, tcmsg(index: index))
         var found: [(id: ClassID, parent: ClassID, rate: Rate)] = []
-        for reply in try request(side, message) {
+        for reply in try request(side, classList(link, index)) {
             let options = reply.attributes(after: tcmsg.self)[Int(TCA_OPTIONS)]?.nested
             guard let id = reply.payload.uint32(at: 8), let parent = reply.payload.uint32(at: 12),
                 let rate = options?[Int(TCA_HTB_PARMS)]?.payload.uint32(at: 8)
@@ -260,6 +256,16 @@ extension Kernel {
                 ))
         }
         return found
+    }
+
+    /// Asks for the classes of the qdisc at a link's root.
+    ///
+    /// Without a parent the kernel would look for classes at every leaf as well, and begin anew for every
+    /// datagram of its answer.
+    private func classList(_ link: String, _ index: UInt32) -> Message {
+        Message(
+            "list classes of \(link)", type: RTM_GETTCLASS, flags: .dump,
+            tcmsg(index: index, parent: Tree.root.handle))
     }
 
     /// The index of a link, or nil if there is no such link.
