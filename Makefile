@@ -27,14 +27,13 @@ DIST := $(BUILD)/dist
 
 # The suites that only run whole where the kernel has every kind of link, and network cards.
 GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests|SCTPTests|ContainerEndTests|CnictlRepairTests
+# Those of them that fit into every change's run: a suite for each kind of link.
+GUEST_SMOKE_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests
 
 # The parts of `make torture`, each a suite of integration/torture; each has a target of its own: torture-deaths, …
 TORTURE_PARTS := deaths errors interruptions disks races security
 
-# Those of them that fit into every change's run: a suite for each kind of link.
-GUEST_SMOKE_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests
-
-.PHONY: build demo test unit-test root-test torture torture-part fuzz guest-test guest-smoke guest-test-all runtime-test bench bench-shaping bench-plugins \
+.PHONY: build demo test unit-test root-test torture torture-part replay fuzz guest-test guest-smoke guest-test-all runtime-test bench bench-shaping bench-plugins \
     $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions api-docs install deb dist reproducible clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
@@ -44,9 +43,11 @@ demo: build setup-test ## Two containers on a bridge, from nothing and back
 
 test: build setup-test $(INTERFERE) ## Unit tests, and as root the integration tests
 	CNI_BIN=$(CNI) swift test --explicit-target-dependency-import-check error
+	$(MAKE) --no-print-directory replay
 
 unit-test: setup ## The tests that need no root
 	swift test --skip IntegrationTests
+	$(MAKE) --no-print-directory replay
 
 root-test: build setup-test $(INTERFERE) ## The tests in network namespaces
 	CNI_BIN=$(CNI) swift test --filter IntegrationTests
@@ -69,6 +70,13 @@ torture-part:
 	    TORTURE=whole TORTURE_TABLE=$(call TORTURE_TABLE,$(PART)) CNI_BIN=$(CNI) \
 	    swift test --explicit-target-dependency-import-check error --filter IntegrationTests.Torture/$(SUITE) || status=$$?; \
 	    echo "$(PART): $$(($$(date +%s) - start)) s"; exit $${status:-0}
+
+# The corpus of Tests/Fuzz, and variants of it for some seconds.
+REPLAY_SECONDS ?= 15
+
+replay: setup ## Every input of the fuzzers' corpus, and variants of them for REPLAY_SECONDS
+	swift build --product replay
+	"$$(swift build --show-bin-path)/replay" Tests/Fuzz/corpus $(REPLAY_SECONDS)
 
 # Each target of Tests/Fuzz for so many seconds, from the corpus beside it, in a network namespace of its own.
 FUZZ_TARGETS := configuration environment kernel reservations index

@@ -101,6 +101,15 @@ let package = Package(
         .testTarget(
             name: "OperatorTests",
             dependencies: ["Addressing", "CNI", "Operator", "PluginRuntime", "Plugins"]),
+        // The fuzzers' targets, and what runs the corpus through them in an ordinary build.
+        .target(
+            name: "Fuzz",
+            dependencies: [
+                "Addressing", "CLinux", "CNI", "IPAM", "Netlink", "PluginRuntime", "Plugins",
+                system,
+            ],
+            path: "Tests/Fuzz", exclude: ["corpus"]),
+        .executableTarget(name: "replay", dependencies: ["Fuzz"], path: "Tests/Replay"),
         .testTarget(
             name: "IntegrationTests", dependencies: ["CLinux"], path: "integration",
             exclude: [
@@ -114,12 +123,4 @@ let package = Package(
 // The fuzzer, whose every module must be instrumented: `make fuzz` asks for it.
 if Context.environment["FUZZ"] != nil {
     package.products.append(.library(name: "Fuzz", type: .static, targets: ["Fuzz"]))
-    package.targets.append(
-        .target(
-            name: "Fuzz",
-            dependencies: [
-                "Addressing", "CLinux", "CNI", "IPAM", "Netlink", "PluginRuntime", "Plugins",
-                system,
-            ],
-            path: "Tests/Fuzz", exclude: ["corpus"]))
 }

@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @Suite("bridge: the keys of the interface and its port", .enabled(if: isRoot))
@@ -29,6 +30,38 @@ struct BridgePortTests {
         #expect(try network.check(container) == nil)
     }
 
+    @Test("with an mtu of 9000, packets of 9000 bytes reach gateway, neighbour and network")
+    func jumbo() throws {
+        let outside = try Outside(world)
+        try outside.addRoutes()
+        try world.onHost("ip link set up0 mtu 9000")
+        try outside.machine.output(of: "ip link set wire0 mtu 9000")
+        let network = Network(
+            dualStack: #"{"mtu": 9000}"#,
+            then: #"""
+                {"type": "bandwidth", "egressRate": 1000000000, "egressBurst": 100000000,
+                 "ingressRate": 1000000000, "ingressBurst": 100000000}
+                """#, in: world)
+        let (first, second) = (try world.container(), try world.container())
+        let result = try network.add(first)
+        try network.add(second)
+        #expect(try port(result)["mtu"].number == 9000)
+        // The kernel asks for no neighbour on behalf of others while its own address is tentative.
+        for _ in 0..<50 where try !world.onHost("ip -6 addr show tentative").isEmpty {
+            usleep(100_000)
+        }
+        for (address, header) in [
+            ("10.71.0.1", 28), ("10.71.0.3", 28), (Outside.address, 28), ("fd00:71::1", 48),
+            ("fd00:71::3", 48), (Outside.address6, 48),
+        ] {
+            #expect(
+                try first.run("ping -c 1 -W 2 -M do -s \(9000 - header) \(address)").succeeded,
+                "\(address)")
+        }
+        #expect(
+            try !first.run("ping -c 1 -W 1 -M do -s 8973 \(Outside.address)").succeeded)
+    }
+
     @Test("hairpinMode lets a container reach itself by the bridge")
     func hairpin() throws {
         let network = Network(bridge: #"{"hairpinMode": true}"#, in: world)
@@ -36,6 +69,32 @@ struct BridgePortTests {
         #expect(try port(result)["linkinfo"]["info_slave_data"]["hairpin"].bool == true)
         let plain = try Network(in: world).add(try world.container())
         #expect(try port(plain)["linkinfo"]["info_slave_data"]["hairpin"].bool == false)
+    }
+
+    @Test("with hairpinMode a packet to its own host port comes to the container once")
+    func onceByHairpin() throws {
+        let network = Network(
+            dualStack: #"{"hairpinMode": true}"#,
+            then: #"""
+                {"type": "portmap", "runtimeConfig": {"portMappings": [
+                    {"hostPort": 5353, "containerPort": 53, "protocol": "udp"}]}}
+                """#, in: world)
+        let container = try world.container()
+        try network.add(container)
+        // One that listens, too, to what is sent to everybody.
+        try network.add(try world.container())
+        try container.output(of: "nft add table inet watch")
+        try container.output(
+            of: "nft add chain inet watch in { type filter hook prerouting priority raw; }")
+        try container.output(of: "nft add counter inet watch seen")
+        try container.output(of: "nft add rule inet watch in udp dport 53 counter name seen")
+        let server = try Socket.server(.udp, port: 53, in: container.path)
+        let client = try Socket.client(.udp, to: "10.71.0.1", port: 5353, in: container.path)
+        #expect(client != nil)
+        #expect(server.peer() != nil)
+        usleep(100_000)
+        #expect(
+            try container.output(of: "nft list counter inet watch seen").contains("packets 1 "))
     }
 
     @Test("promiscMode makes the bridge take every packet")

@@ -166,6 +166,41 @@ struct TuningTests {
         #expect(world.files("tuning") == [])
     }
 
+    @Test(
+        "a setting is written to procfs alone, and no link is followed from there",
+        arguments: [
+            ("/proc/sys", "/proc/sys is not procfs"), ("/proc/sys/net/core", "(18)"),
+        ])
+    func elsewhere(place: String, cause: String) throws {
+        let network = Network(in: world)
+        let container = try world.container()
+        let result = try network.add(container)
+        let victim = "\(world.directory)/victim"
+        try "untouched".write(toFile: victim, atomically: true, encoding: .utf8)
+        // What the plugin takes for the container's setting leads to a file of the host.
+        let script = """
+            set -e
+            n="nsenter --net=\(container.path)"
+            $n mount -t tmpfs none \(place)
+            $n mkdir -p /proc/sys/net/core
+            $n ln -s \(victim) /proc/sys/net/core/somaxconn
+            exec \(world.plugins)/tuning
+            """
+        let tuning: JSON = #"{"type": "tuning", "sysctl": {"net.core.somaxconn": "512"}}"#
+        let ended = try Command(
+            ["unshare", "-m", "sh", "-c", script],
+            environment: [
+                "CNI_COMMAND": "ADD", "CNI_CONTAINERID": container.id,
+                "CNI_NETNS": container.path, "CNI_IFNAME": "eth0", "CNI_PATH": world.plugins,
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            ],
+            input: Array(network.configuration(tuning, previous: result).description.utf8),
+            in: world.host
+        ).wait()
+        #expect(ended.json["msg"].string?.contains(cause) == true, "\(ended.output)\(ended.errors)")
+        #expect(world.file("victim") == "untouched")
+    }
+
     @Test("a key that is there twice is refused, also when both are spelt the same")
     func twice() throws {
         let container = try world.container()

@@ -28,6 +28,16 @@ extension ReservationStore {
         return reservations.sorted { $0.address < $1.address }
     }
 
+    /// The addresses that were freed so few seconds ago, read without a lock and without a change.
+    package static func cooling(
+        _ dataDirectory: String, network: String, seconds: Int
+    ) throws(CNIError) -> Set<IPAddress> {
+        guard seconds > 0, let parent = try Directory.open(dataDirectory, creating: false) else {
+            return []
+        }
+        return Cooldown(seconds, in: parent, network: network, creating: false).addresses
+    }
+
     /// The address of a range set that was given out last, read without a lock and without a change.
     package static func lastReserved(
         _ dataDirectory: String, network: String, set: Int

@@ -26,18 +26,23 @@ public struct Holder: Sendable, Hashable {
 /// the container's ID, CR LF and the interface; `last_reserved_ip.<n>` with the address given out
 /// last from range set n; and `lock`. The store is locked from opening to its end.
 public struct ReservationStore: ~Copyable {
+    private let parent: Directory
     private let directory: Directory
     private let indexes: Directory?
     private let network: String
     private let lock: StoreLock
     private var index: ReservationIndex
+    private var cooldown: Cooldown
     private var isSealed = true
 
     /// Opens and locks a network's store.
     ///
-    /// Makes its directories where they are missing if `creating`, else returns nil.
+    /// Makes its directories where they are missing if `creating`, else returns nil. An address that was
+    /// freed is not given out again for the seconds of `cooldown`. What holders are seen to have is
+    /// asked for where the index has to be built anew, and reserved where it is not.
     public static func open(
-        _ dataDirectory: String, network: String, creating: Bool
+        _ dataDirectory: String, network: String, cooldown: Int = 0, creating: Bool,
+        live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)] = { [] }
     ) throws(CNIError) -> ReservationStore? {
         guard let parent = try Directory.open(dataDirectory, creating: creating),
             let directory = try parent.open(network, creating: creating)
@@ -52,20 +57,26 @@ public struct ReservationStore: ~Copyable {
             guard !creating, try directory.names().isEmpty else { throw error }
             return nil
         }
-        let index = try index(of: directory, indexes, network)
+        let index = try index(of: directory, indexes, network, live)
+        let cooldown = Cooldown(cooldown, in: parent, network: network, creating: true)
         return ReservationStore(
-            directory: directory, indexes: indexes, network: network, lock: lock, index: index)
+            parent: parent, directory: directory, indexes: indexes, network: network, lock: lock,
+            index: index,
+            cooldown: cooldown)
     }
 
     private init(
-        directory: consuming Directory, indexes: consuming Directory?, network: String,
-        lock: consuming StoreLock, index: consuming ReservationIndex
+        parent: consuming Directory, directory: consuming Directory,
+        indexes: consuming Directory?, network: String, lock: consuming StoreLock,
+        index: consuming ReservationIndex, cooldown: consuming Cooldown
     ) {
+        self.parent = parent
         self.directory = directory
         self.indexes = indexes
         self.network = network
         self.lock = lock
         self.index = index
+        self.cooldown = cooldown
     }
 
     /// Ends the work: whatever was changed is now the index's state too.
@@ -119,11 +130,12 @@ public struct ReservationStore: ~Copyable {
     @discardableResult
     public mutating func release(_ holder: Holder) throws(CNIError) -> [IPAddress] {
         let addresses = try addresses(of: holder)
+        cooldown.begin(for: addresses)
         for address in addresses { try release(address) }
         return addresses
     }
 
-    /// Frees one address if the holder has it.
+    /// Frees one address if the holder has it, as one that was never used.
     public mutating func release(
         _ address: IPAddress, of holder: Holder
     ) throws(CNIError) {
@@ -133,17 +145,50 @@ public struct ReservationStore: ~Copyable {
     /// Frees what every holder but the valid ones has.
     public mutating func release(except valid: Set<Holder>) throws(CNIError) {
         let texts = Set(valid.flatMap { [$0.text, $0.containerID] })
+        var stale: [IPAddress] = []
         for name in try directory.names() {
             guard let address = IPAddress(name), let text = try contents(of: address),
                 !texts.contains(text)
             else { continue }
-            try release(address)
+            stale.append(address)
         }
+        cooldown.begin(for: stale)
+        for address in stale { try release(address) }
+        PodRecord.collect(in: parent, network, except: valid)
     }
 
-    /// The first address of a run that nobody holds, or nil.
+    /// Notes that a pod's interface is this holder's from now on, and frees what earlier containers of
+    /// the pod had for it, if there is no namespace behind their paths: perhaps no DEL will come.
+    public mutating func takeOver(
+        _ pod: String, by holder: Holder, in netns: String, isGone: (String) -> Bool
+    ) throws(CNIError) {
+        guard var record = PodRecord(of: pod, network, holder.interface, in: parent) else { return }
+        var others: [(id: String, netns: String)] = []
+        for container in record.containers where container.id != holder.containerID {
+            guard isGone(container.netns) else {
+                others.append(container)
+                continue
+            }
+            try release(Holder(containerID: container.id, interface: holder.interface))
+        }
+        record.keep(others + [(holder.containerID, netns)])
+    }
+
+    /// Notes that a holder is none of the pod's containers any more.
+    public func leave(_ pod: String, _ holder: Holder) {
+        guard var record = PodRecord(of: pod, network, holder.interface, in: parent) else { return }
+        record.keep(record.containers.filter { $0.id != holder.containerID })
+    }
+
+    /// The first address of a run that nobody holds or had a short while ago, or nil.
     public mutating func firstFree(in run: ClosedRange<IPAddress>) -> IPAddress? {
-        index.firstFree(in: run)
+        var start = run.lowerBound
+        while let free = index.firstFree(in: start...run.upperBound) {
+            guard cooldown.includes(free) else { return free }
+            guard let next = free.advanced(by: 1), next <= run.upperBound else { return nil }
+            start = next
+        }
+        return nil
     }
 
     /// Reserves an address of a run that its holder has left behind: it was reserved before the machine
@@ -225,7 +270,8 @@ public struct ReservationStore: ~Copyable {
 
     /// The stored index if it is the directory's, or a new one.
     private static func index(
-        of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String
+        of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String,
+        _ live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)]
     ) throws(CNIError) -> ReservationIndex {
         switch indexes {
         case .some(let place):
@@ -234,10 +280,10 @@ public struct ReservationStore: ~Copyable {
             let isOfEarlierRun = ReservationIndex.isOfEarlierRun(file, of: signature)
             if let stored = ReservationIndex(file: file, of: signature) { return stored }
             return try rebuiltIndex(
-                of: directory, indexes, network, isOfEarlierRun ? .all : .some([]))
+                of: directory, indexes, network, isOfEarlierRun ? .all : .some([]), live: live)
         case nil: break
         }
-        return try rebuiltIndex(of: directory, indexes, network)
+        return try rebuiltIndex(of: directory, indexes, network, live: live)
     }
 
     /// An index of the directory as it is, stored if there is a place for it.
@@ -246,11 +292,13 @@ public struct ReservationStore: ~Copyable {
     /// and it held the lock that is now ours.
     private static func rebuiltIndex(
         of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String,
-        _ former: Former = .some([])
+        _ former: Former = .some([]),
+        live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)] = { [] }
     ) throws(CNIError) -> ReservationIndex {
         directory.discard(".draft")
         let names = try directory.names()
-        var index = ReservationIndex(room: names.count)
+        let live = try live()
+        var index = ReservationIndex(room: names.count + live.count)
         for name in names {
             guard let address = IPAddress(name) else { continue }
             guard let text = try directory.read(name) else {
@@ -264,6 +312,10 @@ public struct ReservationStore: ~Copyable {
             } else {
                 index.insert(address, for: holder, isFormer: former.contains(address))
             }
+        }
+        for (address, holder) in live where !names.contains("\(address)") {
+            guard try directory.create("\(address)", with: holder.text) else { continue }
+            index.insert(address, for: holder.text)
         }
         let signature = directory.sign()
         switch indexes {

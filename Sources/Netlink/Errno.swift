@@ -7,4 +7,7 @@ extension Errno {
 
     /// ENODEV: there is no such link.
     public static var noSuchDevice: Errno { Errno(rawValue: Glibc.ENODEV) }
+
+    /// EXFULL: a bridge has no port left.
+    public static var exchangeFull: Errno { Errno(rawValue: Glibc.EXFULL) }
 }

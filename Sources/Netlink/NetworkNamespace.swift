@@ -52,6 +52,12 @@ public struct NetworkNamespace: ~Copyable {
 
     deinit { try? descriptor.close() }
 
+    /// Whether an error in opening a namespace by its path says that there is none any more.
+    public static func isGone(_ error: KernelError) -> Bool {
+        [.noSuchFileOrDirectory, .notDirectory, .invalidArgument, .noSuchProcess]
+            .contains(error.errno)
+    }
+
     /// Whether both are one namespace.
     public func isSame(as other: borrowing NetworkNamespace) -> Bool {
         identity == other.identity

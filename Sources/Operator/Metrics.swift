@@ -11,9 +11,6 @@ internal import TrafficControl
 public struct Metrics: Sendable {
     private var text = ""
 
-    /// The most ports that a bridge of Linux has: BR_MAX_PORTS.
-    private static let bridgePortLimit = 1024
-
     /// Counts what there is.
     public static func text(
         _ inventory: Inventory, networks directory: String, calls: [LoggedCall]
@@ -160,7 +157,7 @@ public struct Metrics: Sendable {
             })
         family(
             "cni_bridge_ports_limit", "gauge", "The most ports that a bridge may have.",
-            [("", [], "\(Self.bridgePortLimit)")])
+            [("", [], "\(Kernel.mostBridgePorts)")])
     }
 
     /// The bounds of the histogram, in seconds.

@@ -83,10 +83,7 @@ public struct Call: Sendable {
         do throws(KernelError) {
             namespace = try NetworkNamespace(path: invocation.netns)
         } catch {
-            let gone: [Errno] = [
-                .noSuchFileOrDirectory, .notDirectory, .invalidArgument, .noSuchProcess,
-            ]
-            guard gone.contains(error.errno) || invocation.netns.isEmpty else {
+            guard NetworkNamespace.isGone(error) || invocation.netns.isEmpty else {
                 throw CNIError(error)
             }
             return try open(nil)

@@ -43,6 +43,9 @@ public protocol InterfacePlugin: Plugin {
         _ kernel: Kernel, of network: String,
         except valid: Set<NetworkConfiguration.ValidAttachment>
     ) throws(KernelError)
+
+    /// Throws code 50, naming what on the host has no room for another interface.
+    static func requireRoom(_ options: Options, _ kernel: Kernel) throws(CNIError)
 }
 
 extension InterfacePlugin {
@@ -55,6 +58,8 @@ extension InterfacePlugin {
         _ kernel: Kernel, of network: String,
         except valid: Set<NetworkConfiguration.ValidAttachment>
     ) throws(KernelError) {}
+    /// For most the host has no limit.
+    public static func requireRoom(_ options: Options, _ kernel: Kernel) throws(CNIError) {}
 
     /// ADD: the interface, the lease, the addresses; or nothing at all.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
@@ -200,9 +205,9 @@ extension InterfacePlugin {
         try report(failures)
     }
 
-    /// STATUS: whether there is an address to give.
+    /// STATUS: whether there is room for another interface, and an address to give.
     public static func status(_ call: Call) throws(CNIError) {
-        _ = try options(call)
+        try requireRoom(options(call), call.hostKernel())
         do throws(CNIError) {
             try Delegate(ipamOf: call)?.status()
         } catch {

@@ -166,6 +166,16 @@ public enum Bridge: InterfacePlugin {
     ) throws(KernelError) {
         try ReferenceTables.collect(.masquerade, kernel, of: network, except: valid)
     }
+
+    /// Throws code 50 if the bridge has as many ports as a bridge can.
+    public static func requireRoom(_ options: Options, _ kernel: Kernel) throws(CNIError) {
+        let count = try wrapping { () throws(KernelError) in
+            try kernel.ports(of: options.bridge, in: .host).count
+        }
+        guard count >= Kernel.mostBridgePorts else { return }
+        throw CNIError(
+            .notAvailable, "bridge \(options.bridge): has \(count) ports, the most of a bridge")
+    }
 }
 
 extension Bridge.Options {

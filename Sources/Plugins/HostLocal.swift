@@ -1,7 +1,9 @@
 import Addressing
 public import CNI
 package import IPAM
+import Netlink
 public import PluginRuntime
+import Rtnetlink
 
 /// Gives out addresses of configured ranges and keeps the reservations on this host.
 public enum HostLocal: Plugin {
@@ -19,9 +21,13 @@ public enum HostLocal: Plugin {
             result.dns = try AddResult.DNS(resolverConfiguration: path)
         }
         result.routes = options.routes
-        var store = try options.store(of: call, creating: true)
+        var store = try options.madeStore(of: call)
         var reserved: [IPAddress] = []
         do throws(CNIError) {
+            if let pod = options.pod {
+                try store.takeOver(
+                    pod, by: call.holder, in: call.invocation.netns, isGone: Self.isGone)
+            }
             var requested = options.requested
             for (number, set) in options.rangeSets.enumerated() {
                 let position = requested.firstIndex { set.range(of: $0) != nil }
@@ -44,11 +50,22 @@ public enum HostLocal: Plugin {
         } catch {
             // Only what this call reserved: an earlier ADD's addresses are not ours to free.
             for address in reserved { try? store.release(address, of: call.holder) }
+            if let pod = options.pod { store.leave(pod, call.holder) }
             store.close()
             throw error
         }
         store.close()
         return result
+    }
+
+    /// Whether there is no network namespace behind a path.
+    private static func isGone(_ path: String) -> Bool {
+        do throws(KernelError) {
+            _ = try NetworkNamespace(path: path)
+            return false
+        } catch {
+            return NetworkNamespace.isGone(error)
+        }
     }
 
     /// What ADD would answer now, with nothing reserved and no lock taken.
@@ -60,9 +77,10 @@ public enum HostLocal: Plugin {
         }
         result.routes = options.routes
         let network = call.configuration.name
-        let taken = Set(
-            try ReservationStore.reservations(options.dataDirectory, network: network)
-                .map(\.address))
+        let taken = try ReservationStore.cooling(
+            options.dataDirectory, network: network, seconds: options.cooldown
+        ).union(
+            ReservationStore.reservations(options.dataDirectory, network: network).map(\.address))
         var requested = options.requested
         for (number, set) in options.rangeSets.enumerated() {
             let position = requested.firstIndex { set.range(of: $0) != nil }
@@ -79,8 +97,7 @@ public enum HostLocal: Plugin {
     public static func check(_ call: Call) throws(CNIError) {
         let options = try Options(call)
         guard
-            var store = try ReservationStore.open(
-                options.dataDirectory, network: call.configuration.name, creating: false)
+            var store = try options.store(of: call, creating: false)
         else { throw notFound(call) }
         let held = try store.addresses(of: call.holder)
         store.close()
@@ -100,7 +117,7 @@ public enum HostLocal: Plugin {
     /// - Throws: Code 999 if somebody else has one of them now.
     package static func restore(_ call: Call) throws(CNIError) {
         let options = try Options(call)
-        var store = try options.store(of: call, creating: true)
+        var store = try options.madeStore(of: call)
         let held = try store.addresses(of: call.holder)
         var lost: [IPAddress] = []
         for address in expected(call, options) where !held.contains(address) {
@@ -117,10 +134,10 @@ public enum HostLocal: Plugin {
     public static func del(_ call: Call) throws(CNIError) {
         let options = try Options(call)
         guard
-            var store = try ReservationStore.open(
-                options.dataDirectory, network: call.configuration.name, creating: false)
+            var store = try options.store(of: call, creating: false)
         else { return }
         try store.release(call.holder)
+        if let pod = options.pod { store.leave(pod, call.holder) }
         store.close()
     }
 
@@ -131,8 +148,7 @@ public enum HostLocal: Plugin {
             throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
         }
         guard
-            var store = try ReservationStore.open(
-                options.dataDirectory, network: call.configuration.name, creating: false)
+            var store = try options.store(of: call, creating: false)
         else { return }
         try store.release(
             except: Set(
@@ -144,8 +160,7 @@ public enum HostLocal: Plugin {
     public static func status(_ call: Call) throws(CNIError) {
         let options = try Options(call)
         guard
-            var store = try ReservationStore.open(
-                options.dataDirectory, network: call.configuration.name, creating: false)
+            var store = try options.store(of: call, creating: false)
         else { return }
         for (number, set) in options.rangeSets.enumerated()
         where !Allocator(set, number: number).hasFree(in: &store) {
@@ -174,8 +189,11 @@ extension HostLocal {
         package let rangeSets: [RangeSet]
         let routes: [RouteEntry]
         package let dataDirectory: String
+        let cooldown: Int
         let resolverConfiguration: String?
         private(set) var requested: [IPAddress]
+        /// The ID of the pod, if the container is one's.
+        private(set) var pod: String?
 
         private struct IPAMKeys: Sendable {
             /// Where the reference keeps reservations, also for an empty `dataDir`.
@@ -185,6 +203,7 @@ extension HostLocal {
             let ranges: [[AddressRange.Options]]
             let routes: [RouteEntry]
             let dataDirectory: String
+            let cooldown: Int
             let resolverConfiguration: String
 
             init(_ keys: inout Keys) throws(CNIError) {
@@ -197,6 +216,12 @@ extension HostLocal {
                     try keys.list("routes", "Routes for the container.", RouteEntry.init) ?? []
                 dataDirectory = try keys(
                     "dataDir", default: Self.dataDirectory, "Where reservations are kept.")
+                cooldown = try keys(
+                    "cooldown", default: 0,
+                    "How many seconds an address that was freed is not given out again.")
+                guard cooldown >= 0 else {
+                    throw keys.invalid("cooldown", "invalid cooldown \(cooldown): it is negative")
+                }
                 resolverConfiguration = try keys(
                     "resolvConf", default: "", "A resolv.conf(5) whose content is passed on.")
             }
@@ -246,6 +271,7 @@ extension HostLocal {
             routes = ipam.routes
             dataDirectory =
                 ipam.dataDirectory.isEmpty ? IPAMKeys.dataDirectory : ipam.dataDirectory
+            cooldown = ipam.cooldown
             let path = ipam.resolverConfiguration
             resolverConfiguration = path.isEmpty ? nil : path
             requested = try Self.addresses(arguments, "args.cni.ips")
@@ -256,7 +282,9 @@ extension HostLocal {
         package init(_ call: Call) throws(CNIError) {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
-            if let address = try call.arguments()["IP"] {
+            let pairs = try call.arguments()
+            pod = pairs["K8S_POD_UID"]
+            if let address = pairs["IP"] {
                 requested =
                     try Self.addresses([address], "CNI_ARGS: IP", .environment)
                     + requested
@@ -273,13 +301,43 @@ extension HostLocal {
             }
         }
 
-        func store(of call: Call, creating: Bool) throws(CNIError) -> ReservationStore {
-            let name = call.configuration.name
-            guard
-                let store = try ReservationStore.open(
-                    dataDirectory, network: name, creating: creating)
-            else { throw CNIError(.io, "open \(dataDirectory)/\(name): it vanished") }
+        /// The store, made if there is none.
+        func madeStore(of call: Call) throws(CNIError) -> ReservationStore {
+            guard let store = try store(of: call, creating: true) else {
+                throw CNIError(.io, "open \(dataDirectory)/\(call.configuration.name): it vanished")
+            }
             return store
+        }
+
+        /// The network's reservations; nil where there are none and they are not to be made.
+        func store(of call: Call, creating: Bool) throws(CNIError) -> ReservationStore? {
+            try ReservationStore.open(
+                dataDirectory, network: call.configuration.name, cooldown: cooldown,
+                creating: creating
+            ) { () throws(CNIError) in creating ? try liveAddresses(of: call) : [] }
+        }
+
+        /// What the network's containers have by links of this host: should the reservations be
+        /// lost, nobody else gets those addresses.
+        private func liveAddresses(
+            of call: Call
+        ) throws(CNIError) -> [(address: IPAddress, holder: Holder)] {
+            let kernel = try call.hostKernel()
+            return try wrapping { () throws(KernelError) in
+                var live: [(IPAddress, Holder)] = []
+                for link in try kernel.links(kind: "veth", in: .host) {
+                    guard let owner = link.alias.flatMap({ Owner(tag: $0) }),
+                        owner.network == call.configuration.name
+                    else { continue }
+                    let holder = Holder(
+                        containerID: owner.containerID, interface: owner.interface)
+                    for address in try kernel.addressesAcross(link)
+                    where rangeSets.contains(where: { $0.range(of: address) != nil }) {
+                        live.append((address, holder))
+                    }
+                }
+                return live
+            }
         }
 
         private static func named(

@@ -149,4 +149,26 @@ extension Kernel {
         let message = Message("list addresses of \(link)", type: RTM_GETADDR, flags: .dump, header)
         return try request(side, message).compactMap { Address($0, of: index, link, in: side) }
     }
+
+    /// The addresses of a veth's other end in a namespace that this one only has a number for; none
+    /// where that has gone, and none of kernels that do not look there for us (before 4.20).
+    public func addressesAcross(_ link: LinkState) throws(KernelError) -> [IPAddress] {
+        guard let peer = link.peer, let namespace = link.peerNamespace else { return [] }
+        var header = ifaddrmsg()
+        header.ifa_index = peer
+        var message = Message(
+            "list addresses across \(link.name)", type: RTM_GETADDR, flags: .dump, header)
+        message.put(IFA_TARGET_NETNSID, UInt32(bitPattern: namespace))
+        var addresses: [IPAddress] = []
+        try tolerating(.invalidArgument, .noSuchDevice) { () throws(KernelError) in
+            for reply in try request(.host, message)
+            where reply.attributes(after: ifaddrmsg.self)[IFA_TARGET_NETNSID] != nil {
+                guard let address = Address(reply, of: peer, link.name, in: .container) else {
+                    continue
+                }
+                addresses.append(address.prefix.address)
+            }
+        }
+        return addresses
+    }
 }

@@ -335,6 +335,10 @@ public struct Link: Resource {
         } catch  where error.errno == .fileExists && sharing == .shared {
             // Another ADD made it between our look and our message: it is as good as ours.
             return
+        } catch  where error.errno == .exchangeFull {
+            throw KernelError(
+                error.operation, error.errno,
+                detail: "\(master ?? "") has \(Kernel.mostBridgePorts) ports, the most of a bridge")
         }
         guard
             let state = try results[results.startIndex + 1].get().lazy.compactMap({ LinkState($0) })

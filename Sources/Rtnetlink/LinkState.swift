@@ -130,6 +130,7 @@ extension Kernel {
     public func links(kind: String, in side: Side) throws(KernelError) -> [LinkState] {
         var message = Message("list links", type: RTM_GETLINK, flags: .dump, ifinfomsg())
         message.nest(IFLA_LINKINFO) { $0.put(IFLA_INFO_KIND, kind) }
+        message.skipCounters()
         return try request(side, message).compactMap { LinkState($0) }.filter { $0.kind == kind }
     }
 
@@ -147,6 +148,9 @@ extension Kernel {
         try !ports(of: master, in: side).isSubset(of: names)
     }
 
+    /// The most ports that a bridge of Linux has: BR_MAX_PORTS, whose first number is no port's.
+    public static let mostBridgePorts = (1 << 10) - 1
+
     /// The names of the links that belong to a bridge or other master; none if there is no such link.
     public func ports(
         of master: String, in side: Side
@@ -154,6 +158,7 @@ extension Kernel {
         guard let index = try link(master, in: side)?.index else { return [] }
         var message = Message("list ports", type: RTM_GETLINK, flags: .dump, ifinfomsg())
         message.put(IFLA_MASTER, index)
+        message.skipCounters()
         var names: Set<String> = []
         for reply in try request(side, message) {
             // A kernel that does not know the filter lists all links.
@@ -162,14 +167,23 @@ extension Kernel {
         return names
     }
 
-    /// Makes a bridge take nothing from a port any more that has this alias, or none.
+    /// Makes the host take nothing any more from a container's link that has this alias, or none.
     ///
-    /// Where the bridge runs the spanning tree protocol the port goes on until it is removed. One
-    /// that is down, as an ADD that was killed leaves it, takes nothing as it is.
+    /// A bridge's port is disabled, another link is brought down. Where the bridge runs the
+    /// spanning tree protocol the port goes on until it is removed. One that is down, as an ADD that
+    /// was killed leaves it, takes nothing as it is.
     public func stopPort(_ name: String, alias: String, in side: Side) throws(KernelError) {
-        guard let link = try link(name, in: side), link.port != nil,
-            link.alias == nil || link.alias == alias
+        guard let link = try link(name, in: side), link.alias == nil || link.alias == alias
         else { return }
+        guard link.port != nil else {
+            guard link.isUp else { return }
+            try request(
+                side,
+                Message(
+                    "stop link \(name)", type: RTM_SETLINK,
+                    ifinfomsg(index: link.index, clear: UInt32(IFF_UP))))
+            return
+        }
         var message = Message(
             "stop port \(name)", type: RTM_SETLINK,
             ifinfomsg(index: link.index, family: UInt8(AF_BRIDGE)))

@@ -13,10 +13,11 @@ private let scratch = "/dev/shm/swift-cni-fuzz-\(getpid())"
 func fuzzReservations(_ input: [UInt8]) {
     let names = [
         "10.1.0.2", "10.1.0.3", "fd00::2", "last_reserved_ip.0", ".draft", "lock", "not-an-address",
+        "../.freed/net", "../.pods/p:net:eth0",
     ]
     let directory = scratch + "/net"
     mkdir(scratch, 0o700)
-    mkdir(directory, 0o700)
+    for path in [directory, scratch + "/.freed", scratch + "/.pods"] { mkdir(path, 0o700) }
     var paths: [String] = []
     var rest = input[...]
     while rest.count >= 2, paths.count < 16 {
@@ -41,10 +42,11 @@ func fuzzReservations(_ input: [UInt8]) {
         }
     }
     let holder = Holder(containerID: "c", interface: "eth0")
-    guard var store = try? ReservationStore.open(scratch, network: "net", creating: true),
-        let first = IPAddress("10.1.0.2"), let last = IPAddress("10.1.0.5")
+    let opened = try? ReservationStore.open(scratch, network: "net", cooldown: 60, creating: true)
+    guard var store = opened, let first = IPAddress("10.1.0.2"), let last = IPAddress("10.1.0.5")
     else { return }
     _ = store.lastReserved(in: 0)
+    try? store.takeOver("p", by: holder, in: "/nowhere") { $0.utf8.count.isMultiple(of: 2) }
     let before = (try? store.addresses(of: holder)) ?? []
     if let free = store.firstFree(in: first...last) {
         if (try? store.reserve(free, for: holder)) == true {
@@ -59,8 +61,9 @@ func fuzzReservations(_ input: [UInt8]) {
     if let held = try? store.addresses(of: holder), !held.isEmpty {
         fatalError("\(held) were released and are held")
     }
+    store.leave("p", holder)
     store.close()
-    paths += [directory + "/10.1.0.4", directory + "/10.1.0.5"]
+    paths += [directory + "/10.1.0.4", directory + "/10.1.0.5", scratch + "/.freed/net"]
 }
 
 /// The index: a file that carries the right signature and is damaged all the same.

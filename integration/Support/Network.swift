@@ -132,6 +132,17 @@ final class Network {
         results[container.id + interface] = nil
     }
 
+    /// Frees all addresses and nothing else, as where somebody takes containers for gone that are there.
+    func freeAddresses() throws {
+        let keys: JSON = #"{"cniVersion": "1.1.0", "cni.dev/valid-attachments": []}"#
+        let ended = try Command(
+            ["\(world.plugins)/host-local"],
+            environment: ["CNI_COMMAND": "GC", "CNI_PATH": world.plugins],
+            input: Array(configuration(with: keys).description.utf8), in: world.host
+        ).wait()
+        guard ended.succeeded else { throw Failure("GC: \(ended.output)") }
+    }
+
     /// GC with these attachments valid, which must succeed.
     func gc(keeping valid: [(World.Container, String)]) throws {
         let list = valid.map { ["containerID": $0.0.id, "ifname": $0.1] }

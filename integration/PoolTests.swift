@@ -1,0 +1,113 @@
+import Foundation
+import Testing
+
+@Suite("a pool of addresses in the course of time", .enabled(if: isRoot))
+struct PoolTests {
+    let world: World
+
+    init() throws { world = try World() }
+
+    private func held(_ network: String = "web") -> [String] {
+        world.files(network).filter { $0.hasPrefix("10.") }
+    }
+
+    private func end(_ container: World.Container) throws {
+        try output(of: "ip netns del \((container.path as NSString).lastPathComponent)")
+    }
+
+    @Test(
+        "reservations lost under containers are made anew: no address is given twice, none is lost",
+        arguments: [("bridge", "", 50), ("ptp", "/web", 5), ("bridge", "/web/10.71.0.[34]", 5)])
+    func lost(plugin: String, what: String, count: Int) throws {
+        let network = Network(
+            JSON(
+                text: """
+                    {"cniVersion": "1.1.0", "name": "web", "plugins": [
+                      {"type": "\(plugin)", "isGateway": true,
+                       "ipam": {"type": "host-local", "dataDir": "\(world.directory)/networks",
+                                "ranges": [[{"subnet": "10.71.0.0/24"}], [{"subnet": "fd00:71::/64"}]]}}]}
+                    """), in: world)
+        let containers = try (0..<count).map { _ in try world.container() }
+        let addresses = { (result: JSON) in
+            result["ips"].array.compactMap { $0["address"].string }
+        }
+        var given = try containers.flatMap { try addresses(network.add($0)) }
+        let removal = try Command(["sh", "-c", "rm -r \(world.directory)/networks\(what)"]).wait()
+        #expect(removal.succeeded)
+        let others = try (0..<count).map { _ in try world.container() }
+        given += try others.flatMap { try addresses(network.add($0)) }
+        #expect(Set(given).count == count * 4)
+        #expect(held("networks/web").count == count * 2)
+        for container in containers + others {
+            #expect(try network.check(container) == nil)
+            try network.del(container)
+        }
+        #expect(held("networks/web") == [])
+    }
+
+    /// A network with so few addresses, and keys of its IPAM.
+    private func network(upTo last: String, _ keys: JSON = "{}") -> Network {
+        let range: JSON = JSON(["subnet": "10.71.0.0/24", "rangeEnd": last])
+        return Network(ipam: range.merging(keys), version: "1.1.0", in: world)
+    }
+
+    @Test("in its cooldown an address that was freed is given out only to who asks for it")
+    func cooldown() throws {
+        let network = network(upTo: "10.71.0.3", #"{"cooldown": 3}"#)
+        let (one, two) = (try world.container(), try world.container())
+        let call = { (command: String, container: World.Container, keys: JSON) in
+            try world.call(
+                "host-local", command, network.configuration(with: keys), container)
+        }
+        let address = { (ended: Command.Ended) in ended.json["ips"][0]["address"].string }
+        #expect(try address(call("ADD", one, "{}")) == "10.71.0.2/24")
+        #expect(try call("DEL", one, "{}").succeeded)
+        #expect(try address(call("ADD", two, "{}")) == "10.71.0.3/24")
+        let early = try call("ADD", one, "{}")
+        #expect(early.json["msg"].string?.contains("no IP addresses available") == true)
+        #expect(try call("STATUS", one, "{}").json["code"].number == 50)
+        let wanted: JSON = #"{"args": {"cni": {"ips": ["10.71.0.2"]}}}"#
+        #expect(try address(call("ADD", one, wanted)) == "10.71.0.2/24")
+        #expect(try call("GC", one, #"{"cni.dev/valid-attachments": []}"#).succeeded)
+        #expect(held() == [])
+        #expect(try !call("ADD", one, "{}").succeeded)
+        sleep(4)
+        #expect(try call("STATUS", one, "{}").succeeded)
+        #expect(try address(call("ADD", one, "{}")) == "10.71.0.3/24")
+        #expect(try address(call("ADD", two, "{}")) == "10.71.0.2/24")
+    }
+
+    @Test("a pod that fails over and over does not use up the pool, though no DEL ever comes")
+    func crashLoop() throws {
+        let network = network(upTo: "10.71.0.5")
+        let arguments = { (pod: String) in
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID=\(pod)"
+        }
+        let pod = arguments("6a1f0b52-9d0e-4b43-9f3a-0c7a54f1a001")
+        let other = arguments("00000000-0000-0000-0000-000000000002")
+        let steady = try world.container()
+        try network.add(steady, arguments: other)
+        for _ in 0..<40 {
+            let container = try world.container()
+            try network.add(container, arguments: pod)
+            try end(container)
+            #expect(held().count <= 3)
+        }
+        #expect(try network.check(steady) == nil)
+        // One whose namespace is there keeps what it has, though another of its pod comes.
+        let next = try world.container()
+        try network.add(next, arguments: other)
+        #expect(try network.check(steady) == nil)
+        for container in [steady, next] {
+            let ended = try world.call(
+                "bridge", "DEL", network.configuration(), container, arguments: other)
+            #expect(ended.succeeded)
+        }
+        #expect(held().count == 1)
+        try network.gc(keeping: [])
+        #expect(held() == [])
+        let records = try FileManager.default.contentsOfDirectory(
+            atPath: "\(world.directory)/.pods")
+        #expect(records == [])
+    }
+}
