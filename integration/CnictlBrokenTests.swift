@@ -193,6 +193,19 @@ struct CnictlBrokenTests {
         #expect(try cnictl.json("ls").array.isEmpty)
     }
 
+    @Test("a second add is refused, and takes nothing of the first one away")
+    func twice() throws {
+        let world = try World()
+        let (cnictl, containers) = try world.attached(["web"])
+        for forget in [false, true] {
+            if forget { try run("rm -r \(world.directory)/cache") }
+            let again = try cnictl.run("add shaped \(containers[0].path) --container-id web")
+            #expect(again.status == 1)
+            #expect(again.errors.contains("shaped web eth0 is attached already (alive)"))
+            #expect(try cnictl.json("ls web")[0]["state"].string == "alive")
+        }
+    }
+
     @Test("gc --dry-run ends with 2 where there is something to remove")
     func told() throws {
         let world = try World()
