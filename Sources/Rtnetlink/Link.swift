@@ -162,6 +162,20 @@ public struct Link: Resource {
                 joining: bridge.map { (name) throws(KernelError) in
                     try kernel.index(of: name, in: side)
                 }))
+        if let found { try setPeer(kernel, over: found) }
+    }
+
+    /// Sets what differs of a veth's other end.
+    private func setPeer(_ kernel: Kernel, over found: Link) throws(KernelError) {
+        guard case .veth(let peer) = kind, case .veth(let there) = found.kind else { return }
+        let isOtherMTU = there.mtu != nil && mtu != nil && there.mtu != mtu
+        guard peer.mac != there.mac || isOtherMTU else { return }
+        var link = Message(
+            "set link \(peer.name)", type: RTM_SETLINK,
+            ifinfomsg(index: try kernel.index(of: peer.name, in: peer.side)))
+        if let mac = peer.mac, mac != there.mac { link.put(IFLA_ADDRESS, bytes: mac.bytes) }
+        if let mtu, isOtherMTU { link.put(IFLA_MTU, UInt32(mtu)) }
+        try kernel.request(peer.side, link)
     }
 
     /// Removes the interface if it is this owner's.
