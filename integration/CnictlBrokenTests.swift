@@ -117,6 +117,26 @@ struct CnictlBrokenTests {
         #expect(try reaches())
     }
 
+    @Test("repair gives both ends of a pair their settings back, and makes no second pair")
+    func ends() throws {
+        let world = try World()
+        let (cnictl, containers) = try world.attached(["web"])
+        let end = try hostEnd("web", cnictl)
+        let mac = try containers[0].link("eth0")["address"].string
+        try containers[0].output(of: "ip link set eth0 address 02:00:00:00:00:99")
+        try world.onHost("ip link set \(end) down alias none")
+        try cnictl.output(of: "repair")
+        #expect(try containers[0].link("eth0")["address"].string == mac)
+        #expect(try world.link(end)["ifalias"].string == "shaped web eth0")
+        #expect(try containers[0].run("ping -c 1 -w 10 10.99.0.1").succeeded)
+        try world.onHost("ip link set \(end) name weird0")
+        let refused = try cnictl.run("repair")
+        #expect(refused.status == 1 && refused.output.contains("only a new ADD can make it"))
+        #expect(try cnictl.run("explain weird0").output.hasPrefix("web eth0 on network shaped"))
+        try cnictl.output(of: "del shaped \(containers[0].path) --container-id web")
+        #expect(try cnictl.json("ls").array.isEmpty)
+    }
+
     @Test("repair reserves an address again, and not one that somebody else has by now")
     func reservation() throws {
         let world = try World()
@@ -191,6 +211,19 @@ struct CnictlBrokenTests {
         #expect(try cnictl.run("repair nobody").status == 3)
         try cnictl.output(of: "del shaped \(containers[0].path) --container-id web")
         #expect(try cnictl.json("ls").array.isEmpty)
+    }
+
+    @Test("a second add is refused, and takes nothing of the first one away")
+    func twice() throws {
+        let world = try World()
+        let (cnictl, containers) = try world.attached(["web"])
+        for forget in [false, true] {
+            if forget { try run("rm -r \(world.directory)/cache") }
+            let again = try cnictl.run("add shaped \(containers[0].path) --container-id web")
+            #expect(again.status == 1)
+            #expect(again.errors.contains("shaped web eth0 is attached already (alive)"))
+            #expect(try cnictl.json("ls web")[0]["state"].string == "alive")
+        }
     }
 
     @Test("gc --dry-run ends with 2 where there is something to remove")

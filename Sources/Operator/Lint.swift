@@ -166,9 +166,14 @@ public struct Lint: Sendable {
     ) -> [Fault] {
         let runtime = Runtime(pluginDirectories: pluginDirectories, cache: ResultCache())
         return [("type", type), ("ipam.type", ipam)].compactMap { key, name in
-            guard !name.isEmpty, !runtime.has(name) else { return nil }
+            guard !name.isEmpty else { return nil }
             let places = pluginDirectories.joined(separator: ":")
-            return Fault(.error, file, inside(key), "\(name) is not installed in \(places)")
+            guard let path = runtime.path(of: name) else {
+                return Fault(.error, file, inside(key), "\(name) is not installed in \(places)")
+            }
+            guard let status = Files.status(path), !status.isExecutable else { return nil }
+            let mode = String(status.st_mode & 0o7777, radix: 8)
+            return Fault(.error, file, inside(key), "\(path), mode \(mode), may not be run")
         }
     }
 

@@ -113,6 +113,10 @@ public enum Repair {
         _ step: Object, _ kernel: Kernel
     ) throws(KernelError) {
         let found = try step.read(kernel)
+        if found == nil, step is Link, step.sharing == .owned {
+            // The container's end went with it, or it is there by another name.
+            throw KernelError("make \(step)", .notPermitted, detail: "only a new ADD can make it")
+        }
         do throws(KernelError) {
             try step.write(kernel, over: found)
         } catch  where error.errno == .fileExists {

@@ -200,8 +200,8 @@ public struct Runtime: Sendable {
         }
     }
 
-    /// Whether a plugin is in one of the directories.
-    public func has(_ type: String) -> Bool { program(type) != nil }
+    /// The path of a plugin in the first of the directories that has it.
+    func path(of type: String) -> String? { program(type)?.string }
 
     private func program(_ type: String) -> FilePath? {
         type.contains("/") ? nil : Delegate.find(type, in: pluginDirectories)

@@ -177,7 +177,9 @@ public struct Link: Resource {
                 try kernel.index(of: name, in: side)
             })
         guard found == nil, linkLocal != .kernels else {
-            return try kernel.perform(side, settings)
+            try kernel.perform(side, settings)
+            if let found { try setPeer(kernel, over: found) }
+            return
         }
         var noAddress = Message(
             "set IPv6 of \(description)", type: RTM_SETLINK, ifinfomsg(index: index))
@@ -208,6 +210,19 @@ public struct Link: Resource {
         var route = Route(to: network, by: nil, on: name, in: side)
         route.priority = Int(IP6_RT_PRIO_ADDRCONF)
         return try [address.creation(kernel), route.creation(kernel)].compactMap { $0?.message }
+    }
+
+    /// Sets what differs of a veth's other end.
+    private func setPeer(_ kernel: Kernel, over found: Link) throws(KernelError) {
+        guard case .veth(let peer) = kind, case .veth(let there) = found.kind else { return }
+        let isOtherMTU = there.mtu != nil && mtu != nil && there.mtu != mtu
+        guard peer.mac != there.mac || isOtherMTU else { return }
+        var link = Message(
+            "set link \(peer.name)", type: RTM_SETLINK,
+            ifinfomsg(index: try kernel.index(of: peer.name, in: peer.side)))
+        if let mac = peer.mac, mac != there.mac { link.put(IFLA_ADDRESS, bytes: mac.bytes) }
+        if let mtu, isOtherMTU { link.put(IFLA_MTU, UInt32(mtu)) }
+        try kernel.request(peer.side, link)
     }
 
     /// Removes the interface if it is this owner's.

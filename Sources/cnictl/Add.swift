@@ -9,7 +9,8 @@ struct Add: ParsableCommand {
         discussion: """
             The result is JSON in either form of the output. \
             The chain's plugins are run as a runtime runs them, and the result is kept for check and \
-            del. When a plugin refuses, what those before it have made is taken back.
+            del. When a plugin refuses, what those before it have made is taken back. What is attached \
+            already is left as it is.
             """)
 
     @Argument(help: "The network's name, or a file with a slash in its path.")
@@ -23,8 +24,11 @@ struct Add: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func run() throws {
+        try requireRoot()
         let list = try places.network(network)
-        let result = try places.runtime.add(list, target.target(namespace))
+        let target = try target.target(namespace)
+        try places.requireNew(target, on: list)
+        let result = try places.runtime.add(list, target)
         print(result.text(indented: true))
     }
 }

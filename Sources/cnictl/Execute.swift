@@ -33,6 +33,7 @@ struct Execute: ParsableCommand {
         if words.isEmpty { words = [environment("SHELL") ?? "/bin/sh"] }
         var target = try target.target("cnictl-\(getpid())")
         if self.target.containerID == nil { target.containerID = "cnictl-exec-\(getpid())" }
+        try places.requireNew(target, on: list)
         let signals = SignalWatch()
         let box = try Sandbox.make()
         target.netns = box.path

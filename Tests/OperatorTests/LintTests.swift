@@ -402,16 +402,18 @@ import Testing
     func host() throws {
         let directory = try TemporaryDirectory()
         let file = try directory.write(
-            #"{"name": "n", "plugins": [{"type": "loopback"}, {"type": "mine", "anything": 1}]}"#,
+            #"{"name": "n", "plugins": [{"type": "loopback"}, {"type": "mine", "anything": 1}, {"type": "shut"}]}"#,
             to: "n.conflist", mode: 0o666)
         let plugins = try TemporaryDirectory()
         try plugins.write("", to: "loopback", mode: 0o755)
+        let shut = try plugins.write("", to: "shut", mode: 0o644)
         let faults = try Lint(pluginDirectories: [plugins.path]).faults(at: file)
             .filter { $0.severity == .error }
         #expect(
             faults.map(\.message) == [
                 "mode 666: others than the owner may write it",
                 "mine is not installed in \(plugins.path)",
+                "\(shut), mode 644, may not be run",
             ])
     }
 

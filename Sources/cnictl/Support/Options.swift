@@ -43,6 +43,19 @@ struct Places: ParsableArguments {
             ? try ConfigurationList(file: name) : try ConfigurationList.find(name, in: confDir)
     }
 
+    /// Makes sure that nothing is attached as this yet: ADD would be refused, and the DEL that follows
+    /// would take away what is there.
+    func requireNew(_ target: Runtime.Target, on network: ConfigurationList) throws {
+        let owner = Owner(
+            network: network.name, containerID: target.containerID, interface: target.interface)
+        let there = try Inventory(sources).attachments.first { $0.owner == owner }
+        guard let there, !there.isOrphan else { return }
+        throw CNIError(
+            .environment,
+            "\(owner.tag) is attached already (\(there.stateCell.text)): del detaches it"
+        )
+    }
+
     /// The network of a name as an attachment was made by it, where that is kept, and else as it is
     /// configured now; of a file as it is there.
     func network(_ name: String, of target: Runtime.Target) throws(CNIError) -> ConfigurationList {
