@@ -16,18 +16,13 @@ public struct Plan<Target: System> {
 
     /// What DEL erases, in its order.
     var removal: [any Resource<Target>] {
-        // By hand: the types of what `reversed()` and `filter` return would have to be made at run time.
-        var first: [any Resource<Target>] = []
-        var others: [any Resource<Target>] = []
-        var index = steps.count
-        while index > 0 {
-            index -= 1
+        // Loops: the generic filters of the library look their types up by name, in each process.
+        var (first, others): ([any Resource<Target>], [any Resource<Target>]) = ([], [])
+        for index in steps.indices.reversed() where steps[index].sharing == .owned {
             let step = steps[index]
-            guard step.sharing == .owned else { continue }
             if step.goesFirst { first.append(step) } else { others.append(step) }
         }
-        first.append(contentsOf: others)
-        return first
+        return first + others
     }
 
     /// CHECK: every difference between the plan and the system, not only the first.
