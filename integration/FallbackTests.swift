@@ -132,24 +132,6 @@ struct FallbackTests {
         try network.del(container)
     }
 
-    @Test(
-        "without detours a shared tree is had all the same, and ADD and CHECK say what it misses",
-        arguments: ["bpf", "mirred", "program"])
-    func neighbours(lacking: String) throws {
-        try lack(lacking)
-        let network = BandwidthTests.network(Self.shares(), in: world)
-        let container = try world.container()
-        let ended = try network.tryAdd(container)
-        #expect(ended.succeeded, "\(ended.output)")
-        let remark =
-            "ingress without what shaped containers of this host send, because this kernel lacks "
-            + "cls_bpf with act_mirred ("
-        #expect(ended.errors.hasPrefix("bandwidth: " + remark), "\(ended.errors)")
-        #expect(try tc("class show dev shp-i").contains("rate 10Mbit ceil 20Mbit"))
-        #expect(try network.check(container) == nil)
-        try network.del(container)
-    }
-
     @Test("a kernel that lacks all of it is told of by ADD and STATUS")
     func nothing() throws {
         try lack("ifb htb tbf")

@@ -21,8 +21,6 @@ struct NeighbourTests {
         result["ips"][0]["address"].string?.split(separator: "/").first.map(String.init) ?? ""
     }
 
-    private func port(_ result: JSON) -> String { result["interfaces"][1]["name"].string ?? "" }
-
     /// The number of a container's class, by its name.
     private func id(of container: World.Container, _ part: String = "") throws -> String {
         let sets = try world.onHost("nft list set netdev shaper classes")
@@ -117,16 +115,12 @@ struct NeighbourTests {
         #expect(try sent(id(of: other), on: "shp-i") < 0.1)
     }
 
-    @Test(
-        "filters in the receiver and programs at its port see a packet once, as class and map count it"
-    )
+    @Test("filters in the receiver see a packet once, and its class counts it once")
     func once() throws {
         let network = network(Self.keys(sent: 50, received: 50))
         let (one, other) = (try world.container(), try world.container())
         try network.add(one)
         let result = try network.add(other)
-        let counter = try PacketCounter(on: port(result), in: world)
-        defer { counter.end() }
         for words in [
             "add table netdev t",
             "add chain netdev t c { type filter hook ingress device eth0 priority 0 ; }",
@@ -137,55 +131,9 @@ struct NeighbourTests {
         try one.output(of: "ping -q -i 0.05 -c 20 -s 100 \(address(result))")
         let seen = try other.output(of: "nft list chain netdev t c")
         #expect(seen.contains("counter packets 20 "), "\(seen)")
-        let counts = try counter.counts()
-        #expect(counts == [20, 20])
         let tree = try sent(id(of: other), on: "shp-i")
         // And a few packets of the kernel's.
         #expect((0.0028...0.0045).contains(tree), "\(tree) MB, 20 packets of 142 bytes")
-        let map = try world.onHost("nft list map netdev shaper ingress_class")
-        let words = map.split { " \n\t".contains($0) }
-        let element = try #require(words.firstIndex(of: "\"\(port(result))\""), "\(map)")
-        #expect((20...26).contains(Int(words[element + 3]) ?? 0), "\(map)")
-    }
-
-    @Test(
-        "packets pass when somebody has removed the rules",
-        arguments: ["flush ruleset", "delete table netdev shaper"])
-    func removed(command: String) throws {
-        let network = network(Self.keys(sent: 50, received: 20))
-        let (one, other) = (try world.container(), try world.container())
-        try network.add(one)
-        let result = try network.add(other)
-        try world.onHost("nft " + command)
-        #expect(try one.reaches(address(result)))
-        #expect(try one.reaches("10.71.0.1"))
-    }
-
-    @Test("a second ADD takes the place of the program that an earlier version had there")
-    func takeOver() throws {
-        let network = network(Self.keys(sent: 50, received: 20))
-        let (one, other) = (try world.container(), try world.container())
-        try network.add(one)
-        let result = try network.add(other)
-        let port = port(result)
-        let counter = try PacketCounter(on: port, in: world)
-        defer { counter.end() }
-        try world.onHost("tc filter del dev \(port) egress")
-        try world.onHost("tc qdisc del dev shp-e clsact")
-        let former = try Command(
-            "tc filter add dev \(port) egress protocol all prio 65535 bpf object-pinned".split(
-                separator: " "
-            ).map(String.init) + [counter.pin("swift-cni to shp-i")], in: world.host
-        ).wait()
-        #expect(former.succeeded, "\(former.errors)")
-        let added = try world.call(
-            "bandwidth", "ADD", network.configuration(network.plugins[1], previous: result), other)
-        #expect(added.succeeded, "\(added.output)")
-        #expect(try network.check(other) == nil)
-        let filters = try world.onHost("tc filter show dev \(port) egress")
-        #expect(filters.contains("pref 65535 u32") && !filters.contains("to shp-i"), "\(filters)")
-        let rate = try flow(one, other, result)
-        #expect((16...21).contains(rate), "\(rate) Mbit/s of 20")
     }
 
     @Test("between two containers behind ptp")

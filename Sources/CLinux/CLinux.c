@@ -2,7 +2,6 @@
 #include "CLinux.h"
 #include <errno.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <linux/nsfs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -156,29 +155,18 @@ int linux_make_tap_as(
     return error == 0 ? 0 : -1;
 }
 
-// Where in what a program is given the kernel shows a field of the packet.
-#define FIELD(name) offsetof(struct __sk_buff, name)
-
-int linux_load_detour(uint32_t sign, uint32_t over) {
-    const struct bpf_insn program[] = {
-        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 0},
-        {.code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = 2, .src_reg = 1, .off = FIELD(tc_index)},
-        {.code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = 2, .imm = (int32_t)sign, .off = 7},
-        {.code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = 2, .src_reg = 1, .off = FIELD(ingress_ifindex)},
-        {.code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 2, .imm = (int32_t)over, .off = 5},
-        {.code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = 2, .src_reg = 1, .off = FIELD(ifindex)},
-        {.code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = 1, .src_reg = 2, .off = FIELD(priority)},
-        {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 2, .imm = 0},
-        {.code = BPF_STX | BPF_MEM | BPF_W, .dst_reg = 1, .src_reg = 2, .off = FIELD(tc_index)},
-        {.code = BPF_ALU | BPF_MOV | BPF_K, .dst_reg = 0, .imm = -1},
-        {.code = BPF_JMP | BPF_EXIT},
-    };
+int linux_load_classifier(const struct bpf_insn *instructions, uint32_t count) {
     union bpf_attr attributes = {
         .prog_type = BPF_PROG_TYPE_SCHED_CLS,
-        .insns = (uintptr_t)program,
-        .insn_cnt = sizeof program / sizeof *program,
+        .insns = (uintptr_t)instructions,
+        .insn_cnt = count,
         .license = (uintptr_t)"Apache-2.0",
         .prog_name = "swift_cni",
     };
     return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
+}
+
+int linux_hold_program(uint32_t id) {
+    union bpf_attr attributes = {.prog_id = id};
+    return (int)syscall(SYS_bpf, BPF_PROG_GET_FD_BY_ID, &attributes, sizeof attributes);
 }

@@ -56,26 +56,18 @@ extension Tenant: CommandObject {
 
 extension LastFilter: CommandObject {
     var objectKind: String { "filter" }
-    var place: Side { .host }
+    var place: Side { side }
 
     func commands(_ names: CommandNames) -> [String] {
-        [
-            names.on(
-                .host, "tc",
-                "filter replace dev \(link) egress protocol all pref \(Self.preference) "
-                    + "u32 match u32 0 0 classid \(result)")
-        ]
-    }
-}
-
-extension Detour: CommandObject {
-    var objectKind: String { "filter" }
-    var place: Side { .host }
-
-    func commands(_ names: CommandNames) -> [String] {
-        [
-            "# ADD puts a program at the egress of \(link), preference \(Self.preference), that hands "
-                + "what containers of the host have sent to the ingress of \(target); tc makes none from words"
+        let command = names.on(
+            side, "tc",
+            "filter replace dev \(link) egress protocol all pref \(Self.preference) "
+                + "u32 match u32 0 0 classid \(Tree.link)")
+        guard let steering else { return [command] }
+        return [
+            "# ADD puts a program there that sends what containers of the host have sent to "
+                + "\(steering.link); tc makes none from words:",
+            command,
         ]
     }
 }

@@ -135,7 +135,6 @@ public enum Bandwidth: ChainedPlugin {
             }
             if steering.contains(where: { $0.direction == .ingress }) {
                 steps.append(LastFilter(of: hostEnd, .owned))
-                steps.append(Detour(of: hostEnd, over: group.link(.ingress), .owned))
             }
         }
         if !isAdding { steps += try kernel.inside(owner, group) }
@@ -214,7 +213,7 @@ extension KernelError {
     fileprivate var isLack: Bool {
         let lacks: [Errno] = [
             .notSupported, .noSuchFileOrDirectory, .invalidArgument, .protocolNotSupported,
-            .addressFamilyNotSupported, .noFunction, .notPermitted,
+            .addressFamilyNotSupported, .noFunction,
         ]
         return lacks.contains(errno)
     }
@@ -228,16 +227,11 @@ extension Kernel {
     ) throws(KernelError) -> Bool {
         switch (way, place.hostEnd) {
         case (.shared, let port?):
-            guard
-                try steeringElements(of: owner, on: port, group)
-                    .contains(where: { $0.direction == direction })
-            else { return false }
-            guard direction == .ingress else { return true }
-            return try Detour(of: port, over: group.link(direction), .owned).read(self) != nil
-        case (.hostEnd, let port?): return try link(port, in: .host)?.qdisc == "htb"
+            try steeringElements(of: owner, on: port, group).contains { $0.direction == direction }
+        case (.hostEnd, let port?): try link(port, in: .host)?.qdisc == "htb"
         case (.inside, _) where direction == .egress:
-            return try link(place.interface, in: .container)?.qdisc == "htb"
-        default: return true
+            try link(place.interface, in: .container)?.qdisc == "htb"
+        default: true
         }
     }
 

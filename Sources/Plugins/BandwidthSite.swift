@@ -33,19 +33,14 @@ extension Bandwidth {
                     let link = Port(group.link(direction), .host)
                     trees += sharedTree(on: link)
                     classes += self.classes(limit, direction, on: link)
-                    steering.append(self.steering(direction, of: Port(hostEnd, .host), to: link))
-                    common.append(chain(.steering(direction), on: link))
-                    if direction == .egress {
-                        guard ways.hasDetours else { continue }
-                        trees.append(Qdisc(.clsact, on: link.name, .shared))
-                        trees.append(LastFilter(of: link.name, noting: Tree.waited, .shared))
-                    } else {
-                        classes.append(Qdisc(.clsact, on: hostEnd, .shared))
-                        classes.append(LastFilter(of: hostEnd, .owned))
-                        guard ways.hasDetours else { continue }
-                        common.append(chain(.detour, on: link))
-                        classes.append(Detour(of: hostEnd, over: link.name, .owned))
-                    }
+                    let own = self.steering(direction, of: Port(hostEnd, .host), to: link)
+                    steering.append(own)
+                    common.append(GroupChain(direction, to: link.name, table: group.table))
+                    guard direction == .ingress else { continue }
+                    classes.append(Qdisc(.clsact, on: hostEnd, .shared))
+                    var last = LastFilter(of: hostEnd, .owned)
+                    last.steering = own
+                    classes.append(last)
                 case .hostEnd: trees += ownTree(limit, on: Port(hostEnd, .host))
                 case .hostBucket: trees.append(bucket(limit, on: Port(hostEnd, .host)))
                 case .inside(let hasRules):
@@ -69,10 +64,6 @@ extension Bandwidth {
             }
             return try trees + names + common + tenant + classes + portSteering(steering)
                 + processes()
-        }
-
-        private func chain(_ purpose: GroupChain.Purpose, on link: Port) -> GroupChain {
-            GroupChain(purpose, link: link.name, table: group.table)
         }
 
         /// The steering of the port, which leaves nothing of a direction that an earlier ADD steered and

@@ -33,8 +33,6 @@ extension Bandwidth {
         private(set) var egress: Way?
         /// The way of what it receives, if that is limited.
         private(set) var ingress: Way?
-        /// Whether what other containers of the host send through their own queues waits in this one's.
-        let hasDetours: Bool
         /// What is not kept of the configuration, and why; empty if all is.
         private(set) var remark = ""
 
@@ -48,7 +46,6 @@ extension Bandwidth {
         init(_ options: Options, hasHostEnd: Bool) throws(CNIError) {
             let lacking = options.lacking
             func has(_ means: Means...) -> Bool { means.allSatisfy { lacking[$0] == nil } }
-            hasDetours = has(.detours)
             var lost: [String] = []
             var lesser: [String] = []
             for direction in [Direction.egress, .ingress] {
@@ -81,9 +78,6 @@ extension Bandwidth {
                 }
                 if way == nil { lost.append(direction.description) }
                 if isSent { egress = way } else { ingress = way }
-                if !isSent, way == .shared, !hasDetours {
-                    lesser.append("ingress without what shaped containers of this host send")
-                }
             }
             let reasons = Means.allCases.compactMap { means in
                 lacking[means].map { "\(means.rawValue) (\($0))" }

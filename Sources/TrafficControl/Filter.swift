@@ -4,30 +4,37 @@ public import Plan
 public import Rtnetlink
 internal import SystemPackage
 
-/// The last filter on the packets that a link sends, which lets all pass.
+/// The last filter on the packets that a link sends.
 ///
 /// A packet that comes back from another link's queue is marked to skip filters, and would skip
-/// those of the link's other end too; the look at this one takes the mark away. Of all packets the
-/// kernel notes the number that it gives, as their tc_index.
+/// those of the link's other end too; the look at this one takes the mark away. A packet that comes
+/// from another container's queue has passed by the chain of the steering, and is steered here; a
+/// kernel that takes no programs lets it pass.
 public struct LastFilter: Resource {
     /// The link's name.
     public let link: String
-    /// What is noted of a packet: the number's lower half.
-    public private(set) var result: ClassID
+    /// The namespace the link is in.
+    public let side: Side
     /// Whose it is.
     public let sharing: Sharing
-    /// Whether there is a program in its place, as an earlier version of this project has put there.
-    private var isProgram = false
+    /// What becomes of packets that no chain has seen; nil to let all pass.
+    public var steering: Steering?
+    /// The program's name as found, or nil for a filter that lets all pass.
+    private var name: String?
+    /// The link that the program as found sends packets to.
+    private var target: UInt32?
+    /// The program as found, where it is another one, to be put back if need be.
+    private var program: HeldProgram?
+    /// Whether it sends packets to a link that is not there any more.
+    private var isAstray = false
 
     /// The last place among the filters.
     package static let preference: UInt32 = 65535
-    /// What the names of such programs begin with.
-    private static let formerName = "swift-cni to "
 
     /// The filter of a link, which has a clsact qdisc.
-    public init(of link: String, noting result: ClassID = Tree.link, _ sharing: Sharing) {
+    public init(of link: String, in side: Side = .host, _ sharing: Sharing) {
         self.link = link
-        self.result = result
+        self.side = side
         self.sharing = sharing
     }
 
@@ -36,37 +43,49 @@ public struct LastFilter: Resource {
 
     /// The filter, or nil if there is none in its place.
     public func read(_ kernel: Kernel) throws(KernelError) -> LastFilter? {
-        for reply in try kernel.filters(of: link, at: Place.egress)
+        guard let options = try find(kernel) else { return nil }
+        var found = self
+        found.name = options[Int(TCA_BPF_NAME)]?.text
+        guard found.name != nil else { return found }
+        let action = options[Int(TCA_BPF_ACT)]?.nested[1]?.nested[Int(TCA_ACT_OPTIONS)]?.nested
+        found.target = action?[Int(TCA_MIRRED_PARMS)]?.payload.uint32(at: 24)
+        if let steering, let target = found.target {
+            let index = try kernel.presentIndex(of: steering.link, in: side)
+            found.isAstray = target != index
+        }
+        if steering == nil || !differences(from: found).isEmpty {
+            found.program = options[Int(TCA_BPF_ID)]?.uint32.flatMap(HeldProgram.init)
+        }
+        return found
+    }
+
+    /// The options of the filter, or nil if there is none in its place.
+    private func find(_ kernel: Kernel) throws(KernelError) -> Attributes? {
+        for reply in try kernel.filters(of: link, in: side, at: Place.egress)
         where (reply.payload.uint32(at: 16) ?? 0) >> 16 == Self.preference {
             let attributes = reply.attributes(after: tcmsg.self)
-            // The list has heads before the filters themselves, without options or with others.
-            guard let options = attributes[Int(TCA_OPTIONS)]?.nested else { continue }
-            var found = self
-            switch attributes[Int(TCA_KIND)]?.text {
-            case "u32":
-                guard let number = options[Int(TCA_U32_CLASSID)]?.uint32 else { continue }
-                found.result = ClassID(handle: number)
-            case "bpf":
-                guard options[Int(TCA_BPF_NAME)]?.text.hasPrefix(Self.formerName) == true
-                else { continue }
-                found.isProgram = true
-            default: continue
-            }
-            return found
+            let isProgram = attributes[Int(TCA_KIND)]?.text == "bpf"
+            let options = attributes[Int(TCA_OPTIONS)]?.nested
+            // The list has a head before the filter itself, without options.
+            guard let options, !isProgram || options[Int(TCA_BPF_NAME)] != nil else { continue }
+            return options
         }
         return nil
     }
 
-    /// Adds the filter, in the place of what is there.
+    /// Adds the filter, or changes what it does.
     public func write(_ kernel: Kernel, over found: LastFilter?) throws(KernelError) {
-        // The program of an earlier version does not come back: all that it did is done otherwise.
-        guard !isProgram else { return }
-        let index = try kernel.index(of: link, in: .host)
+        let index = try kernel.index(of: link, in: side)
+        if let program, let name, let target {
+            return try put(program.descriptor, name, to: target, on: index, kernel)
+        }
+        if let steering, try steer(steering, index, kernel, over: found) { return }
+        guard try find(kernel) == nil else { return }
         var message = Message(
             "add \(description)", type: RTM_NEWTFILTER, flags: .create, header(index))
         message.put(Int(TCA_KIND), "u32")
         message.nest(Int(TCA_OPTIONS)) { options in
-            options.put(Int(TCA_U32_CLASSID), result.handle)
+            options.put(Int(TCA_U32_CLASSID), Tree.link.handle)
             var selector = tc_u32_sel()
             selector.flags = UInt8(TC_U32_TERMINAL)
             selector.nkeys = 1
@@ -75,34 +94,82 @@ public struct LastFilter: Resource {
             bytes += [UInt8](repeating: 0, count: MemoryLayout<tc_u32_key>.size)
             options.put(Int(TCA_U32_SEL), bytes: bytes)
         }
-        try kernel.perform(.host, found == nil ? [message] : [removal(index), message])
+        try kernel.request(side, message)
+    }
+
+    /// Puts the program in place.
+    ///
+    /// - Returns: Whether the kernel has taken it.
+    private func steer(
+        _ steering: Steering, _ index: UInt32, _ kernel: Kernel, over found: LastFilter?
+    ) throws(KernelError) -> Bool {
+        let program = steering.classifier
+        let target = try kernel.index(of: steering.link, in: side)
+        let result = try program.loaded { (descriptor) throws(KernelError) in
+            // Another kind of filter cannot be changed into this one.
+            if let found, found.name == nil { try found.erase(kernel) }
+            do throws(KernelError) {
+                let name = Self.name(of: program, to: steering.link)
+                try put(descriptor, name, to: target, on: index, kernel)
+                return true
+            } catch  where error.errno == .noSuchFileOrDirectory {
+                // There is no such kind of filter, or no such action.
+                return false
+            }
+        }
+        return result ?? false
+    }
+
+    private func put(
+        _ program: Int32, _ name: String, to target: UInt32, on index: UInt32, _ kernel: Kernel
+    ) throws(KernelError) {
+        var header = header(index)
+        header.tcm_handle = 1
+        var message = Message(
+            "add \(description)", type: RTM_NEWTFILTER, flags: .create, header)
+        message.put(Int(TCA_KIND), "bpf")
+        message.nest(Int(TCA_OPTIONS)) { options in
+            options.put(Int(TCA_BPF_FD), program)
+            options.put(Int(TCA_BPF_NAME), name)
+            options.nest(Int(TCA_BPF_ACT)) { actions in
+                actions.nest(1) { action in
+                    action.put(Int(TCA_ACT_KIND), "mirred")
+                    action.nest(Int(TCA_ACT_OPTIONS)) { parameters in
+                        var redirection = tc_mirred()
+                        redirection.action = TC_ACT_STOLEN
+                        redirection.eaction = TCA_EGRESS_REDIR
+                        redirection.ifindex = target
+                        parameters.put(Int(TCA_MIRRED_PARMS), redirection)
+                    }
+                }
+            }
+        }
+        try kernel.request(side, message)
+    }
+
+    /// What tc(8) shows of the program.
+    private static func name(of program: Classifier, to link: String) -> String {
+        "swift-cni to \(link), \(String(program.digest, radix: 16))"
     }
 
     /// Removes the filter.
     public func erase(_ kernel: Kernel) throws(KernelError) {
-        guard let index = try kernel.presentIndex(of: link, in: .host), try read(kernel) != nil
+        guard let index = try kernel.presentIndex(of: link, in: side), try find(kernel) != nil
         else { return }
-        try unlessAbsent { () throws(KernelError) in
-            try kernel.request(.host, removal(index))
-        }
+        let message = Message("remove \(description)", type: RTM_DELTFILTER, header(index))
+        try unlessAbsent { () throws(KernelError) in try kernel.request(side, message) }
     }
 
-    /// Whether no container is in the tree of the link.
-    public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
-        try Qdisc(.htb(standard: 0), on: link, .shared).isUnused(kernel)
-    }
-
-    /// Whether it is another filter.
+    /// Whether the program is another one; a kernel that takes none has no other filter either.
     public func differences(from found: LastFilter) -> [Difference] {
-        [
-            Difference(in: "\(description): number", wanted: result, found: found.result),
-            Difference(
-                in: "\(description): kind", wanted: "u32", found: found.isProgram ? "bpf" : "u32"),
+        guard let steering, let name = found.name else { return [] }
+        let wanted = Self.name(of: steering.classifier, to: steering.link)
+        return [
+            Difference(in: "\(description): program", wanted: wanted, found: name),
+            found.isAstray
+                ? Difference(
+                    "\(description): goes to", wanted: steering.link, found: "another link") : nil,
         ].compactMap { $0 }
-    }
-
-    private func removal(_ index: UInt32) -> Message {
-        Message("remove \(description)", type: RTM_DELTFILTER, header(index))
     }
 
     private func header(_ index: UInt32) -> tcmsg {
@@ -112,14 +179,29 @@ public struct LastFilter: Resource {
     }
 }
 
+/// A program of the kernel's that stays there as long as this does.
+private final class HeldProgram: Sendable {
+    let descriptor: Int32
+
+    /// The program of a number, if there is one.
+    init?(_ id: UInt32) {
+        descriptor = linux_hold_program(id)
+        guard descriptor >= 0 else { return nil }
+    }
+
+    deinit { try? FileDescriptor(rawValue: descriptor).close() }
+}
+
 extension Kernel {
-    /// The filters at one of the two places of the clsact qdisc of a link of the host.
-    func filters(of link: String, at place: UInt32) throws(KernelError) -> [Reply] {
-        guard let index = try presentIndex(of: link, in: .host) else { return [] }
+    /// The filters at one of the two places of a link's clsact qdisc.
+    func filters(
+        of link: String, in side: Side, at place: UInt32
+    ) throws(KernelError) -> [Reply] {
+        guard let index = try presentIndex(of: link, in: side) else { return [] }
         let message = Message(
             "list filters of \(link)", type: RTM_GETTFILTER, flags: .dump,
             tcmsg(index: index, parent: place))
-        let replies = try ifPresent { () throws(KernelError) in try request(.host, message) }
+        let replies = try ifPresent { () throws(KernelError) in try request(side, message) }
         return (replies ?? []).filter { $0.type == RTM_NEWTFILTER }
     }
 }

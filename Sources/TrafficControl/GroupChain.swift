@@ -4,23 +4,14 @@ public import Plan
 public import Rtnetlink
 internal import SystemPackage
 
-/// A chain that all containers of a group share.
+/// The chain that sends packets of a direction to a group's tree, with the class that their port has.
 ///
 /// What a container has of its own then is a chain of one rule, which leads here: for every rule that
 /// is added, the kernel looks through those of the whole table.
 public struct GroupChain: Resource {
-    /// What becomes of its packets.
-    public enum Purpose: Sendable, Equatable {
-        /// Those of a direction get the class that their port has, and are sent to the group's tree.
-        case steering(Direction)
-        /// What a `Detour` has handed to the link goes back to the one that it is from, this time through
-        /// its egress chain.
-        case detour
-    }
-
-    /// What it is for.
-    public let purpose: Purpose
-    /// The link whose tree packets are sent to, or that they are handed to.
+    /// Which packets.
+    public let direction: Direction
+    /// The link whose tree they are sent to.
     public let link: String
     /// The table's name.
     public let table: String
@@ -31,9 +22,9 @@ public struct GroupChain: Resource {
     /// Whether they send packets to a link that is not there any more.
     private var isAstray = false
 
-    /// A chain in a group's table.
-    public init(_ purpose: Purpose, link: String, table: String) {
-        self.purpose = purpose
+    /// The chain of a direction in a group's table.
+    public init(_ direction: Direction, to link: String, table: String) {
+        self.direction = direction
         self.link = link
         self.table = table
     }
@@ -95,26 +86,11 @@ public struct GroupChain: Resource {
         ].compactMap { $0 }
     }
 
-    private var chain: Chain {
-        let table = Table(.netdev, table)
-        return switch purpose {
-        case .steering(let direction): Chain("\(direction)", in: table)
-        case .detour: Chain("detour", in: table, .ingress(of: link, priority: 0))
-        }
-    }
+    private var chain: Chain { Chain("\(direction)", in: Table(.netdev, table)) }
 
     private func rules(link index: UInt32) -> [Rule] {
-        let rules: [[Expression]] =
-            switch purpose {
-            case .steering(let direction):
-                Steering(
-                    direction, of: "", to: Tree.root, on: link, table: table, owner: "", .shared
-                ).ownRules(link: index)
-            case .detour:
-                // The filter has left the link's index as the priority.
-                [[.meta(.priority, to: Steering.word), .forward(Steering.word)]]
-            }
-        return rules.map { Rule(in: chain, $0) }
+        Steering(direction, of: "", to: Tree.root, on: link, table: table, owner: "", .shared)
+            .ownRules(link: index).map { Rule(in: chain, $0) }
     }
 }
 

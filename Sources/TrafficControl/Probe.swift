@@ -13,8 +13,6 @@ public enum Means: String, Sendable, CaseIterable {
     case receiving = "nftables' forwarding at ingress"
     /// The same for packets that a link is about to send, which is younger.
     case sending = "nftables' egress hook"
-    /// A filter that takes packets to a link's egress hook which have skipped it.
-    case detours = "cls_bpf with act_mirred"
     /// A ceiling without classes.
     case buckets = "TBF"
 }
@@ -56,9 +54,6 @@ extension Means {
             try PortSteering([steering(.ingress, id)]).write(kernel, over: nil)
             try Qdisc(.clsact, on: "lo", .owned).write(kernel, over: nil)
             try LastFilter(of: "lo", .owned).write(kernel, over: nil)
-        case .detours:
-            try Qdisc(.clsact, on: "lo", .owned).write(kernel, over: nil)
-            try Detour(of: "lo", over: "lo", .owned).write(kernel, over: nil)
         case .buckets:
             // The place may have been taken by the tree.
             let tree = Qdisc(.htb(standard: 0), on: "lo", .owned)

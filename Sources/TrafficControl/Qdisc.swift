@@ -183,7 +183,7 @@ public struct Qdisc: Resource {
             }
         case .clsact:
             for place in [Place.ingress, Place.egress] {
-                guard try kernel.filters(of: link, at: place).isEmpty else {
+                guard try kernel.filters(of: link, in: side, at: place).isEmpty else {
                     return false
                 }
             }
@@ -275,8 +275,6 @@ public enum Tree {
     public static let link = ClassID(1, 1)
     /// The class of packets that no class is known for.
     public static let standard = ClassID(1, 0xfffe)
-    /// No class: what is noted of a packet that has waited in the tree of what containers send.
-    public static let waited = ClassID(1, 0xffff)
     /// The minor numbers of containers' classes.
     public static let containers: ClosedRange<UInt16> = 0x10...0xefff
     /// The minor numbers of tenants' classes.

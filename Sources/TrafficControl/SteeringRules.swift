@@ -22,7 +22,7 @@ public struct Selection: Sendable, Equatable {
 }
 
 extension Steering {
-    static let word = Register(word: 0)
+    private static let word = Register(word: 0)
 
     /// The rules of the port's chain, which send packets to a link.
     func rules(link index: UInt32) -> [Rule] {

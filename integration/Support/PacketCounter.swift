@@ -29,14 +29,6 @@ struct PacketCounter {
         }
     }
 
-    /// The program once more, under another name.
-    func pin(_ name: String) throws -> String {
-        try output(of: "mkdir \(files)/more")
-        let ended = try Command([program, "load", "\(files)/more/\(name)"]).wait()
-        guard ended.succeeded else { throw Failure("pin \(name): \(ended.errors)") }
-        return "\(files)/more/\(name)"
-    }
-
     /// Unmounts what holds the programs.
     func end() { _ = try? run("umount \(files)") }
 }

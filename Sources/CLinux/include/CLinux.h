@@ -9,6 +9,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/file.h>
 #include <sys/select.h>
@@ -108,7 +109,13 @@ int linux_keep_tap(int tap, int64_t owner, int64_t group);
 int linux_make_tap_as(
     const char *context, const char *name, int flags, int64_t owner, int64_t group, int *is_label);
 
-/// Loads a classifier for bpf(2), of packets that a link is about to send, and returns its descriptor,
-/// or -1 with errno set. It matches what has the tc_index `sign` and has not come by the link of index
-/// `over`; it takes the sign away, and sets the priority to the index of the link that sends the packet.
-int linux_load_detour(uint32_t sign, uint32_t over);
+/// Where a classifier finds the priority and the mark of a packet: bytes into struct __sk_buff.
+enum { LINUX_PACKET_PRIORITY = offsetof(struct __sk_buff, priority), LINUX_PACKET_MARK = offsetof(struct __sk_buff, mark) };
+
+/// Loads `count` instructions as a classifier of traffic control: bpf(2) with BPF_PROG_LOAD.
+/// Returns a descriptor, or -1 with errno set.
+int linux_load_classifier(const struct bpf_insn *instructions, uint32_t count);
+
+/// Opens the program of the kernel's number `id`: bpf(2) with BPF_PROG_GET_FD_BY_ID. It stays for as
+/// long as the descriptor does. Returns it, or -1 with errno set.
+int linux_hold_program(uint32_t id);
