@@ -113,6 +113,26 @@ struct CnictlCareTests {
         #expect(try cnictl.run("explain web").status == 0)
     }
 
+    @Test("what repair puts in the place of a half-lost admission is one transaction")
+    func admission() throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        try cnictl.configure(
+            filteredList(world, backend: "nftables", subnet: 117), as: "shaped.conflist")
+        let container = try world.container("web")
+        try cnictl.output(of: "add shaped \(container.path) --container-id web")
+        let rules = { try world.onHost("nft -s list ruleset").split(separator: "\n").sorted() }
+        let before = try rules()
+        try world.onHost("iptables -D CNI-FORWARD -s 10.117.0.2 -j ACCEPT")
+        let monitor = try Command(["timeout", "4", "nft", "monitor"], in: world.host)
+        usleep(500_000)
+        try cnictl.output(of: "repair")
+        #expect(try rules() == before)
+        let told = monitor.wait().output
+        #expect(told.split(separator: "\n").filter { $0.contains("new generation") }.count == 1)
+        try remove(container, of: world)
+    }
+
     @Test("repair puts back what firewall, sbr and tuning have made")
     func chained() throws {
         let world = try World()

@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 import Testing
 
 @Suite("portmap", .enabled(if: isRoot))
@@ -203,6 +203,54 @@ struct PortmapTests {
         #expect(!rules.contains(containers[1].id))
         try network.del(containers[0], withResult: false)
         #expect(try ruleset() == "")
+    }
+
+    @Test("a mapping of one family's address leaves nothing of the other's after it")
+    func oneFamily() throws {
+        let network = network()
+        for address in ["192.0.2.1", "2001:db8::1"] {
+            let container = try world.container()
+            let entry = #"{"hostPort": 53, "containerPort": 53, "hostIP": "\#(address)"}"#
+            try network.add(container, with: mapping(entry))
+            #expect(try ruleset().contains(address))
+            try network.del(container)
+            #expect(try ruleset() == "")
+        }
+    }
+
+    @Test("the rules may be saved and loaded by nft, and are then what they were")
+    func saved() throws {
+        let network = network(
+            #"{"ipMasq": true, "masqAll": true, "conditionsV4": ["ip saddr != 10.0.0.0/8"]}"#)
+        let other = Network(
+            dualStack: #"{"hairpinMode": true, "bridge": "cni1"}"#, subnet: 72,
+            then: #"{"type": "portmap"}"#, name: "db", in: world)
+        let (container, second) = (try world.container(), try world.container())
+        try network.add(container, with: mapping(web))
+        let entry =
+            #"{"hostPort": 53, "containerPort": 53, "protocol": "udp", "hostIP": "192.0.2.1"}"#
+        try other.add(second, with: mapping(entry))
+        let before = try ruleset()
+        let file = world.directory + "/ruleset"
+        try before.write(toFile: file, atomically: true, encoding: .utf8)
+        try world.onHost("nft flush ruleset")
+        try world.onHost("nft -f \(file)")
+        #expect(try ruleset() == before)
+        let server = try Socket.server(.tcp, port: 80, in: container.path)
+        #expect(try peer(of: server, from: outside.machine.path, to: "192.0.2.1") == "10.71.0.1")
+        for (network, container, keys) in [
+            (network, container, mapping(web)), (other, second, mapping(entry)),
+        ] {
+            let ended = try world.call(
+                "portmap", "CHECK",
+                network.configuration(
+                    network.plugins[1], previous: network.result(of: container), with: keys),
+                container)
+            #expect(ended.succeeded, "\(ended.output)")
+            try network.del(container)
+        }
+        let left = try ruleset()
+        #expect(left == "", "\(left)")
     }
 
     @Test("CHECK names a mapping that is gone; GC removes what is not in the list")

@@ -198,6 +198,23 @@ public struct Ruleset: ~Copyable {
         return try listed(chain).compactMap(ListedRule.init)
     }
 
+    /// The rules of a chain that one owner has; none if there is no such chain.
+    ///
+    /// Those of others are passed over unread, which takes most of the time.
+    public mutating func listedRules(
+        of chain: Chain, ownedBy owner: String
+    ) throws(KernelError) -> [ListedRule] {
+        guard try has(chain) else { return [] }
+        let wanted = Array(owner.utf8)
+        return try listed(chain).compactMap { attributes in
+            guard let texts = attributes[Int(NFTA_RULE_USERDATA.rawValue)]?.payload,
+                // Its text ends in a zero, and type and length come before.
+                texts.count > wanted.count, texts.dropFirst(2).starts(with: wanted)
+            else { return nil }
+            return ListedRule(attributes).flatMap { $0.owner == owner ? $0 : nil }
+        }
+    }
+
     /// The expressions of each rule of a chain, which must be there.
     mutating func expressions(of chain: Chain) throws(KernelError) -> [[Attribute]] {
         try list(chain).map(\.expressions)

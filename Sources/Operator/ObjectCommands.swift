@@ -297,12 +297,14 @@ extension VRFMember: CommandObject {
     }
 }
 
-extension ZoneSources: CommandObject {
-    var objectKind: String { "sources" }
+extension AdmittedAddresses: CommandObject {
+    var objectKind: String { "admission" }
     var place: Side { .host }
     func commands(_ names: CommandNames) -> [String] {
-        addresses.map {
-            "firewall-cmd -q --zone=\(CommandNames.quoted(zone)) --add-source=\($0)/\($0.family.bitWidth)"
+        guard case .zone(let zone) = gate else { return [] }
+        return addresses.map {
+            "firewall-cmd -q --zone=\(CommandNames.quoted(zone)) "
+                + "--add-source=\($0)/\($0.family.bitWidth)"
         }
     }
 }

@@ -258,7 +258,7 @@ private struct Performance {
             var failure: StepError<KernelError>?
             do throws(StepError<KernelError>) {
                 // firewalld is not of the namespace that this happens in.
-                if !(step is ZoneSources) { try stand.journal.apply(Plan([step])) }
+                if !(step is AdmittedAddresses) { try stand.journal.apply(Plan([step])) }
             } catch {
                 failure = error
             }

@@ -40,7 +40,7 @@ package enum Subprocess {
     ///
     /// - Returns: How it ended and what it printed.
     package static func run(
-        _ path: FilePath, _ arguments: [String]
+        _ path: FilePath, _ arguments: [String], input: [UInt8] = []
     ) throws(CNIError) -> (status: Int32, output: [UInt8]) {
         var variables: [String] = []
         var entry = unsafe environ
@@ -48,7 +48,7 @@ package enum Subprocess {
             unsafe variables.append(String(cString: text))
             unsafe entry += 1
         }
-        return try spawn(path, arguments, variables, input: [])
+        return try spawn(path, arguments, variables, input: input)
     }
 
     private static func environment(_ verb: Verb) -> [String] {

@@ -84,9 +84,9 @@ struct Admission: Resource {
     }
 
     func write(_ kernel: Kernel, over found: Admission?) throws(KernelError) {
-        // What is left of it tells less than the whole does: all is made anew.
-        if found != nil { try erase(kernel) }
-        try kernel.addRules(contesting: [FirewallRules.members], draft)
+        try kernel.addRules(contesting: [FirewallRules.members]) { (rules) throws(KernelError) in
+            try draft(&rules, replacing: found != nil)
+        }
     }
 
     func differences(from found: Admission) -> [Difference] {
@@ -102,8 +102,11 @@ struct Admission: Resource {
         return all
     }
 
-    /// Everything that is missing.
-    private func draft(_ rules: inout Ruleset) throws(KernelError) -> Batch {
+    /// Everything, in place of what the owner has; of what is left of it too, which tells less than the
+    /// whole does.
+    private func draft(
+        _ rules: inout Ruleset, replacing isThere: Bool
+    ) throws(KernelError) -> Batch {
         var batch = Batch()
         let chain = FirewallRules.chain(isolation)
         let looks = try rules.find([
@@ -111,8 +114,8 @@ struct Admission: Resource {
             .element(FirewallRules.members, member.key),
         ])
         let before = looks[2]?.element
-        if before?.comment == owner.tag {
-            // The same ADD once more: what is there is replaced.
+        if isThere || before?.comment == owner.tag {
+            // No packet sees the rules missing meanwhile: it is one transaction.
             try remove(&rules, &batch, keepsTable: true)
         }
         if looks[0] == nil {
@@ -184,7 +187,7 @@ struct Admission: Resource {
         let claims = try rules.claims(of: owner, in: maps)
         for (map, claims) in zip(maps, claims) { batch.remove(claims, from: map.map) }
         for (filter, claims) in zip(filters, claims) where !claims.isEmpty {
-            for rule in try rules.listedRules(of: filter.own) ?? [] where rule.owner == owner.tag {
+            for rule in try rules.listedRules(of: filter.own, ownedBy: owner.tag) {
                 batch.remove(rule: rule.handle, from: filter.own)
             }
         }

@@ -36,16 +36,44 @@ public enum Firewall: ChainedPlugin {
             isolation = Isolation(policy: options.policy, bridge: bridge, port: port)
         }
         let addresses = attachment.addresses.map(\.address.address)
-        let isByZone = try isByZone(options, kernel)
+        let ways = try ways(of: addresses, options, kernel)
         return Plan {
-            if !isByZone || isolation != nil {
+            if !ways.rules.isEmpty || isolation != nil {
                 Admission(
-                    owner: attachment.owner, addresses: isByZone ? [] : addresses,
+                    owner: attachment.owner, addresses: ways.rules,
                     adminChain: options.adminChain, isolation: isolation)
             }
-            if isByZone {
-                ZoneSources(owner: attachment.owner, addresses: addresses, zone: options.zone)
+            for (gate, admitted) in ways.gates where !admitted.isEmpty {
+                AdmittedAddresses(owner: attachment.owner, addresses: admitted, by: gate)
             }
+        }
+    }
+
+    /// The addresses that rules of iptables over nftables admit, and those that other gates do.
+    ///
+    /// Where there are the chains of iptables before nftables, they count, and those over nftables as well
+    /// if somebody has made them: a packet must pass both.
+    private static func ways(
+        of addresses: [IPAddress], _ options: Options, _ kernel: Kernel
+    ) throws(CNIError) -> (rules: [IPAddress], gates: [(Gate, [IPAddress])]) {
+        if try isByZone(options, kernel) { return ([], [(.zone(options.zone), addresses)]) }
+        return try wrapping { () throws(KernelError) in
+            try kernel.returnHome()
+            let legacy = Family.allCases.filter(LegacyChains.areThere)
+            guard !legacy.isEmpty else { return (addresses, []) }
+            let filters = Family.allCases.map {
+                IPTablesFilter(family: $0, adminName: options.adminChain)
+            }
+            let found = try kernel.withRules { (rules) throws(KernelError) in
+                try rules.find(filters.map { .chain($0.forward) })
+            }
+            let modern = zip(filters, found).filter { filter, found in
+                found != nil || !legacy.contains(filter.family)
+            }.map(\.0.family)
+            return (
+                addresses.filter { modern.contains($0.family) },
+                [(options.legacy, addresses.filter { legacy.contains($0.family) })]
+            )
         }
     }
 
@@ -56,7 +84,9 @@ public enum Firewall: ChainedPlugin {
         if let backend = options.backend { return backend == .firewalld }
         return try wrapping { () throws(KernelError) in
             try kernel.returnHome()
-            guard try FirewalldZones.areTraced(kernel) else { return false }
+            guard try FirewalldZones.areTraced(kernel) || LegacyChains.areThere(.v4) else {
+                return false
+            }
             return try FirewalldZones.open() != nil
         }
     }
@@ -67,7 +97,10 @@ public enum Firewall: ChainedPlugin {
     ) throws(CNIError) -> Options {
         guard options.backend == nil else { return options }
         return try wrapping { () throws(KernelError) in
-            let isByZone = try ZoneSources.hasClaims(attachment.owner, kernel)
+            let isByZone = try AdmittedAddresses(
+                owner: attachment.owner, addresses: [], by: .zone(options.zone)
+            )
+            .hasClaims(kernel)
             return options.by(isByZone ? .firewalld : .iptables)
         }
     }
@@ -77,29 +110,33 @@ public enum Firewall: ChainedPlugin {
         of owner: Owner, _ options: Options, _ kernel: Kernel, isAdding: Bool
     ) throws(KernelError) -> Plan<Kernel> {
         guard !isAdding else { return Plan([]) }
-        let foreign = try foreignSources(owner, options, kernel)
+        let foreign = try foreignAddresses(owner, options, kernel)
         return Plan {
             Admission(
                 owner: owner, addresses: options.formerAddresses, adminChain: options.adminChain,
                 isolation: nil)
-            ZoneSources(owner: owner, addresses: foreign, zone: options.zone)
+            AdmittedAddresses(owner: owner, addresses: foreign.zone, by: .zone(options.zone))
+            AdmittedAddresses(owner: owner, addresses: foreign.legacy, by: options.legacy)
         }
     }
 
-    /// The addresses that another implementation may have put into a zone for an owner of which nothing
-    /// is here.
-    private static func foreignSources(
+    /// The addresses that another implementation may have had admitted for an owner of which nothing is
+    /// here: by a zone, and by iptables before nftables.
+    private static func foreignAddresses(
         _ owner: Owner, _ options: Options, _ kernel: Kernel
-    ) throws(KernelError) -> [IPAddress] {
-        guard !options.formerAddresses.isEmpty, options.backend != .iptables else { return [] }
-        if options.backend == nil {
-            guard try FirewalldZones.areTraced(kernel) else { return [] }
-        }
+    ) throws(KernelError) -> (zone: [IPAddress], legacy: [IPAddress]) {
+        let addresses = options.formerAddresses
+        guard !addresses.isEmpty else { return ([], []) }
+        try kernel.returnHome()
+        let legacy = addresses.filter { LegacyChains.areThere($0.family) }
+        var isZoned = options.backend == .firewalld
+        if options.backend == nil { isZoned = try FirewalldZones.areTraced(kernel) }
+        guard isZoned || !legacy.isEmpty else { return ([], []) }
         let members = try kernel.withRules { (rules) throws(KernelError) in
             try rules.elements(
                 [Element.interfaceName(owner.hostEnd)], of: FirewallRules.members)
         }
-        return members[0]?.comment == owner.tag ? [] : options.formerAddresses
+        return members[0]?.comment == owner.tag ? ([], []) : (isZoned ? addresses : [], legacy)
     }
 
     /// The owners that have rules, or addresses in a zone.
@@ -110,7 +147,13 @@ public enum Firewall: ChainedPlugin {
             let members = try rules.elements(of: FirewallRules.members) ?? []
             return members.compactMap { $0.comment.flatMap { Owner(tag: $0) } }
         }
-        return try owners + ZoneSources.owners(kernel).filter { !owners.contains($0) }
+        var all = Set(owners)
+        for gate in [Gate.zone(options.zone), options.legacy] {
+            let nobody = Owner(network: "", containerID: "", interface: "")
+            all.formUnion(
+                try AdmittedAddresses(owner: nobody, addresses: [], by: gate).owners(kernel))
+        }
+        return Array(all)
     }
 
     /// There is nothing that belongs to nobody.
@@ -196,6 +239,9 @@ extension Firewall {
             guard call.invocation.verb == .del else { return }
             formerAddresses = call.formerAddresses
         }
+
+        /// The chains of iptables before nftables.
+        var legacy: Gate { .legacy(adminChain: adminChain) }
 
         /// The same, by a backend.
         func by(_ backend: Backend) -> Options {

@@ -9,8 +9,10 @@ import SystemPackage
 /// The zones of firewalld, which is asked over the system's bus.
 ///
 /// What is said here holds until firewalld loads its configuration anew.
-struct FirewalldZones: ~Copyable {
+final class FirewalldZones {
     private let bus: SystemBus
+
+    private init(_ bus: consuming SystemBus) { self.bus = bus }
 
     private static let name = "org.fedoraproject.FirewallD1"
     private static let zones = SystemBus.Object(
@@ -21,7 +23,7 @@ struct FirewalldZones: ~Copyable {
         do throws(BusError) {
             let bus = try SystemBus()
             guard try bus.call("NameHasOwner", of: .bus, [name]).truth() else { return nil }
-            return FirewalldZones(bus: bus)
+            return FirewalldZones(bus)
         } catch  where [.noSuchFileOrDirectory, .connectionRefused].contains(error.errno) {
             return nil
         } catch {
@@ -44,13 +46,13 @@ struct FirewalldZones: ~Copyable {
     }
 
     /// The zone that an address alone has been put into; nil for none.
-    borrowing func zone(of address: IPAddress) throws(KernelError) -> String? {
+    func zone(of address: IPAddress) throws(KernelError) -> String? {
         let zone = try call("ask for the zone of \(address)", "getZoneOfSource", [address.source])
         return zone.isEmpty ? nil : zone
     }
 
     /// Puts an address into a zone; whether it was not there yet.
-    borrowing func add(_ address: IPAddress, to zone: String) throws(KernelError) -> Bool {
+    func add(_ address: IPAddress, to zone: String) throws(KernelError) -> Bool {
         do throws(KernelError) {
             _ = try call("add \(address) to zone \(zone)", "addSource", [zone, address.source])
             return true
@@ -60,7 +62,7 @@ struct FirewalldZones: ~Copyable {
     }
 
     /// Takes an address out of a zone; nothing if it is not there.
-    borrowing func remove(_ address: IPAddress, from zone: String) throws(KernelError) {
+    func remove(_ address: IPAddress, from zone: String) throws(KernelError) {
         do throws(KernelError) {
             _ = try call(
                 "remove \(address) from zone \(zone)", "removeSource", [zone, address.source])
@@ -72,7 +74,7 @@ struct FirewalldZones: ~Copyable {
         }
     }
 
-    private borrowing func call(
+    private func call(
         _ operation: String, _ method: String, _ arguments: [String]
     ) throws(KernelError) -> String {
         do throws(BusError) {

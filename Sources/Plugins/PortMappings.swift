@@ -27,15 +27,17 @@ struct PortMappings: Resource {
     var description: String { "port mappings of " + owner.tag }
 
     func read(_ kernel: Kernel) throws(KernelError) -> PortMappings? {
-        try kernel.withRules { (rules) throws(KernelError) -> PortMappings? in
+        let served = served
+        guard !served.isEmpty else { return self }
+        return try kernel.withRules { (rules) throws(KernelError) -> PortMappings? in
             var chains = PortRules.chains
-            for address in addresses where masquerades && !masqueradesAll {
+            for address in served where masquerades && !masqueradesAll {
                 chains.append((PortRules.chain(for: address), PortRules.rules(for: address)))
             }
             for (chain, wanted) in chains {
                 guard try rules.rules(of: chain) == wanted.map(\.names) else { return nil }
             }
-            for address in addresses {
+            for address in served {
                 guard let (chain, wanted) = condition(address.family) else { continue }
                 guard try rules.hasExactly(wanted, in: chain) == true else { return nil }
             }
@@ -77,6 +79,11 @@ struct PortMappings: Resource {
         return (
             PortRules.chain(for: conditions, family), PortRules.rules(for: conditions, family)
         )
+    }
+
+    /// The addresses that any port leads to.
+    private var served: [IPPrefix] {
+        addresses.filter { !mappings(of: $0.family).isEmpty }
     }
 
     /// The mappings for connections of a family, as far as these can meet the conditions.
@@ -242,13 +249,15 @@ struct PortMappings: Resource {
     /// Everything that is missing.
     private func draft(_ rules: inout Ruleset) throws(KernelError) -> Batch {
         var batch = Batch()
+        let served = served
+        guard !served.isEmpty else { return batch }
         if try !rules.has(PortRules.chains[0].chain) {
             batch.add(PortRules.table)
             for set in PortRules.Sets.all.flatMap(\.all) { batch.add(set) }
             for (chain, _) in PortRules.chains { batch.add(chain, exclusively: true) }
             for (_, rules) in PortRules.chains { for rule in rules { batch.add(rule) } }
         }
-        for address in addresses { try draft(address, &rules, &batch) }
+        for address in served { try draft(address, &rules, &batch) }
         return batch
     }
 
@@ -263,7 +272,6 @@ struct PortMappings: Resource {
             for rule in PortRules.rules(for: address) { batch.add(rule) }
         }
         let wanted = mappings(of: address.family)
-        guard !wanted.isEmpty else { return }
         let condition = condition(address.family)
         if let condition {
             if try !rules.has(condition.chain) {

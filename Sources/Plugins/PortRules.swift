@@ -7,7 +7,7 @@ enum PortRules {
     static let table = Table(.inet, "cni_portmap")
     private static let local = Chain("mapped", in: table)
     /// Hides every source.
-    static let everything = Chain("masquerade", in: table)
+    static let everything = Chain("hidden", in: table)
     /// Hides no source.
     static let nothing = Chain("plain", in: table)
     /// The chains that elements lead to, besides those of the networks.
@@ -37,11 +37,11 @@ enum PortRules {
     /// With `route_localnet` the kernel no longer drops what comes from elsewhere and is from or to
     /// 127.0.0.0/8; these rules do.
     private static var loopbacks: [[Expression]] {
-        let isFromElsewhere =
-            Family.v4.isThePackets + [
+        let isFromElsewhere: [Expression] =
+            [
                 .meta(.inputName, to: first),
                 .compare(first, .different, Element.interfaceName("lo")),
-            ]
+            ] + Family.v4.isThePackets
         return [loopback.isTheDestination, loopback.isTheSource].map {
             isFromElsewhere + $0 + [.verdict(.drop)]
         }
@@ -233,8 +233,15 @@ enum PortRules {
             .map(first, by: sets.oneSource.name, to: .verdict),
         ]
         let any = [proto(0), port(1), .map(first, by: sets.anySource.name, to: .verdict)]
-        return [one, any].map {
-            Rule(in: chain, family.isThePackets + isTranslated + $0)
+        // A rule for each protocol, since `nft` only then reads the port where it is listed.
+        return [one, any].flatMap { lookup in
+            Transport.allCases.map { transport in
+                Rule(
+                    in: chain,
+                    family.isThePackets
+                        + [proto(0), .compare(first, .equal, [transport.number])]
+                        + isTranslated + lookup)
+            }
         }
     }
 }

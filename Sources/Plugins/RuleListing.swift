@@ -156,7 +156,7 @@ extension RuleListing {
             try SpoofCheck.remove(from: kernel) { $0 == object.owner.tag }
         case let object as PortMappings:
             try PortMappings.remove(from: kernel) { $0 == object.owner.tag }
-        case is IPTablesRules, is Admission, is ZoneSources: try object.erase(kernel)
+        case is IPTablesRules, is Admission, is AdmittedAddresses: try object.erase(kernel)
         default: return false
         }
         return true
@@ -177,7 +177,9 @@ extension RuleListing {
                 owner: owner, addresses: [], adminChain: Firewall.standardAdminChain,
                 isolation: nil
             ).erase(kernel)
-            try ZoneSources(owner: owner, addresses: [], zone: "").erase(kernel)
+            for gate in [Gate.zone(""), .legacy(adminChain: Firewall.standardAdminChain)] {
+                try AdmittedAddresses(owner: owner, addresses: [], by: gate).erase(kernel)
+            }
         }
     }
 }

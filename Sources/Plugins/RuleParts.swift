@@ -49,37 +49,34 @@ extension IPPrefix {
     /// Lets only packets from the network pass.
     var isTheSource: [Expression] { isAddress(isSource: true, .equal) }
 
-    /// Lets only packets pass that are from, or to, the network, or are not.
+    /// Lets only packets pass that are from, or to, the network, or are not; written as `nft` and
+    /// `iptables` do, of whole bytes of a prefix no more than these.
     func isAddress(isSource: Bool, _ comparison: Expression.Comparison) -> [Expression] {
         let size = family.bitWidth / 8
+        let register = Register(word: 0)
+        let offset = family.sourceOffset + (isSource ? 0 : size)
+        let address = network.address.networkOrder
+        if length > 0, length % 8 == 0 {
+            return [
+                .payload(.network, offset: offset, length: length / 8, to: register),
+                .compare(register, comparison, Array(address.prefix(length / 8))),
+            ]
+        }
         let hostBits = UInt128(family.bitWidth - length)
         let ones = family == .v4 ? UInt128(UInt32.max) : .max
         let mask = length == 0 ? 0 : (ones >> hostBits) << hostBits
-        let register = Register(word: 0)
-        let load = Expression.payload(
-            .network, offset: family.sourceOffset + (isSource ? 0 : size), length: size,
-            to: register)
-        let cut = Expression.bitwise(
-            register, mask: IPAddress(family, bits: mask).networkOrder,
-            flip: [UInt8](repeating: 0, count: size), to: register)
-        return [load] + (hostBits == 0 ? [] : [cut])
-            + [.compare(register, comparison, network.address.networkOrder)]
+        return [
+            .payload(.network, offset: offset, length: size, to: register),
+            .bitwise(
+                register, mask: IPAddress(family, bits: mask).networkOrder,
+                flip: [UInt8](repeating: 0, count: size), to: register),
+            .compare(register, comparison, address),
+        ]
     }
 
-    /// The same as `iptables` writes it: of whole bytes of a prefix no more than these, and nothing for
-    /// every address.
+    /// The same as `iptables` writes it: nothing for every address.
     func iptables(isSource: Bool, isInverted: Bool = false) -> [Expression] {
-        let comparison: Expression.Comparison = isInverted ? .different : .equal
         guard length > 0 || isInverted else { return [] }
-        guard length > 0, length % 8 == 0 else {
-            return isAddress(isSource: isSource, comparison)
-        }
-        let register = Register(word: 0)
-        let offset = family.sourceOffset + (isSource ? 0 : family.bitWidth / 8)
-        return [
-            .payload(.network, offset: offset, length: length / 8, to: register),
-            .compare(
-                register, comparison, Array(network.address.networkOrder.prefix(length / 8))),
-        ]
+        return isAddress(isSource: isSource, isInverted ? .different : .equal)
     }
 }
