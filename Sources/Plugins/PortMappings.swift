@@ -218,7 +218,9 @@ struct PortMappings: Resource {
             let waiting = left.compactMap { claim in
                 sets.claim(claim).map { (element: claim, claim: $0) }
             }.filter { $0.claim.port == port.key }
-            if waiting.count < 2 { batch.remove([port], from: sets.contested) }
+            if Set(waiting.map(\.element.comment)).count < 2 {
+                batch.remove([port], from: sets.contested)
+            }
             guard isFree, let next = waiting.first else { continue }
             let owner = Array(next.element.key.prefix(16))
             guard let network = try rules.elements([owner], of: sets.networks)[0] else { continue }
@@ -242,6 +244,9 @@ struct PortMappings: Resource {
     /// Everything that is missing.
     private func draft(_ rules: inout Ruleset) throws(KernelError) -> Batch {
         var batch = Batch()
+        guard addresses.contains(where: { !mappings(of: $0.address.family).isEmpty }) else {
+            return batch
+        }
         if try !rules.has(PortRules.chains[0].chain) {
             batch.add(PortRules.table)
             for set in PortRules.Sets.all.flatMap(\.all) { batch.add(set) }
@@ -256,14 +261,15 @@ struct PortMappings: Resource {
     private func draft(
         _ address: IPPrefix, _ rules: inout Ruleset, _ batch: inout Batch
     ) throws(KernelError) {
+        // What nothing leads to would not go with the last element.
+        let wanted = mappings(of: address.family)
+        guard !wanted.isEmpty else { return }
         let (sets, verdict) = (PortRules.Sets(address.family), verdict(for: address))
         let chain = PortRules.chain(for: address)
         if verdict == .verdict(.goto(chain.name)), try !rules.has(chain) {
             batch.add(chain, exclusively: true)
             for rule in PortRules.rules(for: address) { batch.add(rule) }
         }
-        let wanted = mappings(of: address.family)
-        guard !wanted.isEmpty else { return }
         let condition = condition(address.family)
         if let condition {
             if try !rules.has(condition.chain) {
