@@ -200,8 +200,9 @@ RELEASE := -c release --scratch-path $(BUILD) --static-swift-stdlib -Xlinker -L$
     -Xlinker $(LINK)/start.o $(addprefix -Xlinker --wrap=,$(REPLACED)) \
     -Xswiftc -Xclang-linker -Xswiftc $(if $(LIBMNL_A),-static,-no-pie) \
     -Xswiftc -cross-module-optimization \
-    -Xswiftc -Xfrontend -Xswiftc -prespecialize-generic-metadata \
-    $(addprefix -Xswiftc -Xfrontend -Xswiftc -disable-implicit-,concurrency-module-import string-processing-module-import) \
+    $(addprefix -Xswiftc -Xfrontend -Xswiftc -,prespecialize-generic-metadata \
+        disable-concrete-type-metadata-mangled-name-accessors \
+        disable-implicit-concurrency-module-import disable-implicit-string-processing-module-import) \
     --explicit-target-dependency-import-check error --product swift-cni
 
 # The operator's command has a build of its own: it has tasks and regular expressions in its reach.

@@ -16,8 +16,13 @@ public struct Plan<Target: System> {
 
     /// What DEL erases, in its order.
     var removal: [any Resource<Target>] {
-        let owned = steps.reversed().filter { $0.sharing == .owned }
-        return owned.filter(\.goesFirst) + owned.filter { !$0.goesFirst }
+        // Loops: the generic filters of the library look their types up by name, in each process.
+        var (first, others): ([any Resource<Target>], [any Resource<Target>]) = ([], [])
+        for index in steps.indices.reversed() where steps[index].sharing == .owned {
+            let step = steps[index]
+            if step.goesFirst { first.append(step) } else { others.append(step) }
+        }
+        return first + others
     }
 
     /// CHECK: every difference between the plan and the system, not only the first.

@@ -21,9 +21,10 @@ struct CommandObjectTests {
     @Test("every kind of object is made by commands, or of rules, which nft shows itself")
     func all() throws {
         let rules: Set<String> = [
-            "Admission", "AddressCheck", "ClassName", "ContainerTree", "IPTablesRules",
-            "Masquerade",
-            "PortMappings", "ProcessSteering", "SpoofCheck", "Steering", "SteeringTable",
+            "Admission", "AddressCheck", "ClassName", "ContainerTree", "GroupChain",
+            "IPTablesRules",
+            "Masquerade", "PortMappings", "PortSteering", "ProcessSteering", "SpoofCheck",
+            "SteeringTable",
         ]
         let resources = try names(/struct (\w+): Resource \{/)
         let commands = try names(/extension (\w+): CommandObject/)
