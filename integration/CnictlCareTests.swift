@@ -228,7 +228,7 @@ struct CnictlCareTests {
         "gc frees the ports of a network that has been given another name, for the next container")
     func renamed() throws {
         let world = try World()
-        let (cnictl, containers) = try attached(world, ["old"])
+        let (cnictl, containers) = try world.attached(["old"])
         try cnictl.configure(world.shapedList(name: "other"), as: "shaped.conflist")
         // The runtime's DEL is of the new name, and finds nothing that is called so.
         try cnictl.output(of: "del other \(containers[0].path) --container-id old")
@@ -254,7 +254,7 @@ struct CnictlCareTests {
     @Test("repair puts back the settings of the host that sysctl(8) has loaded anew")
     func settings() throws {
         let world = try World()
-        let (cnictl, _) = try attached(world, ["web"])
+        let (cnictl, _) = try world.attached(["web"])
         let names = [
             "net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding",
             "net.ipv4.conf.cni-shaped.route_localnet",

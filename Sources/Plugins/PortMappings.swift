@@ -225,7 +225,9 @@ struct PortMappings: Resource {
             let waiting = left.compactMap { claim in
                 sets.claim(claim).map { (element: claim, claim: $0) }
             }.filter { $0.claim.port == port.key }
-            if waiting.count < 2 { batch.remove([port], from: sets.contested) }
+            if Set(waiting.map(\.element.comment)).count < 2 {
+                batch.remove([port], from: sets.contested)
+            }
             guard isFree, let next = waiting.first else { continue }
             let owner = Array(next.element.key.prefix(16))
             guard let network = try rules.elements([owner], of: sets.networks)[0] else { continue }
