@@ -70,7 +70,7 @@ struct FirewalldTests {
         let (old, new) = (try world.container(), try world.container())
         let wanted: JSON = #"{"args": {"cni": {"ips": ["10.71.0.50"]}}}"#
         try network.add(old, with: wanted)
-        try world.onHost("rm \(world.directory)/web/10.71.0.50")
+        try network.freeAddresses()
         try network.add(new, with: wanted)
         try network.del(old)
         #expect(try firewalld.sources() == ["10.71.0.50/32", "fd00:71::3/128"])

@@ -59,7 +59,7 @@ struct LegacyFirewallTests {
         let (old, new) = (try world.container(), try world.container())
         let wanted: JSON = #"{"args": {"cni": {"ips": ["10.71.0.50"]}}}"#
         try network.add(old, with: wanted)
-        try world.onHost("rm \(world.directory)/web/10.71.0.50")
+        try network.freeAddresses()
         try network.add(new, with: wanted)
         try network.del(old)
         #expect(try network.check(new) == nil)

@@ -297,9 +297,13 @@ extension Kernel {
             link.kind == "veth"
         else { return }
         if let end = try hostEnd(of: link) {
-            if let other = end.alias.flatMap({ Owner(tag: $0) }), other != owner { return }
-            let names = result?.interfaces.filter { $0.sandbox.isEmpty }.map(\.name) ?? []
-            if names.contains(where: { $0.hasPrefix("veth") }), !names.contains(end.name) { return }
+            if let tagged = end.alias.flatMap({ Owner(tag: $0) }) {
+                guard tagged == owner else { return }
+            } else {
+                let names = result?.interfaces.filter { $0.sandbox.isEmpty }.map(\.name) ?? []
+                let isNamed = names.contains { $0.hasPrefix("veth") }
+                guard !isNamed || names.contains(end.name) else { return }
+            }
         }
         try removeLinks([link.index], in: .container)
     }
