@@ -124,7 +124,7 @@ struct CnictlCareTests {
         let rules = { try world.onHost("nft -s list ruleset").split(separator: "\n").sorted() }
         let before = try rules()
         try world.onHost("iptables -D CNI-FORWARD -s 10.117.0.2 -j ACCEPT")
-        let monitor = try Command(["timeout", "4", "nft", "monitor"], in: world.host)
+        let monitor = try Command(["timeout", "-s", "KILL", "4", "nft", "monitor"], in: world.host)
         usleep(500_000)
         try cnictl.output(of: "repair")
         #expect(try rules() == before)
