@@ -25,7 +25,8 @@ struct PodRecord: ~Copyable {
         name = "\(pod):\(network):\(interface)"
         for line in ((try? self.place.read(name)) ?? "").split(separator: "\n") {
             let words = line.split(separator: " ", maxSplits: 1).map(String.init)
-            containers.append((words[0], words.count > 1 ? words[1] : ""))
+            guard let id = words.first else { continue }
+            containers.append((id, words.count > 1 ? words[1] : ""))
         }
     }
 

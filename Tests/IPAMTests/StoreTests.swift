@@ -136,6 +136,25 @@ import Testing
         #expect(free == "10.1.0.5")
     }
 
+    @Test("a pod's record with damaged lines gives the pod's former container back all the same")
+    func damagedRecord() throws {
+        let pod = "1c-9"
+        let former = try address("10.1.0.5")
+        try data.store { store in
+            #expect(try store.reserve(former, for: holder("c1")))
+            try store.takeOver(pod, by: holder("c1"), in: "/run/netns/c1") { _ in true }
+        }
+        let records = data.path + "/.pods/"
+        let record =
+            records + (try #require(FileManager.default.contentsOfDirectory(atPath: records).first))
+        let text = try String(contentsOfFile: record, encoding: .utf8)
+        try (" \n\n" + text + "  ").write(toFile: record, atomically: true, encoding: .utf8)
+        try data.store { store in
+            try store.takeOver(pod, by: holder("c2"), in: "/run/netns/c2") { _ in true }
+        }
+        #expect(try data.files()["10.1.0.5"] == nil)
+    }
+
     @Test("without a store there is nothing to open, and nothing is made")
     func absent() throws {
         let opened = try ReservationStore.open(data.path, network: "net", creating: false)

@@ -143,6 +143,17 @@ final class Network {
         guard ended.succeeded else { throw Failure("GC: \(ended.output)") }
     }
 
+    /// A container with an address that another one had, whose DEL came late.
+    func successor() throws -> World.Container {
+        let (old, new) = (try world.container(), try world.container())
+        let wanted: JSON = #"{"args": {"cni": {"ips": ["10.71.0.50"]}}}"#
+        try add(old, with: wanted)
+        try freeAddresses()
+        try add(new, with: wanted)
+        try del(old)
+        return new
+    }
+
     /// GC with these attachments valid, which must succeed.
     func gc(keeping valid: [(World.Container, String)]) throws {
         let list = valid.map { ["containerID": $0.0.id, "ifname": $0.1] }
