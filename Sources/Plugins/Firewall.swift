@@ -56,10 +56,14 @@ public enum Firewall: ChainedPlugin {
     private static func ways(
         of addresses: [IPAddress], _ options: Options, _ kernel: Kernel
     ) throws(CNIError) -> (rules: [IPAddress], gates: [(Gate, [IPAddress])]) {
-        if try isByZone(options, kernel) { return ([], [(.zone(options.zone), addresses)]) }
-        return try wrapping { () throws(KernelError) in
+        let legacy = try wrapping { () throws(KernelError) in
             try kernel.returnHome()
-            let legacy = Family.allCases.filter(LegacyChains.areThere)
+            return Family.allCases.filter(LegacyChains.areThere)
+        }
+        if try isByZone(options, kernel, legacy) {
+            return ([], [(.zone(options.zone), addresses)])
+        }
+        return try wrapping { () throws(KernelError) in
             guard !legacy.isEmpty else { return (addresses, []) }
             let filters = Family.allCases.map {
                 IPTablesFilter(family: $0, adminName: options.adminChain)
@@ -79,12 +83,11 @@ public enum Firewall: ChainedPlugin {
 
     /// Whether a zone of firewalld admits: as the configuration says, or else if firewalld runs here.
     private static func isByZone(
-        _ options: Options, _ kernel: Kernel
+        _ options: Options, _ kernel: Kernel, _ legacy: [Family]
     ) throws(CNIError) -> Bool {
         if let backend = options.backend { return backend == .firewalld }
         return try wrapping { () throws(KernelError) in
-            try kernel.returnHome()
-            guard try FirewalldZones.areTraced(kernel) || LegacyChains.areThere(.v4) else {
+            guard try FirewalldZones.areTraced(kernel) || legacy.contains(.v4) else {
                 return false
             }
             return try FirewalldZones.open() != nil
