@@ -118,6 +118,37 @@ struct FirewallTests {
         #expect(try !ruleset().contains("cni_firewall"))
     }
 
+    @Test(
+        "nothing passes between an isolated container and one of its bridge that is not, either way",
+        arguments: [true, false])
+    func isolatedFromOpen(isSender: Bool) throws {
+        let (isolated, open) = (try world.container(), try world.container())
+        let result = try network(#"{"ingressPolicy": "isolated"}"#).add(isolated)
+        let other = try network().add(open)
+        // One datagram, whose sender asks for no hardware address: what is tried is one direction.
+        let ends = try [(isolated, result), (open, other)].map { container, result in
+            (
+                container: container,
+                address: result["ips"][0]["address"].string?.split(separator: "/")[0] ?? "",
+                mac: try container.ip("link show eth0")[0]["address"].string ?? ""
+            )
+        }
+        let (sender, receiver) = isSender ? (ends[0], ends[1]) : (ends[1], ends[0])
+        try sender.container.output(
+            of: "ip neigh replace \(receiver.address) lladdr \(receiver.mac) dev eth0")
+        let server = try Socket.server(.udp, port: 5000, in: receiver.container.path)
+        let send = {
+            _ = try Socket.client(
+                .udp, to: String(receiver.address), port: 5000, in: sender.container.path)
+        }
+        try send()
+        #expect(server.peer(within: 1) == nil)
+        // It is the isolated container's entry that keeps it away.
+        try world.onHost("nft flush map bridge cni_firewall isolated")
+        try send()
+        #expect(server.peer() != nil)
+    }
+
     @Test("a late DEL leaves the rules of the address's next owner; a second ADD doubles none")
     func late() throws {
         let network = network()

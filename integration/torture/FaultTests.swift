@@ -35,7 +35,9 @@ extension Torture {
             let error: Int32
             let lasts: Bool
 
-            var options: [String] { [lasts ? "-f" : "-e", "\(point.number)", "\(error)"] }
+            var options: [String] {
+                ["-c", point.call, lasts ? "-f" : "-e", "\(point.number)", "\(error)"]
+            }
             var description: String {
                 "\(String(cString: strerror(error))) \(lasts ? "from there on " : "")in \(point)"
             }
@@ -130,10 +132,27 @@ extension Torture {
                 guard left.isEmpty else {
                     throw Failure("left behind by a DEL that succeeds:\n\(left)")
                 }
-            } else if !memory.contains(point.call), point.call != "write" {
+            } else if !memory.contains(point.call),
+                !point.writesAnswer, !(fault.lasts && point.call == "write")
+            {
                 // An answer that cannot be written is none.
                 throw Failure("no answer, status \(ended.status): \(ended.errors.suffix(500))")
             }
+        }
+
+        @Test("a fault is in a call of its name, from its number on")
+        func named() throws {
+            let fault = { (name: String) in
+                try Command(
+                    [
+                        "\(World.build)/interfere", "-c", name, "-e", "1", "\(EIO)", "cat",
+                        "/dev/null",
+                    ]
+                ).wait()
+            }
+            // The first call is the loader's for memory, the first that reads its for a library.
+            #expect(try fault("read").errors.contains("cannot read file data"))
+            #expect(try fault("mkdirat").succeeded)
         }
 
         /// A fault that once left something: a call of the program's, counted from 1 or back

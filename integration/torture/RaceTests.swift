@@ -49,7 +49,7 @@ extension Torture {
             try members[0].network.del(members[0].container)
             let before = try Snapshot(of: world)
             var tally = Sweep.Tally()
-            for round in 0..<(Sweep.isWhole ? 10 : 1) {
+            for round in 0..<(Sweep.isWhole ? 20 : 1) {
                 let problems = atOnce(Array(members.enumerated())) { index, member in
                     for turn in 0..<2 {
                         try member.network.add(member.container)

@@ -156,6 +156,36 @@ extension Torture {
             #expect(server.peer() != nil)
         }
 
+        @Test(
+            "no program outside the directories of CNI_PATH is run, however ipam.type leads to one",
+            arguments: ["../elsewhere/ipam", "below/ipam", "./../elsewhere/ipam"])
+        func delegate(type: String) throws {
+            let container = try world.container()
+            let trace = world.directory + "/was-run"
+            let script = "#!/bin/sh\ntouch \(trace)\necho '{}'\n"
+            for folder in ["bin", "bin/below", "elsewhere"] {
+                try output(of: "mkdir \(world.directory)/\(folder)")
+                _ = FileManager.default.createFile(
+                    atPath: "\(world.directory)/\(folder)/ipam", contents: Data(script.utf8),
+                    attributes: [.posixPermissions: 0o755])
+            }
+            let path = "\(world.directory)/bin"
+            try output(of: "ln -s \(world.plugins)/bridge \(path)/bridge")
+            let isRun = { (type: String) throws -> Command.Ended in
+                let network = Network(
+                    bridge: JSON(["ipam": ["type": type]]), in: self.world)
+                return try self.world.call(
+                    "bridge", "ADD", network.configuration(), container, path: path)
+            }
+            let ended = try isRun(type)
+            #expect(ended.json["code"].number == 7)
+            #expect(ended.json["msg"].string?.contains("ipam.type") == true)
+            #expect(!FileManager.default.fileExists(atPath: trace))
+            // The same program in a directory of CNI_PATH is run.
+            _ = try isRun("ipam")
+            #expect(FileManager.default.fileExists(atPath: trace))
+        }
+
         /// Memory for the most input that is read, a copy while it grows, and the program.
         private let limit = ["prlimit", "--as=\(96 << 20)"]
 

@@ -49,12 +49,18 @@ final class Site {
         let call: String
         /// Whether the program has been started, not just its loader.
         let isInProgram: Bool
+        /// Whether it writes the answer, which is the last that is written.
+        var writesAnswer = false
 
         var description: String { "\(verb) of \(type) at call \(number), \(call)" }
     }
 
     /// The points of a verb, in order, as a run shows them that nothing interferes with.
+    ///
+    /// It is the second: what lasts in a container when its first attachment has gone is not done again.
     func points(of verb: String) throws -> [Point] {
+        try attach()
+        try clear()
         var points: [Point] = []
         results = []
         if verb != "ADD" { try attach() }
@@ -68,11 +74,13 @@ final class Site {
             let calls = try String(contentsOfFile: log, encoding: .utf8).split(separator: "\n")
             // What the C library does first, when the loader is done.
             let start = calls.firstIndex(of: "getrandom") ?? 0
+            let answer = calls.lastIndex(of: "write")
             for (number, name) in calls.enumerated() {
                 points.append(
                     Point(
                         verb: verb, plugin: index, type: plugin["type"].string ?? "",
-                        number: number + 1, call: String(name), isInProgram: number >= start))
+                        number: number + 1, call: String(name), isInProgram: number >= start,
+                        writesAnswer: number == answer))
             }
         }
         try clear()

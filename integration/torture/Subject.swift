@@ -81,12 +81,14 @@ struct Subject: Sendable, CustomStringConvertible {
     /// The network as the container of a number gets it.
     ///
     /// The world gets what links the network needs. Containers differ in the host ports they ask for.
-    func network(for number: Int, in world: World) throws -> Network {
+    /// Only the newest version of the specification has all the verbs.
+    func network(
+        for number: Int, in world: World, version: String = "1.1.0"
+    ) throws -> Network {
         let listed = try Network(conflist: conflist, in: world)
         var list: JSON = "{}"
         list["name"] = JSON(listed.name)
-        // The newest version of the specification has all the verbs.
-        list["cniVersion"] = #""1.1.0""#
+        list["cniVersion"] = JSON(version)
         let plugins = (listed.plugins + further).map { plugin in
             var plugin = plugin
             if !plugin["macspoofchk"].isNull { plugin["ipspoofchk"] = "true" }

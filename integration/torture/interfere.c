@@ -1,4 +1,4 @@
-// interfere [-l LOG] [-k N | -e N ERROR | -f N ERROR | -m N COMMAND | -i N] PROGRAM [ARGUMENT]...
+// interfere [-l LOG] [-c NAME] [-k N | -e N ERROR | -f N ERROR | -m N COMMAND | -i N] PROGRAM [ARGUMENT]...
 //
 // Runs a program under ptrace(2) and interferes with one of its system calls, which are counted
 // from 1 after execve(2), those of its children among them; one that the kernel starts again by itself,
@@ -10,6 +10,8 @@
 //     -m N COMMAND  before call N, sh(1) runs a command; the program goes on when that has ended or
 //                   has run for 50 ms, as it may be waiting for the program. A further -m is for the
 //                   same N and starts at the same time.
+//     -c NAME       call N is the first of that name from the Nth on: a run may be some calls shorter
+//                   or longer than the one in which they were counted
 //     -i N          the first N netlink dumps are marked as interrupted (NLM_F_DUMP_INTR)
 //     -r FILE       adds what recvmsg(2) receives, each datagram after its length in two bytes
 //     -l LOG        writes the name of each call, a line each
@@ -51,6 +53,7 @@ enum { name_count = sizeof names / sizeof *names, most_commands = 8, patience = 
 
 static struct {
     long call;  // the one to interfere with
+    const char *name;  // which it must have, if any
     bool kills, fails, keeps_failing;
     int error;
     const char *commands[most_commands];
@@ -62,6 +65,7 @@ static struct {
 
 static pid_t commands[most_commands];
 static long count;          // calls so far
+static bool has_come;       // the one to interfere with
 static long failing = -1;   // the number of the call that keeps failing
 static FILE *trace;
 
@@ -156,7 +160,9 @@ static bool enter(pid_t process, const struct __ptrace_syscall_info *info, pid_t
     count++;
     if (trace) fprintf(trace, "%s\n", name_of(info->entry.nr));
     if (failing >= 0 && (long)info->entry.nr == failing) return true;
-    if (count != plan.call) return false;
+    if (has_come || !plan.call || count < plan.call) return false;
+    if (plan.name && strcmp(plan.name, name_of(info->entry.nr)) != 0) return false;
+    has_come = true;
     if (plan.kills) {
         if (trace) fflush(trace);
         kill(program, SIGKILL);
@@ -224,7 +230,7 @@ static void at_system_call(pid_t process, pid_t program) {
 
 // Whether nothing is left to do but to wait.
 static bool is_done(void) {
-    return plan.call && count >= plan.call && failing < 0 && !trace && !plan.record && !plan.dumps;
+    return has_come && failing < 0 && !trace && !plan.record && !plan.dumps;
 }
 
 static int trace_until_end(pid_t program) {
@@ -279,12 +285,13 @@ static long number(const char *text) {
 
 int main(int argument_count, char **arguments) {
     int option;
-    while ((option = getopt(argument_count, arguments, "+l:r:k:e:f:m:i:")) != -1) {
+    while ((option = getopt(argument_count, arguments, "+l:r:c:k:e:f:m:i:")) != -1) {
         switch (option) {
         case 'l': plan.log = optarg; continue;
         case 'r':
             if (!(plan.record = fopen(optarg, "ae"))) fail(optarg);
             continue;
+        case 'c': plan.name = optarg; continue;
         case 'i': plan.dumps = number(optarg); continue;
         case 'k': plan.kills = true; break;
         case 'f': plan.keeps_failing = true; // falls through
