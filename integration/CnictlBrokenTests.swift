@@ -137,6 +137,34 @@ struct CnictlBrokenTests {
         #expect(try cnictl.json("ls").array.isEmpty)
     }
 
+    @Test("repair gives an interface that was renamed its name again, and what it had")
+    func renamed() throws {
+        let world = try World()
+        let (cnictl, containers) = try world.attached(["web"])
+        let rename = {
+            for words in ["set eth0 down", "set eth0 name weird0", "set weird0 up"] {
+                try containers[0].output(of: "ip link \(words)")
+            }
+        }
+        try rename()
+        #expect(try cnictl.run("explain web").output.contains("called weird0 now"))
+        let told = try cnictl.run("repair --dry-run")
+        #expect(told.status == 2)
+        #expect(
+            told.output == "to repair shaped web eth0: link eth0: wanted name eth0, found weird0\n")
+        try cnictl.output(of: "repair")
+        #expect(try cnictl.run("explain web").status == 0)
+        #expect(try containers[0].run("ping -c 1 -w 10 10.99.0.1").succeeded)
+        #expect(try containers[0].output(of: "ip route show default").contains("via 10.99.0.1"))
+
+        // Nothing is taken from somebody who has that name by now.
+        try rename()
+        try containers[0].output(of: "ip link add eth0 type veth peer name other")
+        let refused = try cnictl.run("repair")
+        #expect(refused.status == 1 && refused.output.contains("File exists"), "\(refused.output)")
+        #expect(try containers[0].run("ip link show weird0").succeeded)
+    }
+
     @Test("repair reserves an address again, and not one that somebody else has by now")
     func reservation() throws {
         let world = try World()

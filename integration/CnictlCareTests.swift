@@ -207,6 +207,20 @@ struct CnictlCareTests {
         #expect(try cnictl.run("explain web").status == 0)
     }
 
+    @Test("gc takes nothing from anybody for a list that is none, or that has short IDs")
+    func lists() throws {
+        let world = try World()
+        let id = "4f1c0a9be2d7" + String(repeating: "0", count: 52)
+        let (cnictl, _) = try world.attached([id])
+        for input in ["", "\n", "[\"\(id)\"]\n", "{}"] {
+            let ended = try cnictl.run("gc --from - --interval 0.05", input: input)
+            #expect(ended.status == 1, "\(input): \(ended.output)")
+            #expect(ended.errors.contains("standard input"), "\(input): \(ended.errors)")
+        }
+        try cnictl.output(of: "gc --from - --interval 0.05", input: id.prefix(12) + "\n")
+        #expect(try cnictl.json("ls")[0]["alive"].bool == true)
+    }
+
     @Test("gc goes by the list of a runtime, and needs no configuration and no result")
     func list() throws {
         let world = try World()
@@ -344,6 +358,26 @@ struct CnictlCareTests {
         let file = world.directory + "/cni.prom"
         try cnictl.output(of: "metrics --textfile \(file)")
         #expect(world.file("cni.prom")?.hasSuffix("# EOF\n") == true)
+    }
+
+    @Test("reservations that cannot be read are said to be so, and are not counted as none")
+    func unreadable() throws {
+        let world = try World()
+        let (cnictl, _) = try world.attached(["web"])
+        let readable = try cnictl.output(of: "metrics")
+        #expect(readable.contains(#"cni_pool_unreadable{network="shaped"} 0"#))
+        let directory = "\(world.directory)/networks/shaped"
+        try run("mv \(directory) \(directory).away")
+        try run("ln -s shaped.away \(directory)")
+        let metrics = try cnictl.output(of: "metrics")
+        #expect(metrics.contains(#"cni_pool_unreadable{network="shaped"} 1"#))
+        #expect(!metrics.contains("cni_pool_addresses_used{"))
+        #expect(metrics.contains("cni_pool_addresses{"))
+        let listed = try cnictl.run("ls")
+        #expect(listed.status == 0 && listed.output.contains("web"))
+        #expect(
+            listed.errors.contains("there may be attachments that are not shown"),
+            "\(listed.errors)")
     }
 }
 

@@ -88,6 +88,45 @@ struct CnictlListTests {
         #expect(try cnictl.json("ls")[0]["orphan"].bool == true)
     }
 
+    @Test("explain says what the host's own links, addresses and networks are")
+    func hosts() throws {
+        let world = try World()
+        let (cnictl, _) = try world.attached(["web", "db"])
+        let both = try cnictl.json("explain cni-shaped").array
+        #expect(both.map { $0["container"].string } == ["db", "web"])
+        for (word, sentence) in [
+            ("shaped", "shaped is a network: ls shaped lists its attachments"),
+            ("shp-e", "shp-e is a link of the host, and no attachment's"),
+            ("10.99.0.1", "10.99.0.1 is an address of the host, on cni-shaped"),
+            ("10.99.0.77", "nothing on this host is 10.99.0.77"),
+        ] {
+            let ended = try cnictl.run("explain \(word)")
+            #expect(ended.status == 3 && ended.errors.contains(sentence), "\(ended.errors)")
+        }
+    }
+
+    @Test("a port that another container had first is waited for, and that is said")
+    func awaited() throws {
+        let world = try World()
+        let (cnictl, containers) = try world.attached(["web"])
+        let other = try world.container("other")
+        try cnictl.output(
+            of: "add shaped \(other.path) --container-id other "
+                + #"--cap portMappings=[{"hostPort":8080,"containerPort":81}]"#)
+        #expect(try cnictl.output(of: "ls other").contains("8080/tcp waits"))
+        #expect(
+            try cnictl.json("ls other")[0]["awaitedPorts"][0]["holder"].string
+                == "shaped web eth0")
+        #expect(
+            try cnictl.output(of: "explain other").contains(
+                "waits for:     8080/tcp, which shaped web eth0 has"))
+        #expect(try cnictl.output(of: "ls web").contains("8080/tcp to 80"))
+        try cnictl.output(of: "del shaped \(containers[0].path) --container-id web")
+        let entry = try cnictl.json("ls other")[0]
+        #expect(entry["ports"].array.map(\.string) == ["8080/tcp to 81"])
+        #expect(entry["awaitedPorts"].array.isEmpty)
+    }
+
     @Test("explain finds an owner by container, address, port, class and interface")
     func subjects() throws {
         let world = try World()

@@ -11,7 +11,7 @@ struct CnictlRepairTests {
         try container.output(of: "ip link set \(interface) down")
         // A VRF's routes go with it.
         _ = try container.run("ip link del red")
-        _ = try container.run("ip rule del from 10.91.0.2")
+        _ = try container.run("ip rule del from 10.109.0.2")
         _ = try container.run("sysctl -qw net.core.somaxconn=77 net.ipv4.conf.eth0.arp_filter=0")
         try world.onHost("nft flush ruleset")
         try world.onHost("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")

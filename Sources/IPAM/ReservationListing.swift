@@ -19,10 +19,15 @@ extension ReservationStore {
         else { return [] }
         var reservations: [Reservation] = []
         for name in try directory.names() {
-            // One that is gone by now was released meanwhile.
-            guard let address = IPAddress(name), let text = try? directory.read(name) else {
-                continue
+            guard let address = IPAddress(name) else { continue }
+            var text: String? = ""
+            do throws(CNIError) {
+                text = try directory.read(name)
+            } catch {
+                // Whosever it is, a file that cannot be read holds its address all the same.
             }
+            // One that is gone by now was released meanwhile.
+            guard let text else { continue }
             reservations.append(Reservation(address: address, holder: Holder(text: text)))
         }
         return reservations.sorted { $0.address < $1.address }

@@ -40,19 +40,29 @@ public struct AttachmentState: Sendable {
     public struct Share: Sendable {
         /// Which way.
         public let direction: Direction
-        /// The link whose tree has the class.
-        public let link: String
-        /// The class.
-        public let id: ClassID
+        /// Where packets are held back.
+        public let port: Port
+        /// The class; nil for a ceiling without classes.
+        public let id: ClassID?
         /// The name of a class inside the container; nil for the container's own.
         public let part: String?
         /// The tenant whose class the container's is in.
         public let tenant: String?
         /// Its numbers, or nil if the class has gone.
-        public let trafficClass: TrafficClass?
+        public let limiter: Limiter?
 
-        /// The class that it borrows from.
-        public var parent: ClassID? { trafficClass?.parent }
+        /// A class of a direction, or a ceiling without classes; without a limiter, one that has gone.
+        init(
+            _ direction: Direction, at port: Port, _ id: ClassID?, part: String? = nil,
+            tenant: String? = nil, _ limiter: Limiter?
+        ) {
+            self.direction = direction
+            self.port = port
+            self.id = id
+            self.part = part
+            self.tenant = tenant
+            self.limiter = limiter
+        }
     }
 
     /// Whose it is.
@@ -69,6 +79,8 @@ public struct AttachmentState: Sendable {
     public internal(set) var addresses: [IPPrefix] = []
     /// The ports of the host that lead to it.
     package internal(set) var mappings: [RuleListing.Mapping] = []
+    /// The ports of the host that lead to another container, which had them first, until that goes.
+    public internal(set) var awaitedPorts: [(port: String, holder: Owner)] = []
     /// Its classes: of each direction the container's own, then those inside it.
     public internal(set) var shares: [Share] = []
     /// When it was made, as far as a file tells.
@@ -109,6 +121,9 @@ public struct AttachmentState: Sendable {
         }
         return [owner.interface] + listed.compactMap { $0["name"]?.text }
     }
+
+    /// Whether somebody has given its interface another name.
+    public var isRenamed: Bool { inner.map { !interfaces.contains($0.name) } ?? false }
 
     /// Whether an address is its own, or should be.
     public func has(_ address: IPAddress) -> Bool {

@@ -28,11 +28,16 @@ public struct Collector: Sendable {
 
     /// What of a look is stale: it belongs to no container that is there or, where a runtime says
     /// which those are, to none of them.
+    ///
+    /// Many programs show only the start of an ID, 12 characters or more: whose ID begins so is kept.
     public static func stale(
         _ inventory: Inventory, known containers: Set<String>?
     ) -> [AttachmentState] {
         inventory.attachments.filter { state in
-            containers.map { !$0.contains(state.owner.containerID) } ?? state.isOrphan
+            guard let containers else { return state.isOrphan }
+            let id = state.owner.containerID
+            return !containers.contains(id)
+                && !containers.contains { $0.utf8.count >= 12 && id.hasPrefix($0) }
         }
     }
 

@@ -25,37 +25,55 @@ public struct Counters: Sendable, Equatable {
     }
 }
 
+extension Counters {
+    /// What the kernel says with a class or a qdisc; nil if it says nothing.
+    fileprivate init?(_ reply: Reply) {
+        guard let statistics = reply.attributes(after: tcmsg.self)[Int(TCA_STATS2)]?.nested else {
+            return nil
+        }
+        if let basic = statistics[Int(TCA_STATS_BASIC)] {
+            bytes = basic.uint64 ?? 0
+            packets = UInt64(basic.payload.uint32(at: 8) ?? 0)
+        }
+        if let wide = statistics[Int(TCA_STATS_PKT64)]?.uint64 { packets = wide }
+        if let queue = statistics[Int(TCA_STATS_QUEUE)]?.payload {
+            backlog = UInt64(queue.uint32(at: 4) ?? 0)
+            drops = UInt64(queue.uint32(at: 8) ?? 0)
+        }
+        // struct tc_htb_xstats: lends, borrows, …; only classes have it.
+        guard reply.type == RTM_NEWTCLASS else { return }
+        borrowed = UInt64(statistics[Int(TCA_STATS_APP)]?.payload.uint32(at: 4) ?? 0)
+    }
+}
+
 /// One direction of an attachment and what has passed in it.
 public struct Flow: Sendable {
     /// Whose it is.
     public let owner: Owner
     /// Which way, as the container sees it.
     public let direction: Direction
-    /// Its class; nil where nothing limits it.
+    /// What holds it back; nil where nothing does.
     public let share: AttachmentState.Share?
     /// What has passed.
     public let counters: Counters
 }
 
 extension Inventory {
-    /// What has passed in each direction of each attachment that has a class or a host's end, and
-    /// in each class inside a container.
+    /// What has passed in each direction of each attachment, and in each class inside a container.
     public func flows() throws(KernelError) -> [Flow] {
-        let kernel = try Kernel(container: nil)
-        let ports = try kernel.linkCounters()
-        var classes: [String: [ClassID: Counters]] = [:]
+        let ports = try Kernel(container: nil).linkCounters(in: .host)
+        var limiters: [Port: PortCounters] = [:]
         var flows: [Flow] = []
         for state in attachments {
             for direction in [Direction.egress, .ingress] {
-                for share in state.shares where share.direction == direction {
-                    if classes[share.link] == nil {
-                        classes[share.link] = try kernel.classCounters(of: share.link)
-                    }
-                    var counters = classes[share.link]?[share.id] ?? Counters()
+                let shares = state.shares.filter { $0.direction == direction }
+                for share in shares {
+                    let port = share.port
+                    if limiters[port] == nil { limiters[port] = try PortCounters(port) }
+                    var counters = limiters[port]?.counters(of: share) ?? Counters()
                     if share.part == nil {
-                        for inner in state.shares
-                        where inner.direction == direction && inner.part != nil {
-                            counters.addWaiting(classes[share.link]?[inner.id])
+                        for inner in shares where inner.part != nil && inner.port == port {
+                            counters.addWaiting(limiters[port]?.counters(of: inner))
                         }
                     }
                     flows.append(
@@ -63,58 +81,95 @@ extension Inventory {
                             owner: state.owner, direction: direction, share: share,
                             counters: counters))
                 }
-                if state.share(direction) != nil { continue }
-                if let end = state.hostEnd, let both = ports[end.index] {
-                    flows.append(
-                        Flow(
-                            owner: state.owner, direction: direction, share: nil,
-                            counters: direction == .egress ? both.received : both.sent))
-                }
+                guard shares.isEmpty else { continue }
+                guard let counters = state.counters(direction, ports) else { continue }
+                flows.append(
+                    Flow(
+                        owner: state.owner, direction: direction, share: nil, counters: counters))
             }
         }
         return flows
     }
 }
 
+extension AttachmentState {
+    /// What the host's end has passed or, without one, the interface in the container.
+    fileprivate func counters(
+        _ direction: Direction, _ ports: [UInt32: (received: Counters, sent: Counters)]
+    ) -> Counters? {
+        if let end = hostEnd {
+            return ports[end.index].map { direction == .egress ? $0.received : $0.sent }
+        }
+        guard let inner, let netns else { return nil }
+        let own = try? Port(inner.name, in: netns).withKernel { (kernel) throws(KernelError) in
+            try kernel.linkCounters(in: .container)[inner.index]
+        }
+        return own.map { direction == .egress ? $0.sent : $0.received }
+    }
+}
+
+/// What has passed what holds packets back at a port.
+private struct PortCounters {
+    private let classes: [ClassID: Counters]
+    private let bucket: Counters?
+
+    /// A container that has gone since has passed nothing.
+    init(_ port: Port) throws(KernelError) {
+        do throws(KernelError) {
+            (classes, bucket) = try port.withKernel { (kernel) throws(KernelError) in
+                (try kernel.classCounters(of: port), try kernel.bucketCounters(of: port))
+            }
+        } catch  where port.netns != nil {
+            (classes, bucket) = ([:], nil)
+        }
+    }
+
+    func counters(of share: AttachmentState.Share) -> Counters? {
+        share.id.map { classes[$0] } ?? bucket
+    }
+}
+
 extension Kernel {
-    /// What has passed each class of a link's tree.
-    func classCounters(of link: String) throws(KernelError) -> [ClassID: Counters] {
-        guard let state = try self.link(link, in: .host) else { return [:] }
-        var header = tcmsg()
-        header.tcm_family = UInt8(AF_UNSPEC)
-        header.tcm_ifindex = Int32(bitPattern: state.index)
+    /// What has passed each class of a port's tree.
+    func classCounters(of port: Port) throws(KernelError) -> [ClassID: Counters] {
+        guard let header = try header(of: port) else { return [:] }
         let message = Message(
-            "list classes of \(link)", type: RTM_GETTCLASS, flags: .dump, header)
+            "list classes of \(port.link)", type: RTM_GETTCLASS, flags: .dump, header)
         var found: [ClassID: Counters] = [:]
-        for reply in try request(.host, message) {
-            guard let handle = reply.payload.uint32(at: 8),
-                let statistics = reply.attributes(after: tcmsg.self)[Int(TCA_STATS2)]?.nested
-            else { continue }
-            var counters = Counters()
-            if let basic = statistics[Int(TCA_STATS_BASIC)] {
-                counters.bytes = basic.uint64 ?? 0
-                counters.packets = UInt64(basic.payload.uint32(at: 8) ?? 0)
+        for reply in try request(port.side, message) {
+            guard let handle = reply.payload.uint32(at: 8), let counters = Counters(reply) else {
+                continue
             }
-            if let wide = statistics[Int(TCA_STATS_PKT64)]?.uint64 { counters.packets = wide }
-            if let queue = statistics[Int(TCA_STATS_QUEUE)]?.payload {
-                counters.backlog = UInt64(queue.uint32(at: 4) ?? 0)
-                counters.drops = UInt64(queue.uint32(at: 8) ?? 0)
-            }
-            // struct tc_htb_xstats: lends, borrows, …
-            let own = statistics[Int(TCA_STATS_APP)]?.payload
-            counters.borrowed = UInt64(own?.uint32(at: 4) ?? 0)
             found[ClassID(handle: handle)] = counters
         }
         return found
     }
 
-    /// What each link of the host has received and sent, by its index.
-    fileprivate func linkCounters() throws(KernelError) -> [UInt32: (
-        received: Counters, sent: Counters
-    )] {
+    /// What has passed the qdisc at a port's root.
+    func bucketCounters(of port: Port) throws(KernelError) -> Counters? {
+        guard var header = try header(of: port) else { return nil }
+        header.tcm_parent = 0xffff_ffff  // TC_H_ROOT, a macro with a cast that Swift does not see
+        let message = Message(
+            "find root qdisc of \(port.link)", type: RTM_GETQDISC, flags: .echo,
+            answer: .acknowledgement, header)
+        return try request(port.side, message).first.flatMap { Counters($0) }
+    }
+
+    private func header(of port: Port) throws(KernelError) -> tcmsg? {
+        guard let state = try link(port.link, in: port.side) else { return nil }
+        var header = tcmsg()
+        header.tcm_family = UInt8(AF_UNSPEC)
+        header.tcm_ifindex = Int32(bitPattern: state.index)
+        return header
+    }
+
+    /// What each link has received and sent, by its index.
+    fileprivate func linkCounters(
+        in side: Side
+    ) throws(KernelError) -> [UInt32: (received: Counters, sent: Counters)] {
         let message = Message("list links", type: RTM_GETLINK, flags: .dump, ifinfomsg())
         var found: [UInt32: (received: Counters, sent: Counters)] = [:]
-        for reply in try request(.host, message) {
+        for reply in try request(side, message) {
             guard let index = reply.payload.uint32(at: 4),
                 let numbers = reply.attributes(after: ifinfomsg.self)[IFLA_STATS64]?.payload
             else { continue }

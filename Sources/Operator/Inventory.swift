@@ -18,6 +18,8 @@ public struct Inventory: Sendable {
     public let attachments: [AttachmentState]
     /// Cached results that cannot be read.
     public let damagedResults: [String]
+    /// Why directories of reservations cannot be read: their attachments may be more than is known.
+    public let unreadableReservations: [String]
     /// The groups of containers that share a tree.
     public let groups: [ShapingGroup]
 
@@ -56,10 +58,30 @@ public struct Inventory: Sendable {
                 state.since = entry.date
             }
         }
-        found.addReservations(sources.dataDirectories)
+        unreadableReservations = found.addReservations(sources.dataDirectories)
         found.noteDamaged(damaged, sources.cache)
         damagedResults = damaged
         attachments = found.resolved(links)
+    }
+
+    /// What a word means on this host that is no attachment's: a sentence.
+    public func meaning(of word: String) -> String {
+        if attachments.contains(where: { $0.owner.network == word }) {
+            return "\(word) is a network: ls \(word) lists its attachments"
+        }
+        let kernel = try? Kernel(container: nil)
+        let links = (try? kernel?.allLinks(in: .host)) ?? []
+        if links.contains(where: { $0.name == word }) {
+            return "\(word) is a link of the host, and no attachment's"
+        }
+        if let address = IPAddress(word) ?? IPPrefix(word)?.address {
+            let own = (try? kernel?.allAddresses(in: .host)) ?? []
+            if let found = own.first(where: { $0.prefix.address == address }) {
+                let link = links.first { $0.index == found.link }?.name ?? "\(found.link)"
+                return "\(address) is an address of the host, on \(link), and no attachment's"
+            }
+        }
+        return "nothing on this host is \(word)"
     }
 
     /// The attachments of containers that are not there any more.
@@ -111,15 +133,10 @@ private struct Collection {
     ) throws(KernelError) {
         for group in groups { try addClasses(kernel, group) }
         // A plain limit of what a container receives is at its host end itself.
-        for link in links where link.qdisc == "htb" {
+        for link in links {
             guard let owner = link.alias.flatMap({ Owner(tag: $0) }) else { continue }
-            for found in try kernel.trafficClasses(of: link.name, in: .host) {
-                note(owner, .trafficClass) { state in
-                    state.shares.append(
-                        .init(
-                            direction: .ingress, link: link.name, id: found.id, part: nil,
-                            tenant: nil, trafficClass: found))
-                }
+            for share in try kernel.shares(.ingress, at: link, owner) {
+                note(owner, .trafficClass) { $0.shares.append(share) }
             }
         }
     }
@@ -132,44 +149,60 @@ private struct Collection {
         // A killed ADD or DEL may have left a name alone.
         for owner in roles.values.compactMap(\.owner) { note(owner, .trafficClass) }
         for direction in [Direction.egress, .ingress] {
-            let link = group.link(direction)
+            let port = group.port(direction)
             let classes = Dictionary(
-                try kernel.trafficClasses(of: link, in: .host).map { ($0.id, $0) },
+                try kernel.trafficClasses(of: port.link, in: .host).map { ($0.id, $0) },
                 uniquingKeysWith: { first, _ in first })
             for (id, role) in roles {
                 guard let owner = role.owner, let found = classes[id] else { continue }
                 note(owner, .trafficClass) { state in
                     state.shares.append(
                         .init(
-                            direction: direction, link: link, id: id, part: role.name,
-                            tenant: roles[found.parent]?.tenant, trafficClass: found))
+                            direction, at: port, id, part: role.name,
+                            tenant: roles[found.parent]?.tenant, .trafficClass(found)))
                 }
             }
             for steering in try kernel.steering(
-                of: nil, direction, on: link, table: group.table)
+                of: nil, direction, on: port.link, table: group.table)
             where roles[steering.id]?.owner == nil || classes[steering.id] == nil {
                 note(tag: steering.owner, .trafficClass) { state in
                     state.shares.append(
                         .init(
-                            direction: direction, link: link, id: steering.id,
-                            part: roles[steering.id]?.name, tenant: nil,
-                            trafficClass: classes[steering.id]))
+                            direction, at: port, steering.id, part: roles[steering.id]?.name,
+                            classes[steering.id].map { .trafficClass($0) }))
                 }
             }
         }
     }
 
-    mutating func addReservations(_ directories: [String]) {
+    /// Notes what is reserved, and returns why directories cannot be read.
+    mutating func addReservations(_ directories: [String]) -> [String] {
+        var problems: [String] = []
         for directory in directories {
-            for network in (try? ReservationStore.networks(in: directory)) ?? [] {
-                let held = try? ReservationStore.reservations(directory, network: network)
-                for reservation in held ?? [] where !reservation.holder.containerID.isEmpty {
-                    let since = Files.modified("\(directory)/\(network)/\(reservation.address)")
-                    note(owner(of: reservation.holder, on: network), .lease) { state in
-                        state.noteKept(reservation.address)
-                        state.since = state.since ?? since
+            do throws(CNIError) {
+                for network in try ReservationStore.networks(in: directory) {
+                    do throws(CNIError) {
+                        try addReservations(directory, of: network)
+                    } catch {
+                        problems.append("\(error)")
                     }
                 }
+            } catch {
+                problems.append("\(error)")
+            }
+        }
+        return problems
+    }
+
+    private mutating func addReservations(
+        _ directory: String, of network: String
+    ) throws(CNIError) {
+        let held = try ReservationStore.reservations(directory, network: network)
+        for reservation in held where !reservation.holder.containerID.isEmpty {
+            let since = Files.modified("\(directory)/\(network)/\(reservation.address)")
+            note(owner(of: reservation.holder, on: network), .lease) { state in
+                state.noteKept(reservation.address)
+                state.since = state.since ?? since
             }
         }
     }
@@ -194,7 +227,12 @@ private struct Collection {
     func resolved(_ links: [LinkState]) -> [AttachmentState] {
         guard !states.isEmpty else { return [] }
         let views = NamespaceView.all()
-        return states.values.map { $0.sorted.resolved(views, links) }.sorted {
+        let holders = states.values.flatMap { state in
+            state.mappings.map { (side: $0.hostSide, owner: state.owner) }
+        }
+        return states.values.map { state in
+            state.awaiting(holders).resolved(views, links).sorted
+        }.sorted {
             ($0.owner.network, $0.owner.containerID, $0.owner.interface)
                 < ($1.owner.network, $1.owner.containerID, $1.owner.interface)
         }
@@ -207,6 +245,19 @@ extension AttachmentState {
         guard !kept.contains(address) else { return }
         kept.append(address)
         addresses.append(IPPrefix(host: address))
+    }
+
+    /// The state with those of its ports that somebody else has.
+    fileprivate func awaiting(_ holders: [(side: String, owner: Owner)]) -> AttachmentState {
+        var state = self
+        state.awaitedPorts = wantedPorts.compactMap { port in
+            let held = holders.filter { $0.side == port || $0.side.hasSuffix(":" + port) }
+            guard let other = held.first, !held.contains(where: { $0.owner == owner }) else {
+                return nil
+            }
+            return (port, other.owner)
+        }
+        return state
     }
 
     /// The state with its classes in order.
@@ -231,7 +282,7 @@ extension AttachmentState {
         if let end = hostEnd {
             let found = views.first { $0.number == end.peerNamespace }
             if let view = found, let link = view.links.first(where: { $0.index == end.peer }) {
-                return living(by: link, in: view)
+                return living(by: link, in: view, links)
             }
             // Without a path there may be somebody who holds the namespace all the same.
             if end.hasPeerElsewhere { return with(.alive(nil)) }
@@ -250,14 +301,14 @@ extension AttachmentState {
         let noted = cached.flatMap { Files.status($0.netns)?.identity }
         if let view = views.first(where: { $0.identity == noted }) {
             if let link = tagged(view) ?? candidates(view).first {
-                return living(by: link, in: view)
+                return living(by: link, in: view, links)
             }
             // Where another attachment has the interface, the path has become another container's.
             let isOthers = view.links.contains { $0.name == owner.interface }
             return with(isOthers ? .gone : .cutOff(view.path))
         }
         for view in views {
-            if let link = tagged(view) { return living(by: link, in: view) }
+            if let link = tagged(view) { return living(by: link, in: view, links) }
         }
         guard !kept.isEmpty else { return self }
         for view in views {
@@ -268,14 +319,23 @@ extension AttachmentState {
                 return isOurs
                     && !Set(kept).isDisjoint(with: view.addresses(of: link.index).map(\.address))
             }
-            if let link { return living(by: link, in: view) }
+            if let link { return living(by: link, in: view, links) }
         }
         return self
     }
 
-    private func living(by link: LinkState, in view: NamespaceView) -> AttachmentState {
+    private func living(
+        by link: LinkState, in view: NamespaceView, _ links: [LinkState]
+    ) -> AttachmentState {
         var state = with(.alive(view.path))
         state.inner = link
+        // The end of a pair that another implementation has made bears no tag.
+        let untagged = hostEnd == nil ? links.first { $0.isOtherEnd(of: link, in: view) } : nil
+        if let end = untagged {
+            state.hostEnd = end
+            state.master = links.first { $0.index == end.master }?.name
+        }
+        state.addOwnShares(view, untagged: untagged, links)
         let addresses = view.addresses(of: link.index)
         if !addresses.isEmpty { state.addresses = addresses }
         return state

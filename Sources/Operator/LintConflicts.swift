@@ -38,6 +38,8 @@ extension Lint {
         var seen: [(pool: Pool, entry: Entry)] = []
         var faults: [Fault] = []
         for entry in entries {
+            // The addresses of such an interface are known to nobody but its container.
+            if [Dummy.name, Tap.name].contains(entry.json["type"]?.text) { continue }
             for pool in Pool.all(of: entry.json, in: entry.list) {
                 let others = seen.filter {
                     $0.entry.list.name != entry.list.name && $0.pool.subnet.overlaps(pool.subnet)
@@ -67,12 +69,19 @@ extension Lint {
     private func backends(_ entries: [Entry]) -> [Fault] {
         let maps = entries.filter { $0.json["type"]?.text == Portmap.name }
         guard let first = maps.first else { return [] }
-        return maps.dropFirst().filter { $0.json.usesIPTables != first.json.usesIPTables }.map {
+        let others = maps.filter { $0.json.usesIPTables != first.json.usesIPTables }
+        // It is the few that are probably not meant.
+        let isFirstOdd = others.count * 2 > maps.count
+        let odd =
+            isFirstOdd
+            ? maps.filter { $0.json.usesIPTables == first.json.usesIPTables } : others
+        guard let usual = isFirstOdd ? others.first : first else { return [] }
+        return odd.map {
             let name = { (entry: Entry) in entry.json.usesIPTables ? "iptables" : "nftables" }
             return Fault(
                 .warning, $0.list.file, "\($0.place).backend",
-                "ports are mapped by \(name($0)), those of network \(first.list.name) by "
-                    + "\(name(first)): which comes first for a port of both is not said")
+                "ports are mapped by \(name($0)), those of network \(usual.list.name) by "
+                    + "\(name(usual)): which comes first for a port of both is not said")
         }
     }
 

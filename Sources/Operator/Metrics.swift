@@ -75,6 +75,7 @@ public struct Metrics: Sendable {
     private mutating func addPools(_ inventory: Inventory, _ directory: String) {
         var used: [(String, [(String, String)], String)] = []
         var sizes: [(String, [(String, String)], String)] = []
+        var unreadable: [String: Bool] = [:]
         for (_, list) in ConfigurationList.all(in: directory) {
             guard let list = try? list.get() else { continue }
             for plugin in list.plugins where plugin["ipam"]?["type"]?.text == HostLocal.name {
@@ -82,22 +83,30 @@ public struct Metrics: Sendable {
                     Call(Invocation(verb: .status, containerID: "metrics"), $0)
                 }
                 guard let options = try? call.map({ try HostLocal.Options($0) }) else { continue }
-                let held =
-                    (try? ReservationStore.reservations(
-                        options.dataDirectory, network: list.name)) ?? []
+                let held = try? ReservationStore.reservations(
+                    options.dataDirectory, network: list.name)
+                unreadable[list.name] = held == nil || unreadable[list.name] == true
                 for range in options.rangeSets.flatMap(\.ranges) {
                     let labels = [("network", list.name), ("pool", "\(range)")]
-                    let count = held.filter { range.contains($0.address) }.count
                     let all =
                         range.end.bits - range.start.bits + 1
                         - (range.contains(range.gateway) ? 1 : 0)
-                    used.append(("", labels, "\(count)"))
+                    if let held {
+                        let count = held.filter { range.contains($0.address) }.count
+                        used.append(("", labels, "\(count)"))
+                    }
                     sizes.append(("", labels, "\(all)"))
                 }
             }
         }
         family("cni_pool_addresses_used", "gauge", "Addresses that are held.", used)
         family("cni_pool_addresses", "gauge", "Addresses that there are to hold.", sizes)
+        family(
+            "cni_pool_unreadable", "gauge",
+            "Whether a network's reservations cannot be read, so that what is used is not known.",
+            unreadable.sorted { $0.key < $1.key }.map {
+                ("", [("network", $0.key)], $0.value ? "1" : "0")
+            })
     }
 
     private mutating func addFlows(_ inventory: Inventory) throws(KernelError) {
@@ -113,7 +122,7 @@ public struct Metrics: Sendable {
             var labels = [
                 ("network", flow.owner.network), ("container", flow.owner.containerID),
                 ("interface", flow.owner.interface), ("direction", "\(flow.direction)"),
-                ("class", share.map { "\($0.id)" } ?? ""),
+                ("class", share.map { $0.id.map { "\($0)" } ?? "tbf" } ?? ""),
             ]
             if let part = share?.part { labels.append(("name", part)) }
             if let tenant = share?.tenant { labels.append(("tenant", tenant)) }
@@ -133,13 +142,13 @@ public struct Metrics: Sendable {
                 })
         }
         for (name, help, rate) in [
-            ("rate_bits", "What is guaranteed, in bit/s.", \TrafficClass.rate),
-            ("ceil_bits", "The ceiling, in bit/s.", \TrafficClass.ceil),
+            ("rate_bits", "What is guaranteed, in bit/s.", \Limiter.rate),
+            ("ceil_bits", "The ceiling, in bit/s.", \Limiter.ceil),
         ] {
             family(
                 "cni_\(shaped)_\(name)", "gauge", help,
                 labelled.compactMap { flow, labels in
-                    flow.share?.trafficClass.map {
+                    flow.share?.limiter.map {
                         ("", labels, "\($0[keyPath: rate].bitsPerSecond)")
                     }
                 })

@@ -37,6 +37,11 @@ public enum Repair {
                     failure: onlyTells ? nil : "only a new ADD can make it")
             ]
         }
+        if let step = rename(state, calls.first?.type ?? "", onlyTells) {
+            steps.append(step)
+            // All else is looked for at the link of that name.
+            if onlyTells || step.failure != nil { return steps }
+        }
         for (type, call) in calls {
             guard let plugin = plugin(named: type) else { continue }
             do throws(CNIError) {
@@ -54,6 +59,27 @@ public enum Repair {
             steps += reserve(call, onlyTells)
         }
         return steps
+    }
+
+    /// Gives an interface the name again that the runtime asked for, if it has another one.
+    private static func rename(
+        _ state: AttachmentState, _ plugin: String, _ onlyTells: Bool
+    ) -> Step? {
+        let name = state.owner.interface
+        guard let link = state.inner, let netns = state.netns, state.isRenamed else { return nil }
+        var failure: String?
+        if !onlyTells {
+            do throws(KernelError) {
+                try Port(link.name, in: netns).withKernel { (kernel) throws(KernelError) in
+                    try kernel.rename(link, to: name, in: .container)
+                }
+            } catch {
+                failure = "\(error)"
+            }
+        }
+        return Step(
+            plugin: plugin, object: "link \(name)",
+            differences: ["wanted name \(name), found \(link.name)"], failure: failure)
     }
 
     /// Compares what the IPAM plugin of this project's keeps, and reserves host-local's addresses

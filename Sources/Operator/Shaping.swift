@@ -7,8 +7,10 @@ public import TrafficControl
 public struct ClassTree: Sendable {
     /// A class and those that borrow from it.
     public struct Node: Sendable {
-        /// The class.
-        public let trafficClass: TrafficClass
+        /// The class or, of a tree that is only a ceiling, that.
+        public let limiter: Limiter
+        /// Where it is.
+        let port: Port
         /// What it is there for; nil if no name tells.
         public let role: ClassRole?
         /// What has passed it.
@@ -25,8 +27,8 @@ public struct ClassTree: Sendable {
     /// Which way its packets go.
     public let direction: Direction
     /// The link it is on.
-    public let link: String
-    /// The classes at the root.
+    public let port: Port
+    /// The classes at the root, or a ceiling alone.
     public let roots: [Node]
 
     /// All its classes.
@@ -41,29 +43,47 @@ extension Inventory {
         for group in groups {
             let roles = try group.roles(kernel)
             for direction in [Direction.egress, .ingress] {
-                let link = group.link(direction)
-                let tree = try self.tree(on: link, direction, group.name, kernel) { roles[$0] }
+                let port = group.port(direction)
+                let tree = try tree(at: port, direction, group.name, kernel) { id in
+                    id.flatMap { roles[$0] }
+                }
                 if let tree { trees.append(tree) }
             }
         }
-        for state in attachments {
-            guard let end = state.hostEnd, end.qdisc == "htb" else { continue }
-            let tree = try tree(on: end.name, .ingress, nil, kernel) { _ in
-                .container(state.owner)
+        var seen = Set(trees.map(\.port))
+        let all = attachments.flatMap { state in state.shares.map { (state.owner, $0) } }
+        for (_, share) in all where seen.insert(share.port).inserted {
+            let port = share.port
+            var roles: [ClassID?: ClassRole] = [Tree.link: .link, Tree.standard: .standard]
+            for (owner, other) in all where other.port == port {
+                roles[other.id] = other.part.map { .part(owner, $0) } ?? .container(owner)
             }
-            if let tree { trees.append(tree) }
+            do throws(KernelError) {
+                let tree = try port.withKernel { (kernel) throws(KernelError) in
+                    try self.tree(at: port, share.direction, nil, kernel) { roles[$0] }
+                }
+                if let tree { trees.append(tree) }
+            } catch  where port.netns != nil {
+                continue  // the container has gone since
+            }
         }
         return trees
     }
 
     private func tree(
-        on link: String, _ direction: Direction, _ group: String?, _ kernel: Kernel,
-        role: (ClassID) -> ClassRole?
+        at port: Port, _ direction: Direction, _ group: String?, _ kernel: Kernel,
+        role: (ClassID?) -> ClassRole?
     ) throws(KernelError) -> ClassTree? {
-        let classes = try kernel.trafficClasses(of: link, in: .host)
+        let classes = try kernel.trafficClasses(of: port.link, in: port.side)
             .sorted { $0.id.minor < $1.id.minor }
-        guard !classes.isEmpty else { return nil }
-        let counters = try kernel.classCounters(of: link)
+        guard !classes.isEmpty else {
+            guard let bucket = try kernel.bucket(at: port) else { return nil }
+            let node = ClassTree.Node(
+                limiter: bucket, port: port, role: role(nil),
+                counters: try kernel.bucketCounters(of: port) ?? Counters(), children: [])
+            return ClassTree(group: group, direction: direction, port: port, roots: [node])
+        }
+        let counters = try kernel.classCounters(of: port)
         let byParent = Dictionary(grouping: classes, by: \.parent)
         let known = Set(classes.map(\.id))
         func node(_ found: TrafficClass) -> ClassTree.Node {
@@ -71,9 +91,10 @@ extension Inventory {
             var own = counters[found.id] ?? Counters()
             for child in children { own.addWaiting(child.counters) }
             return ClassTree.Node(
-                trafficClass: found, role: role(found.id), counters: own, children: children)
+                limiter: .trafficClass(found), port: port, role: role(found.id), counters: own,
+                children: children)
         }
         let roots = classes.filter { !known.contains($0.parent) }
-        return ClassTree(group: group, direction: direction, link: link, roots: roots.map(node))
+        return ClassTree(group: group, direction: direction, port: port, roots: roots.map(node))
     }
 }

@@ -16,6 +16,9 @@ public struct ShapingGroup: Sendable {
         direction == .egress ? egress : ingress
     }
 
+    /// The link of the host's whose tree a direction shares.
+    func port(_ direction: Direction) -> Port { Port(link(direction)) }
+
     /// The groups whose links are among these.
     static func all(_ links: [LinkState]) -> [ShapingGroup] {
         let names = Set(

@@ -171,16 +171,18 @@ extension Kernel {
     /// What of an owner a table steers, found by its comment in the whole map; of all owners
     /// without one.
     public func steering(
-        of owner: String?, _ direction: Direction, on link: String, table: String
+        of owner: String?, _ direction: Direction, on link: String, in side: Side = .host,
+        table: String
     ) throws(KernelError) -> [Steering] {
-        let elements = try withRules(.host) { (rules) throws(KernelError) in
+        let elements = try withRules(side) { (rules) throws(KernelError) in
             try rules.elements(of: Steering.map(direction, table)) ?? []
         }
         var found: [Steering] = []
         for element in elements where owner == nil || element.comment == owner {
             let port = String(decoding: element.key.prefix { $0 != 0 }, as: UTF8.self)
             let sample = Steering(
-                direction, of: port, to: Tree.root, on: link, table: table, owner: "", .owned)
+                direction, of: port, in: side, to: Tree.root, on: link, table: table, owner: "",
+                .owned)
             if let steering = Steering(element, like: sample) { found.append(steering) }
         }
         return found

@@ -13,7 +13,8 @@ struct Collect: ParsableCommand {
         discussion: """
             Without --valid: what is gone is what has no namespace any more or, with --from, no \
             container that the runtime knows. It is looked for twice, and only what is found both \
-            times is removed, by the plugins and then by its owner's tag. With --dry-run, ends with 2 \
+            times is removed, by the plugins and then by its owner's tag. An ID of 12 characters or \
+            more may be the start of one. With --dry-run, ends with 2 \
             if there is something to remove. With --valid: the specification's GC of one network \
             with these attachments to keep.
             """)
@@ -55,7 +56,7 @@ struct Collect: ParsableCommand {
     func run() throws {
         try requireRoot()
         if let network, !valid.isEmpty || all { return try collect(network) }
-        let input = from == "-" ? Self.readIDs() : nil
+        let input = try from == "-" ? Self.readIDs() : nil
         // The look at the host comes before the runtime's list: who is added meanwhile is in
         // neither, and so nobody takes him for gone.
         let first = try look(input)
@@ -119,11 +120,26 @@ struct Collect: ParsableCommand {
         }
     }
 
-    private static func readIDs() -> Set<String> {
+    /// The IDs on standard input, one a line.
+    ///
+    /// A list that is none, because the program that should have written it has failed or writes
+    /// something else, would take its network from every container.
+    private static func readIDs() throws(CNIError) -> Set<String> {
         var ids: Set<String> = []
         while let line = readLine() {
-            let id = line.split(separator: " ").first.map(String.init) ?? ""
-            if !id.isEmpty { ids.insert(id) }
+            let id = line.split(whereSeparator: \.isWhitespace).first.map(String.init) ?? ""
+            guard !id.isEmpty else { continue }
+            let isID = id.wholeMatch(of: #/[A-Za-z0-9][A-Za-z0-9_.\-]*/#) != nil
+            guard isID else {
+                throw CNIError(
+                    .invalidConfiguration, "standard input: \"\(id)\" is no container's ID")
+            }
+            ids.insert(id)
+        }
+        guard !ids.isEmpty else {
+            throw CNIError(
+                .invalidConfiguration,
+                "standard input names no container: to keep nothing of a network, gc NETWORK --all")
         }
         return ids
     }

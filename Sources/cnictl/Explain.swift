@@ -13,7 +13,7 @@ struct Explain: ParsableCommand {
         discussion: """
             A container is given by its ID or the start of it, an address as it is, a port of the \
             host as 8080, :8080 or 8080/tcp, a class as tc prints it, 1:10, an interface or a \
-            tenant by its name. Ends with 2 if something of it is not as it should be.
+            tenant by its name; a bridge is all that are on it. Ends with 2 if something of it is not as it should be.
             """)
 
     @Argument(help: "A container, an address, a port of the host, a class, an interface, a tenant.")
@@ -29,11 +29,11 @@ struct Explain: ParsableCommand {
         guard !found.isEmpty else {
             let classes = try classes(inventory)
             guard !classes.isEmpty else {
-                throw CNIError(.unknownContainer, "nothing on this host is \(subject)")
+                throw CNIError(.unknownContainer, inventory.meaning(of: subject))
             }
             return output.print(.array(classes.map(\.node.json))) {
                 for (link, node) in classes {
-                    print("class \(node.trafficClass.id) on \(link): \(node.title)")
+                    print("class \(subject) on \(link): \(node.title)")
                 }
             }
         }
@@ -56,7 +56,7 @@ extension Explain {
     ) throws -> [(link: String, node: ClassTree.Node)] {
         guard let id = ClassID(subject) else { return [] }
         return try inventory.trees().flatMap { tree in
-            tree.classes.filter { $0.trafficClass.id == id }.map { (tree.link, $0) }
+            tree.classes.filter { $0.limiter.id == id }.map { (tree.port.link, $0) }
         }
     }
 }
@@ -68,7 +68,7 @@ extension AttachmentState {
             return has(address)
         }
         if let id = ClassID(word),
-            shares.contains(where: { $0.id == id || $0.tenant != nil && $0.parent == id })
+            shares.contains(where: { $0.id == id || $0.tenant != nil && $0.limiter?.parent == id })
         {
             return true
         }
@@ -79,7 +79,7 @@ extension AttachmentState {
         }) {
             return true
         }
-        return matches(word) && word != owner.network
+        return (matches(word) || master == word) && word != owner.network
     }
 }
 
@@ -159,10 +159,14 @@ private struct Explanation {
             ("mac", [state.inner?.mac.map { "\($0)" } ?? ""]),
             ("mtu", [state.mtu.map { "\($0)" } ?? ""]),
             ("ports", [state.ports.joined(separator: ", ")]),
+            (
+                "waits for",
+                state.awaitedPorts.map { "\($0.port), which \($0.holder.tag) has" }
+            ),
             ("tenant", [state.tenant ?? ""]),
             (
                 "classes",
-                state.shares.map { "\($0.direction) \($0.title) on \($0.link) \($0.limits)" }
+                state.shares.map { "\($0.direction) \($0.title) on \($0.port.link) \($0.limits)" }
             ),
             ("found as", [traces.map(\.rawValue).joined(separator: ", ")]),
             ("made", [state.since.map { "\(age($0)) ago" } ?? ""]),

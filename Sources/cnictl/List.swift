@@ -39,6 +39,9 @@ struct List: ParsableCommand {
                 "PORTS", "?TENANT", "CLASS", ">EGRESS", ">INGRESS", ">AGE")
             for state in chosen { table.add(state) }
             table.print()
+            for problem in inventory.unreadableReservations {
+                Terminal.complain("\(problem): there may be attachments that are not shown")
+            }
             for path in inventory.damagedResults {
                 Terminal.complain("\(path): damaged: this result tells check and repair nothing")
             }
@@ -59,7 +62,12 @@ extension AttachmentState {
         guard let share = shares.first(where: { $0.part == nil }) ?? shares.first else {
             return "-"
         }
-        return "\(share.id)" + (parts.isEmpty ? "" : " (\(parts.joined(separator: ", ")))")
+        return share.number + (parts.isEmpty ? "" : " (\(parts.joined(separator: ", ")))")
+    }
+
+    /// The ports that lead to it, and those that it waits for: `8080/tcp to 80,53/udp waits`.
+    fileprivate var portCell: String {
+        (ports + awaitedPorts.map { "\($0.port) waits" }).joined(separator: ",")
     }
 
     /// What to call its state, and in which colour.
@@ -81,7 +89,7 @@ extension Table {
             "\(state.owner.interface)", state.stateCell,
             "\(dash(state.addresses.map { "\($0.address)" }.joined(separator: ",")))",
             "\(state.hostEnd?.name ?? "-")", "\(state.mtu.map { "\($0)" } ?? "-")",
-            "\(dash(state.ports.joined(separator: ",")))",
+            "\(dash(state.portCell))",
             "\(state.tenant ?? "-")", "\(state.classCell)",
             "\(state.share(.egress)?.limits ?? "-")", "\(state.share(.ingress)?.limits ?? "-")",
             "\(age(state.since))")

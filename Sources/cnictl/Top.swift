@@ -131,7 +131,10 @@ private struct Look {
 
 extension Flow {
     fileprivate var key: String {
-        "\(owner.tag) \(direction) \(share.map { "\($0.link) \($0.id)" } ?? "")"
+        let place = share.map { share in
+            "\(share.port.netns ?? "") \(share.port.link) \(share.title)"
+        }
+        return "\(owner.tag) \(direction) \(place ?? "")"
     }
 }
 
@@ -143,7 +146,7 @@ private struct Row {
     let drops: Double
     let borrowed: Double
 
-    var ceil: Rate? { flow.share?.trafficClass?.ceil }
+    var ceil: Rate? { flow.share?.limiter?.ceil }
 
     /// The share of the ceiling that is used.
     var fill: Double? { ceil.map { bits / Double($0.bitsPerSecond) } }
@@ -185,7 +188,7 @@ private struct Row {
             "network": .string(flow.owner.network), "container": .string(flow.owner.containerID),
             "interface": .string(flow.owner.interface),
             "direction": .string("\(flow.direction)"),
-            "class": text(flow.share.map { "\($0.id)" }), "name": text(flow.share?.part),
+            "class": text(flow.share.flatMap { $0.id.map { "\($0)" } }), "name": text(flow.share?.part),
             "tenant": text(flow.share?.tenant),
             "bitsPerSecond": whole(bits), "packetsPerSecond": whole(packets),
             "dropsPerSecond": whole(drops),

@@ -1,3 +1,4 @@
+import CNI
 import Foundation
 import PluginRuntime
 import Testing
@@ -46,6 +47,47 @@ import Testing
             let isThere = documented.contains(key)
             #expect(isThere, "\(key)")
         }
+    }
+
+    @Test("a list of a page that is in conf/ is the same there", arguments: pluginNames)
+    func examples(name: String) throws {
+        let page = try String(
+            contentsOf: Self.directory.appendingPathComponent("\(name).md"), encoding: .utf8)
+        let conf = Self.directory.deletingLastPathComponent().deletingLastPathComponent()
+            .appendingPathComponent("conf")
+        for block in page.components(separatedBy: "```json\n").dropFirst() {
+            let text = block.components(separatedBy: "```").first ?? ""
+            let json = try JSON(parsing: Array(text.utf8))
+            guard let list = json["name"]?.text, json["plugins"] != nil,
+                let file = try? Data(contentsOf: conf.appendingPathComponent("\(list).conflist"))
+            else { continue }
+            #expect(try JSON(parsing: Array(file)) == json, "\(list)")
+        }
+    }
+
+    @Test("what pages make is a target of the Makefile")
+    func targets() throws {
+        let root = Self.directory.deletingLastPathComponent().deletingLastPathComponent()
+        let makefile = try String(
+            contentsOf: root.appendingPathComponent("Makefile"), encoding: .utf8)
+        let parts = try #require(makefile.firstMatch(of: #/TORTURE_PARTS := (.+)/#)).1
+        let targets =
+            makefile.matches(of: #/(?m)^([a-z][a-z-]*):/#).map { String($0.1) }
+            + parts.split(separator: " ").map { "torture-\($0)" }
+        let files = FileManager.default.enumerator(
+            at: root.appendingPathComponent("docs"), includingPropertiesForKeys: nil)
+        let pages =
+            (files?.allObjects ?? []).compactMap { $0 as? URL }
+            .filter { $0.pathExtension == "md" } + [root.appendingPathComponent("README.md")]
+        var count = 0
+        for page in pages {
+            let text = try String(contentsOf: page, encoding: .utf8)
+            for match in text.matches(of: #/(?m)(?:`|^)make ([a-z][a-z-]*)/#) {
+                count += 1
+                #expect(targets.contains(String(match.1)), "\(page.lastPathComponent): \(match.0)")
+            }
+        }
+        #expect(count >= 30)
     }
 
     @Test("the README and the Makefile list every plugin", arguments: pluginNames)

@@ -70,5 +70,5 @@ struct Flow {
 
 extension JSON {
     /// The number, or 0.
-    fileprivate var double: Double { (value as? NSNumber)?.doubleValue ?? 0 }
+    var double: Double { (value as? NSNumber)?.doubleValue ?? 0 }
 }

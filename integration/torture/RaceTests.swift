@@ -81,8 +81,8 @@ extension Torture {
             let network = try subject.network(for: 0, in: world)
             var plugins = network.plugins
             // One address besides the gateway's.
-            plugins[0]["ipam"]["rangeStart"] = #""10.91.0.2""#
-            plugins[0]["ipam"]["rangeEnd"] = #""10.91.0.2""#
+            plugins[0]["ipam"]["rangeStart"] = #""10.108.0.2""#
+            plugins[0]["ipam"]["rangeEnd"] = #""10.108.0.2""#
             let list = JSON([
                 "name": "portmap", "cniVersion": "1.1.0", "plugins": plugins.map(\.value),
             ])
@@ -110,7 +110,7 @@ extension Torture {
                 }
                 tally.count(1, problems)
                 #expect(problems == [], "round \(round)")
-                if world.file("portmap/10.91.0.2") == nil {
+                if world.file("portmap/10.108.0.2") == nil {
                     try pair[1].network.add(pair[1].container)
                 }
                 // The former owner's DEL comes late, and more than once.

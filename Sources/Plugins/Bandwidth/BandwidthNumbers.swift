@@ -1,9 +1,9 @@
 import CNI
 import Netlink
 import Plan
-import PluginRuntime
+package import PluginRuntime
 import Rtnetlink
-import TrafficControl
+package import TrafficControl
 
 extension Bandwidth {
     /// A class's number, and whether it has to be named yet.
@@ -50,23 +50,11 @@ extension Bandwidth {
                 ? try kernel.names(
                     of: owner, steering, group, isThorough: !options.parts.isEmpty,
                     attempt: attempt) : []
-            var used = Set(known.map(\.id.minor))
-            func number(_ text: String, fixed: UInt16? = nil) -> Number {
-                let have = known.first { $0.text == text }?.id.minor
-                if let have, fixed ?? have == have { return Number(have, isNew: false) }
-                var attempt = attempt
-                var minor = fixed ?? owner.number(of: text, attempt: attempt)
-                while fixed == nil, !used.insert(minor).inserted {
-                    attempt += 1
-                    minor = owner.number(of: text, attempt: attempt)
-                }
-                used.insert(minor)
-                return Number(minor, isNew: isShared)
-            }
+            var numbering = Numbering(owner, known, attempt: attempt, isShared: isShared)
             let host = isShared ? group.processes?.classes ?? [] : []
             let names =
                 host.isEmpty ? [] : try kernel.classNames(.container, table: group.table)
-            used.formUnion(names.map(\.id.minor))
+            numbering.used.formUnion(names.map(\.id.minor))
             processes = host.map { one in
                 let text = processName(owner.network, one.name)
                 if let there = names.first(where: { $0.text == text }) {
@@ -78,12 +66,12 @@ extension Bandwidth {
                     minor = PluginRuntime.number(
                         for: text, in: Tree.containers, attempt: attempt)
                     attempt += 1
-                } while !used.insert(minor).inserted
+                } while !numbering.used.insert(minor).inserted
                 return Number(minor, isNew: true)
             }
-            own = number(owner.tag, fixed: group.fixedClass)
-            rest = options.parts.isEmpty ? nil : number(owner.tag(Self.restName))
-            parts = options.parts.map { number(owner.tag($0.keys.name)) }
+            own = numbering.number(owner.tag, fixed: group.fixedClass)
+            rest = options.parts.isEmpty ? nil : numbering.number(owner.tag(Self.restName))
+            parts = options.parts.map { numbering.number(owner.tag($0.keys.name)) }
             guard let tenant = isShared ? group.tenant : nil else {
                 self.tenant = nil
                 return
@@ -104,6 +92,52 @@ extension Bandwidth {
             }
             self.tenant = try number()
         }
+    }
+
+    /// Numbers for an owner's classes, one after the other: each that it has by name, or one that none
+    /// of them has yet.
+    private struct Numbering {
+        private let owner: Owner
+        private let known: [ClassName]
+        private let attempt: Int
+        private let isShared: Bool
+        /// The numbers that are no other's to have.
+        var used: Set<UInt16>
+
+        init(_ owner: Owner, _ known: [ClassName], attempt: Int, isShared: Bool) {
+            self.owner = owner
+            self.known = known
+            self.attempt = attempt
+            self.isShared = isShared
+            used = Set(known.map(\.id.minor))
+        }
+
+        mutating func number(_ text: String, fixed: UInt16? = nil) -> Number {
+            let have = known.first { $0.text == text }?.id.minor
+            if let have, fixed ?? have == have { return Number(have, isNew: false) }
+            var attempt = attempt
+            var minor = fixed ?? owner.number(of: text, attempt: attempt)
+            while fixed == nil, !used.insert(minor).inserted {
+                attempt += 1
+                minor = owner.number(of: text, attempt: attempt)
+            }
+            used.insert(minor)
+            return Number(minor, isNew: isShared)
+        }
+    }
+
+    /// The names of the classes inside a container's own one, of those in a tree that nobody else is in:
+    /// there the kernel has no names of them.
+    package static func names(
+        inside own: ClassID, of owner: Owner, _ names: [String]
+    ) -> [ClassID: String] {
+        var numbering = Numbering(owner, [], attempt: 0, isShared: false)
+        _ = numbering.number(owner.tag, fixed: own.minor)
+        var found: [ClassID: String] = [:]
+        for name in [Numbers.restName] + names {
+            found[numbering.number(owner.tag(name)).id] = name
+        }
+        return found
     }
 }
 

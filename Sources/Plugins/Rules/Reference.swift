@@ -3,7 +3,7 @@ internal import CMd
 import CNI
 import Netlink
 import Nftables
-import PluginRuntime
+package import PluginRuntime
 import Rtnetlink
 
 /// What the Go reference plugins made for a container in tables of nftables, for a DEL or a GC after the
@@ -139,7 +139,7 @@ extension ListedRule {
 extension Owner {
     /// The name that the reference plugins give to what they make for the container: a prefix and
     /// digits of the SHA-512 of network and container ID, whatever the interface.
-    func referenceName(_ prefix: String, length: Int) -> String {
+    package func referenceName(_ prefix: String, length: Int) -> String {
         prefix + Self.digits(of: network + containerID, length - prefix.utf8.count)
     }
 

@@ -19,14 +19,19 @@ extension AttachmentState {
             "mac": text(inner?.mac.map { "\($0)" }),
             "mtu": mtu.map { .integer($0) } ?? .null,
             "ports": .array(ports.map { .string($0) }),
+            "awaitedPorts": .array(
+                awaitedPorts.map { awaited in
+                    ["port": .string(awaited.port), "holder": .string(awaited.holder.tag)]
+                }),
             "classes": .array(
                 shares.map { share in
                     [
-                        "direction": .string("\(share.direction)"), "link": .string(share.link),
-                        "id": .string("\(share.id)"), "name": text(share.part),
+                        "direction": .string("\(share.direction)"),
+                        "link": .string(share.port.link), "netns": text(share.port.netns),
+                        "id": text(share.id.map { "\($0)" }), "name": text(share.part),
                         "tenant": text(share.tenant),
-                        "rate": bits(share.trafficClass?.rate),
-                        "ceil": bits(share.trafficClass?.ceil),
+                        "rate": bits(share.limiter?.rate),
+                        "ceil": bits(share.limiter?.ceil),
                     ]
                 }),
             "traces": .array(
@@ -41,12 +46,15 @@ private func bits(_ rate: Rate?) -> JSON {
 }
 
 extension AttachmentState.Share {
-    /// The class's number and, if it is one inside a container, its name: `1:5247 clients`.
-    var title: String { "\(id)" + (part.map { " \($0)" } ?? "") }
+    /// The class's number, or `tbf` for a ceiling without classes.
+    var number: String { id.map { "\($0)" } ?? "tbf" }
+
+    /// The number and, of a class inside a container, its name: `1:5247 clients`.
+    var title: String { number + (part.map { " \($0)" } ?? "") }
 
     /// `100M`, or `10M..100M` with a ceiling above what is guaranteed.
     var limits: String {
-        guard let found = trafficClass else { return "no class" }
+        guard let found = limiter else { return "no class" }
         let (rate, ceil) = (found.rate.short, found.ceil.short)
         return rate == ceil ? ceil : "\(rate)..\(ceil)"
     }

@@ -5,7 +5,7 @@ import TrafficControl
 
 extension ClassTree.Node {
     private var limits: String {
-        let (rate, ceil) = (trafficClass.rate.short, trafficClass.ceil.short)
+        let (rate, ceil) = (limiter.rate.short, limiter.ceil.short)
         return rate == ceil ? rate : "\(rate)..\(ceil)"
     }
 
@@ -30,7 +30,8 @@ extension ClassTree.Node {
     ) -> [[String]] {
         var rows = [
             [
-                first + "\(trafficClass.id)", limits, "prio \(trafficClass.priority)",
+                first + (limiter.id.map { "\($0)" } ?? "tbf"), limits,
+                limiter.priority.map { "prio \($0)" } ?? "",
                 shortNumber(Double(counters.bytes)) + "B", "\(counters.drops) dropped", title,
             ]
         ]
@@ -64,10 +65,10 @@ extension ClassTree.Node {
     var json: JSON {
         let text = { (value: String?) -> JSON in value.map { .string($0) } ?? .null }
         return [
-            "id": .string("\(trafficClass.id)"), "kind": .string(kind), "name": text(role?.name),
-            "rate": .integer(Int(clamping: trafficClass.rate.bitsPerSecond)),
-            "ceil": .integer(Int(clamping: trafficClass.ceil.bitsPerSecond)),
-            "priority": .integer(trafficClass.priority),
+            "id": text(limiter.id.map { "\($0)" }), "kind": .string(kind), "name": text(role?.name),
+            "rate": .integer(Int(clamping: limiter.rate.bitsPerSecond)),
+            "ceil": .integer(Int(clamping: limiter.ceil.bitsPerSecond)),
+            "priority": limiter.priority.map { .integer($0) } ?? .null,
             "network": text(network), "container": text(role?.owner?.containerID),
             "interface": text(role?.owner?.interface),
             "bytes": .integer(Int(clamping: counters.bytes)),
@@ -85,14 +86,18 @@ extension ClassTree {
     var json: JSON {
         [
             "group": group.map { .string($0) } ?? .null, "direction": .string("\(direction)"),
-            "link": .string(link), "classes": .array(roots.map(\.json)),
+            "link": .string(port.link), "netns": port.netns.map { .string($0) } ?? .null,
+            "classes": .array(roots.map(\.json)),
         ]
     }
 
     /// Prints the tree, of classes with others in them only those that are to be shown.
     func print(only isShown: (Node) -> Bool) {
-        let title = group.map { "group \($0)" } ?? "a tree of its own"
-        Swift.print(Terminal.styled("\(link)", .bold) + ": \(direction), \(title)")
+        let isTree = roots.contains { $0.limiter.id != nil }
+        let title =
+            group.map { "group \($0)" } ?? (isTree ? "a tree of its own" : "a ceiling of its own")
+        let place = port.netns.map { ", in \($0)" } ?? ""
+        Swift.print(Terminal.styled(port.link, .bold) + ": \(direction), \(title)\(place)")
         let rows = roots.flatMap { $0.rows("", "", only: isShown) }
         let widths = (0..<5).map { column in rows.map { $0[column].count }.max() ?? 0 }
         for row in rows {
