@@ -110,6 +110,24 @@ struct BandwidthTests {
         }
     }
 
+    @Test(
+        "two interfaces of a container have limits of their own, and DEL of one leaves the other's",
+        arguments: [BandwidthTests.caps, BandwidthTests.shares])
+    func twoInterfaces(keys: JSON) throws {
+        let network = Self.network(keys, in: world)
+        let container = try world.container()
+        try network.add(container)
+        let first = try classes(on: "shp-e")
+        try network.add(container, interface: "net1")
+        #expect(try classes(on: "shp-e").count == 2)
+        #expect(try network.check(container) == nil)
+        try network.del(container, interface: "net1", withResult: false)
+        #expect(try classes(on: "shp-e") == first)
+        #expect(try network.check(container) == nil)
+        try network.del(container)
+        #expect(try classes(on: "shp-e").isEmpty)
+    }
+
     @Test("thousands of subnets are more than a program can look up, and no reason to fail")
     func manySubnets() throws {
         let subnets = (0..<6000).map { "\"fd00:1:\(String($0, radix: 16))::/48\"" }

@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 /// Rates are measured on a machine with other work: bounds are wide.

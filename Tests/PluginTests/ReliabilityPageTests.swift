@@ -41,4 +41,14 @@ import Testing
             #expect(parts.contains(target) || makefile.contains("\n\(target): "), "\(target)")
         }
     }
+
+    @Test("every failure of the survey, and every requirement of security, has its row")
+    func rows() throws {
+        let counts = ["A": 14, "B": 8, "C": 7, "D": 10, "E": 8, "F": 7, "M": 7, "S": 16]
+        let wanted = counts.flatMap { letter, count in (1...count).map { "\(letter)\($0)" } }
+        let named = try text("docs/reliability.md").split(separator: "\n")
+            .compactMap { $0.firstMatch(of: #/^\| ([A-Z][0-9]+(, [A-Z][0-9]+)*) \| /#) }
+            .flatMap { $0.output.1.split(separator: ", ").map(String.init) }
+        #expect(wanted.filter { !named.contains($0) }.sorted() == [])
+    }
 }

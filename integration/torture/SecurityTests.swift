@@ -201,6 +201,23 @@ extension Torture {
             #expect(Date().timeIntervalSince(start) < 5)
         }
 
+        @Test("input nested deeper than any runtime's is refused")
+        func nested() throws {
+            let call = { (levels: Int) in
+                let list = String(repeating: "[", count: levels - 1)
+                let text =
+                    #"{"name": "web", "cniVersion": "1.1.0", "type": "loopback", "x": \#(list)"#
+                    + String(repeating: "]", count: levels - 1) + "}"
+                return try self.world.start(
+                    "loopback", "DEL", text, container: "c", namespace: "/never/was"
+                ).wait()
+            }
+            #expect(try call(128).succeeded)
+            let refused = try call(129)
+            #expect(refused.json["code"].number == 6)
+            #expect(refused.json["msg"].string?.contains("128 levels") == true)
+        }
+
         @Test("more input than any runtime sends is refused, not read to its end")
         func endless() throws {
             let text = String(repeating: " ", count: 64 << 20)

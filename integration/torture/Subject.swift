@@ -81,14 +81,12 @@ struct Subject: Sendable, CustomStringConvertible {
     /// The network as the container of a number gets it.
     ///
     /// The world gets what links the network needs. Containers differ in the host ports they ask for.
-    /// Only the newest version of the specification has all the verbs.
-    func network(
-        for number: Int, in world: World, version: String = "1.1.0"
-    ) throws -> Network {
+    func network(for number: Int, in world: World) throws -> Network {
         let listed = try Network(conflist: conflist, in: world)
         var list: JSON = "{}"
         list["name"] = JSON(listed.name)
-        list["cniVersion"] = JSON(version)
+        // The newest version of the specification has all the verbs.
+        list["cniVersion"] = #""1.1.0""#
         let plugins = (listed.plugins + further).map { plugin in
             var plugin = plugin
             if !plugin["macspoofchk"].isNull { plugin["ipspoofchk"] = "true" }
