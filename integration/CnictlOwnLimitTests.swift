@@ -82,13 +82,13 @@ struct CnictlOwnLimitTests {
                     && $0.contains("name=\"slow\"") && $0.hasSuffix(" 30000000")
             })
 
-        try cnictl.output(of: "shape two --egress-rate 10M --ingress-ceil 50M")
+        try cnictl.output(of: "shape two --egress-ceil 10M --ingress-ceil 50M")
         #expect(
             try number(
                 "ceil",
                 in: containers[1].output(
                     of: "tc class show dev eth0 classid "
-                        + (entries[1]["classes"][0]["id"].string ?? ""))) == "20Mbit")
+                        + (entries[1]["classes"][0]["id"].string ?? ""))) == "10Mbit")
         let received = try containers[1].output(
             of: "tc class show dev shp-i classid " + (entries[1]["classes"][3]["id"].string ?? ""))
         #expect(number("ceil", in: received) == "50Mbit", "\(received)")
