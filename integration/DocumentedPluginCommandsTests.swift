@@ -140,8 +140,8 @@ struct DocumentedPluginCommandsTests {
             .replacing(#/veth[0-9a-f]{11}/#, with: "VETH")
             .replacing(#/([0-9a-f]{2}:){5}[0-9a-f]{2}/#, with: "MAC")
             .replacing(#/\d+\.\d+\.\d+\.\d+(\/\d+)?/#, with: "ADDRESS")
-            .replacing(#/comment "[^"]*"/#, with: "OWNER")
             .replacing(#/--comment "(dnat )?name:.*?\\"" /#, with: "OWNER ")
+            .replacing(#/comment "[^"]*"/#, with: "OWNER")
             .replacing(#/CNI-(DN-)?[0-9a-f]{12,}/#, with: "CHAIN")
             .trimmingCharacters(in: .whitespaces)
     }
@@ -163,6 +163,7 @@ struct DocumentedPluginCommandsTests {
         }
         let script = setting(network, in: world) + "\n" + commands.joined(separator: "\n")
         let ended = try run(script, in: world)
+        #expect(ended.errors == "")
         let printed = Set(ended.output.split(separator: "\n").map { form($0) })
         for line in blocks.flatMap({ $0.split(separator: "\n").dropFirst() })
         where !line.hasPrefix("# ") && !line.hasPrefix("$ ") && !line.contains("…") {
