@@ -149,7 +149,7 @@ struct CnictlOwnLimitTests {
         #expect(entry["hostInterface"].string == end)
         #expect(entry["bridge"].string == "cni-go")
         let classes = entry["classes"].array
-        #expect(classes.map { $0["direction"].string } == ["egress", "ingress"])
+        try #require(classes.map { $0["direction"].string } == ["egress", "ingress"])
         #expect(classes.map { $0["ceil"].number } == [40_000_000, 60_000_000])
         #expect(classes.allSatisfy { $0["id"].isNull })
         #expect(classes[1]["link"].string == end)
