@@ -333,6 +333,20 @@ struct CnictlCareTests {
         #expect(others.allSatisfy { ($0["bitsPerSecond"].number ?? 0) * 5 < bits })
     }
 
+    @Test("top keeps to the lines of its terminal, and says how many more there are")
+    func screen() throws {
+        let world = try World()
+        let (cnictl, _) = try world.attached(["web", "db", "cache"])
+        let shown = try cnictl.screen("top --interval 0.2", lines: 6, seconds: 3)
+        let screens = shown.components(separatedBy: "\u{1b}[H\u{1b}[J").dropFirst()
+        #expect(screens.count >= 2)
+        // The last one may have been cut off.
+        for screen in screens.dropLast() {
+            #expect(screen.split(separator: "\r\n").count == 5, "\(screen)")
+            #expect(screen.contains("and 3 more"), "\(screen)")
+        }
+    }
+
     @Test("metrics are OpenMetrics text with the kernel's numbers")
     func metrics() throws {
         let world = try World()

@@ -24,7 +24,7 @@ struct CnictlPlanTests {
         "the commands make what ADD makes",
         arguments: [
             "bridge", "dual-stack", "ptp", "bandwidth", "tuned", "source-routed",
-            "isolated",
+            "isolated", "portmap",
         ])
     func commands(name: String) throws {
         let (added, made) = (try World(), try World())

@@ -23,7 +23,9 @@ struct DocumentedPluginCommandsTests {
     ]
 
     /// What looks like a command and is an expression of nft, or a program without its arguments.
-    private static let none = ["ip protocol", "nft -f", "cnictl check"]
+    private static let none = [
+        "ip protocol", "nft -f", "cnictl check", "ls /sys/bus/pci/devices/<id>/",
+    ]
 
     /// The commands of a page: those of its text, and those of its blocks, at a prompt of the host's
     /// (`#`) or of the container's (`$`).
@@ -62,36 +64,54 @@ struct DocumentedPluginCommandsTests {
         #expect(try Self.pages.flatMap { try commands($0.0) }.count >= 60)
     }
 
-    @Test("each is one, beside a container of the plugin's", arguments: pages)
-    func run(page: String, network: String) throws {
-        if ConflistTests.feature(network)?.isPresent == false {
-            try Test.cancel("this kernel lacks what \(page) needs")
-        }
-        let world = try World()
+    /// A host with a container of a page's network, and of others that the page tells of, as a script.
+    private func setting(_ network: String, in world: World) -> String {
         let build = (world.plugins as NSString).deletingLastPathComponent
-        let interface = network == "loopback" ? "lo" : "eth0"
-        let setting = """
+        return """
             set -u
             for place in /run /var/lib /etc/cni /opt; do mkdir -p $place; mount -t tmpfs none $place; done
             mkdir -p /etc/cni/net.d /run/netns /opt/cni
             ln -s \(world.plugins) /opt/cni/bin
             export PATH=\(build):/usr/sbin:/usr/bin:/sbin:/bin
-            cp \(Self.root.path)/conf/\(network).conflist /etc/cni/net.d
+            cp \(Self.root.path)/conf/{\(network),iptables}.conflist /etc/cni/net.d
+            sed 's/"firewall",$/"apart",/; s/cni-firewall/cni-apart/; s/10.100/10.200/; s/same-bridge/isolated/' \
+                \(Self.root.path)/conf/firewall.conflist > /etc/cni/net.d/apart.conflist
+            sed -i 's/"type": "apart"/"type": "firewall"/' /etc/cni/net.d/apart.conflist
             for link in eth0 eth1; do
                 ip link add $link type veth peer name peer-$link; ip link set $link up
             done
             ip addr add 198.18.0.2/24 dev eth0; ip route add default via 198.18.0.1
             for name in box blue; do ip netns add $name; done
-            cnictl add \(network) box --container-id box --ifname \(interface) \
-                --cap portMappings='[{"hostPort":8080,"containerPort":80}]' > /run/result || cat /run/result
+            attach() { cnictl add $1 box --container-id box --ifname $2 \
+                --cap portMappings='[{"hostPort":8080,"containerPort":80}]' > /run/result || cat /run/result; }
+            attach \(network) \(network == "loopback" ? "lo" : "eth0")
             VETH=$(cnictl ls -o json | jq -r '.[0].hostInterface // "eth0"')
             BRIDGE=$(cnictl ls -o json | jq -r '.[0].bridge // "eth0"')
             ADDRESS=$(cnictl ls -o json | jq -r '.[0].addresses[0] // "127.0.0.1"')
-            [ -e /sys/class/net/eth1 ] || ip link add eth1 type veth peer name again
+            ip link show eth1 > /dev/null 2>&1 || ip link add eth1 type veth peer name again
+            case \(network) in masquerade|portmap) attach iptables net1;; firewall) attach apart net1;; esac
             """
+    }
+
+    private func run(_ script: String, in world: World) throws -> Command.Ended {
+        try Command(
+            ["unshare", "--mount", "--propagation", "private", "bash", "-c", script],
+            in: world.host
+        ).wait()
+    }
+
+    @Test("each is one, beside a container of the plugin's", arguments: pages)
+    func works(page: String, network: String) throws {
+        if ConflistTests.feature(network)?.isPresent == false {
+            try Test.cancel("this kernel lacks what \(page) needs")
+        }
+        let world = try World()
         let commands = try commands(page).filter { command in
-            !command.hasPrefix("ip link add t type bridge vlan_filtering")
-                || KernelFeature.bridgeVLANs.isPresent
+            // Not every kernel has these.
+            let file = command.hasPrefix("cat /") ? String(command.dropFirst(4)) : "/"
+            return FileManager.default.fileExists(atPath: file)
+                && (!command.hasPrefix("ip link add t type bridge vlan_filtering")
+                    || KernelFeature.bridgeVLANs.isPresent)
         }
         let lines = commands.map { command in
             let words = command.replacing("<ns>", with: "box").replacing("<gw>", with: "$ADDRESS")
@@ -99,7 +119,8 @@ struct DocumentedPluginCommandsTests {
                 .replacing("<bridge>", with: "$BRIDGE").replacing(#/\bbr\b(?! )/#, with: "$BRIDGE")
                 .replacing("<address>", with: "$ADDRESS").replacing("<link>", with: "eth0")
                 .replacing("<dataDir>", with: "/var/lib/cni/networks")
-                .replacing("<network>", with: network).replacing("…", with: "true")
+                .replacing("<network>", with: network)
+                .replacing("<container ID>", with: "box").replacing("…", with: "true")
             return """
                 if ! said=$( { \(words)
                 } 2>&1 ); then cat <<'END'
@@ -108,11 +129,44 @@ struct DocumentedPluginCommandsTests {
                 echo "$said"; fi
                 """
         }
-        let script = setting + "\n" + lines.joined(separator: "\n")
-        let ended = try Command(
-            ["unshare", "--mount", "--propagation", "private", "bash", "-c", script],
-            in: world.host
-        ).wait()
+        let script = setting(network, in: world) + "\n" + lines.joined(separator: "\n")
+        let ended = try run(script, in: world)
         #expect(ended.output == "" && ended.errors == "")
+    }
+
+    /// A line as it is with whatever names, addresses and numbers.
+    private func form(_ line: some StringProtocol) -> String {
+        String(line).replacing(#/\s+/#, with: " ")
+            .replacing(#/veth[0-9a-f]{11}/#, with: "VETH")
+            .replacing(#/([0-9a-f]{2}:){5}[0-9a-f]{2}/#, with: "MAC")
+            .replacing(#/\d+\.\d+\.\d+\.\d+(\/\d+)?/#, with: "ADDRESS")
+            .replacing(#/--comment "(dnat )?name:.*?\\"" /#, with: "OWNER ")
+            .replacing(#/comment "[^"]*"/#, with: "OWNER")
+            .replacing(#/CNI-(DN-)?[0-9a-f]{12,}/#, with: "CHAIN")
+            .trimmingCharacters(in: .whitespaces)
+    }
+
+    @Test(
+        "what they print is what the pages show",
+        arguments: [
+            ("bridge", "masquerade"), ("portmap", "portmap"), ("firewall", "firewall"),
+            ("sbr", "source-routed"),
+        ])
+    func prints(page: String, network: String) throws {
+        let world = try World()
+        let path = Self.root.appendingPathComponent("docs/plugins/\(page).md")
+        let blocks = try String(contentsOf: path, encoding: .utf8).components(separatedBy: "```")
+            .filter { $0.hasPrefix("console\n") }
+        #expect(!blocks.isEmpty)
+        let commands = try commands(page).filter { command in
+            blocks.contains { $0.contains("# \(command)\n") } || command.hasPrefix("ip netns exec")
+        }
+        let script = setting(network, in: world) + "\n" + commands.joined(separator: "\n")
+        let ended = try run(script, in: world)
+        let printed = Set(ended.output.split(separator: "\n").map { form($0) })
+        for line in blocks.flatMap({ $0.split(separator: "\n").dropFirst() })
+        where !line.hasPrefix("# ") && !line.hasPrefix("$ ") && !line.contains("…") {
+            #expect(printed.contains(form(line)), "\(line)")
+        }
     }
 }

@@ -134,9 +134,12 @@ public struct AttachmentState: Sendable {
             || given.contains(address)
     }
 
-    /// The ports of the host that a runtime has asked for: `8080/tcp`.
+    /// The ports of the host that a runtime has asked for of a network that maps ports: `8080/tcp`.
     public var wantedPorts: [String] {
-        (cached?.capabilities["portMappings"]?.elements ?? []).compactMap { mapping in
+        let plugins = (try? cached?.list())?.plugins
+        let maps = plugins?.contains { $0["capabilities"]?["portMappings"] == .bool(true) }
+        guard maps ?? true else { return [] }
+        return (cached?.capabilities["portMappings"]?.elements ?? []).compactMap { mapping in
             guard case .integer(let port)? = mapping["hostPort"] else { return nil }
             return "\(port)/\(mapping["protocol"]?.text?.lowercased() ?? "tcp")"
         }

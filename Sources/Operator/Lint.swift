@@ -169,7 +169,11 @@ public struct Lint: Sendable {
             guard !name.isEmpty else { return nil }
             let places = pluginDirectories.joined(separator: ":")
             guard let path = runtime.path(of: name) else {
-                return Fault(.error, file, inside(key), "\(name) is not installed in \(places)")
+                let near = KeyTable.nearest(name, among: pluginNames)
+                return Fault(
+                    .error, file, inside(key),
+                    "\(name) is not installed in \(places)"
+                        + (near.map { ": did you mean \"\($0)\"?" } ?? ""))
             }
             guard let status = Files.status(path), !status.isExecutable else { return nil }
             let mode = String(status.st_mode & 0o7777, radix: 8)

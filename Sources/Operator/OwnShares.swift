@@ -70,7 +70,6 @@ extension AttachmentState {
     mutating func addOwnShares(_ view: NamespaceView, untagged: LinkState?, _ links: [LinkState]) {
         guard let inner else { return }
         var found: [Share] = []
-        let parts = cached?.parts ?? []
         if let end = untagged {
             // The Go plugins', of which what is sent waits at a link of its own.
             let name = owner.referenceName("bwp", length: 15)
@@ -84,16 +83,21 @@ extension AttachmentState {
             }
         }
         let groups = inner.kind == "veth" ? [] : ShapingGroup.all(view.links)
-        let own = owner
-        let inside = try? Port(inner.name, in: view.path).withKernel {
-            (kernel) throws(KernelError) in
-            var inside = try kernel.shares(.egress, at: inner, in: view.path, own, parts: parts)
-            for group in groups {
-                inside += try kernel.sharesReceived(group, own, in: view.path, parts: parts)
+        let parts = cached?.parts ?? []
+        // Most containers have nothing inside, and there may be a thousand of them.
+        if ["htb", "tbf"].contains(inner.qdisc) || !groups.isEmpty {
+            let own = owner
+            let inside = try? Port(inner.name, in: view.path).withKernel {
+                (kernel) throws(KernelError) in
+                var inside = try kernel.shares(
+                    .egress, at: inner, in: view.path, own, parts: parts)
+                for group in groups {
+                    inside += try kernel.sharesReceived(group, own, in: view.path, parts: parts)
+                }
+                return inside
             }
-            return inside
+            found += inside ?? []
         }
-        found += inside ?? []
         guard !found.isEmpty else { return }
         traces.insert(.trafficClass)
         shares += found

@@ -13,8 +13,7 @@ struct PlanCommand: ParsableCommand {
             that are gone afterwards; of the host it is only read what there is already. The \
             addresses are the next that are free, and stay so; hardware addresses and class \
             numbers may be others at ADD. Rules are shown as nft lists them on a host that has none of \
-            them yet; of portmap and the checks of senders there are some that nft does not read \
-            back. Ends with 2 if something cannot be told or would fail.
+            them yet; of the checks of senders there is one that nft does not read back. Ends with 2 if something cannot be told or would fail.
             """)
 
     @Argument(help: "The network's name, or a file with a slash in its path.")

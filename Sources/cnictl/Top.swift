@@ -55,11 +55,18 @@ struct Top: ParsableCommand {
             let look = Look(try flows(), at: now())
             var rows = look.rows(since: before).filter { !active || $0.isActive }
             rows.sort { $0.comes(before: $1, by: sort) }
-            if let lines { rows = Array(rows.prefix(lines)) }
-            let shown = rows
+            // What does not fit would push the first rows off the screen.
+            let room = isLive ? Terminal.height.map { max(1, $0 - 3) } : nil
+            let shown = Array(rows.prefix(lines ?? room ?? rows.count))
+            let left = rows.count - shown.count
             // A screen that is written over does not flicker as one that is cleared first.
             if isLive { print("\u{1b}[H\u{1b}[J", terminator: "") }
-            output.print(.array(shown.map(\.json))) { Self.table(shown).print() }
+            output.print(.array(shown.map(\.json))) {
+                Self.table(shown).print()
+                if isLive, lines == nil, left > 0 {
+                    print(Terminal.styled("and \(left) more: --active, or a filter", .dim))
+                }
+            }
             _ = fflush(nil)
             before = look
         } while !once
@@ -188,7 +195,8 @@ private struct Row {
             "network": .string(flow.owner.network), "container": .string(flow.owner.containerID),
             "interface": .string(flow.owner.interface),
             "direction": .string("\(flow.direction)"),
-            "class": text(flow.share.flatMap { $0.id.map { "\($0)" } }), "name": text(flow.share?.part),
+            "class": text(flow.share.flatMap { $0.id.map { "\($0)" } }),
+            "name": text(flow.share?.part),
             "tenant": text(flow.share?.tenant),
             "bitsPerSecond": whole(bits), "packetsPerSecond": whole(packets),
             "dropsPerSecond": whole(drops),

@@ -53,6 +53,15 @@ struct Cnictl {
         return ended.output
     }
 
+    /// What the command writes to a terminal of so many lines, until it is interrupted.
+    func screen(_ words: String, lines: Int, seconds: Double) throws -> String {
+        let script = "stty rows \(lines) cols 200; exec \(program) \(words)"
+        return try Command(
+            ["timeout", "-s", "INT", "\(seconds)", "script", "-qec", script, "/dev/null"],
+            environment: environment.merging(["TERM": "xterm"]) { own, _ in own }, in: world.host
+        ).wait().output
+    }
+
     /// What the command prints as JSON.
     func json(_ words: String) throws -> JSON { try run(words + " -o json").json }
 }

@@ -18,12 +18,14 @@ enum Terminal {
         && environment("TERM") != "dumb"
 
     /// How many columns standard output has; 100 where it is no terminal.
-    static var width: Int {
+    static var width: Int { size.flatMap { $0.ws_col > 0 ? Int($0.ws_col) : nil } ?? 100 }
+
+    /// How many lines standard output has, if it is a terminal that tells.
+    static var height: Int? { size.flatMap { $0.ws_row > 0 ? Int($0.ws_row) : nil } }
+
+    private static var size: winsize? {
         var size = winsize()
-        guard unsafe ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else {
-            return 100
-        }
-        return Int(size.ws_col)
+        return unsafe ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 ? size : nil
     }
 
     /// A text in a style, where there are any.
