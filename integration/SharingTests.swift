@@ -167,11 +167,14 @@ struct SharingTests {
         let slower = try #require(rates[faster...].firstIndex { $0 < 30 }, "\(rates)")
         // From the change on, a second is ten steps; the first one came at about 2.2 s.
         #expect((15...35).contains(faster) && (37...60).contains(slower), "\(rates)")
-        // A loaded machine makes steps of uneven length, and may keep a flow below its limit.
-        let median = { (part: ArraySlice<Double>) in part.sorted()[part.count / 2] }
-        #expect((30...52).contains(median(rates[5..<(faster - 2)])), "\(rates)")
-        #expect((110...205).contains(median(rates[(faster + 5)..<(slower - 3)])), "\(rates)")
-        #expect((8...23).contains(median(rates.suffix(11))), "\(rates)")
+        // A loaded machine makes steps of uneven length, and may keep a flow below its limit. An emulated one
+        // reads nothing for some steps, and then all at once.
+        let usual = { (part: ArraySlice<Double>) in
+            isGuest ? part.reduce(0, +) / Double(part.count) : part.sorted()[part.count / 2]
+        }
+        #expect((30...52).contains(usual(rates[5..<(faster - 2)])), "\(rates)")
+        #expect((110...205).contains(usual(rates[(faster + 5)..<(slower - 3)])), "\(rates)")
+        #expect((8...23).contains(usual(rates.suffix(11))), "\(rates)")
         let segments = Int(measured.reduce(0, +) * 1e5 / 8 / 1448)
         #expect(again < segments / 10, "\(again) of \(segments) segments sent again")
     }
