@@ -48,7 +48,7 @@ struct ChainedPluginTests {
             senseless: #"{"runtimeConfig": {"bandwidth": {"ingressRate": -1}}}"#),
         Case(
             plugin: "tuning", keys: #"{"mtu": 1400, "promisc": true}"#, senseless: #"{"mtu": -1}"#),
-        Case(plugin: "sbr", keys: "{}", senseless: #"{"table": -1}"#),
+        Case(plugin: "sbr", keys: #"{"addSourceHints": true}"#, senseless: #"{"table": -1}"#),
         Case(
             plugin: "vrf", keys: #"{"vrfname": "red"}"#,
             senseless: #"{"vrfname": "red", "table": -1}"#, feature: .vrf),
