@@ -25,15 +25,16 @@ PACKAGE_PACKAGES := dpkg-dev xz-utils
 VERSION ?= 0.1.0
 DIST := $(BUILD)/dist
 
-# The suites that only run whole where the kernel has every kind of link, and network cards.
-GUEST_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests|BridgeVLANTests|HostDeviceCardTests|TapContextTests|DocumentationExampleTests|InterfacePluginTests|SCTPTests|ContainerEndTests|CnictlRepairTests
+# The suites that only run whole where the kernel has every kind of link, and network cards: a regular
+# expression of their names.
+SUITES := ^(Dummy|VLAN|IPVLAN|VRF|BridgeVLAN|HostDeviceCard|TapContext|DocumentationExample|InterfacePlugin|ChainedPlugin|SCTP|ContainerEnd|CnictlRepair)Tests
 # Those of them that fit into every change's run: a suite for each kind of link.
-GUEST_SMOKE_SUITES := DummyTests|/VLANTests|IPVLANTests|VRFTests
+SMOKE_SUITES := ^(Dummy|VLAN|IPVLAN|VRF)Tests
 
 # The parts of `make torture`, each a suite of integration/torture; each has a target of its own: torture-deaths, …
 TORTURE_PARTS := deaths errors interruptions disks races security upgrades
 
-.PHONY: build demo test unit-test root-test torture torture-part replay fuzz guest-test guest-smoke guest-test-all runtime-test bench bench-shaping bench-plugins \
+.PHONY: build demo test unit-test root-test torture torture-part replay fuzz guest-test guest-smoke guest-test-all guest-table runtime-test bench bench-shaping bench-plugins \
     $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions api-docs install deb dist reproducible clean setup setup-test
 
 build: setup release-build ## A release build: a ready CNI bin directory, .build/cni, and .build/cnictl
@@ -106,15 +107,19 @@ $(INTERFERE): integration/torture/interfere.c
 	    | sed -n 's/^#define __NR_\([a-z0-9_]*\) [0-9]*$$/[__NR_\1] = "\1",/p' > $(BUILD)/torture/syscall-names.h
 	gcc -O2 -Wall -Wextra -Werror -Wno-implicit-fallthrough -I$(BUILD)/torture -o $@ $<
 
-guest-test: build setup-test ## What this kernel may lack, on a guest kernel: the suites of links and of VLANs of bridges
+guest-test: build setup-test ## What this kernel may lack, on a guest kernel; or SUITES, such as 'Portmap|Tap'
 	swift build --build-tests
-	bash integration/guest/run.sh "$$(swift build --show-bin-path)/swift-cniPackageTests.xctest" $(CNI) '$(GUEST_SUITES)'
+	bash integration/guest/run.sh "$$(swift build --show-bin-path)/swift-cniPackageTests.xctest" $(CNI) '$(SUITES)'
 
 guest-smoke: ## One suite for each kind of link that this kernel may lack, on a guest kernel
-	$(MAKE) guest-test GUEST_SUITES='$(GUEST_SMOKE_SUITES)'
+	$(MAKE) guest-test SUITES='$(SMOKE_SUITES)'
 
-guest-test-all: ## All integration tests, on a guest kernel
-	$(MAKE) guest-test GUEST_SUITES=IntegrationTests
+guest-test-all: $(INTERFERE) ## All integration tests, on a guest kernel, some suites in each
+	$(MAKE) guest-test SUITES=.
+
+guest-table: ## What became of each test that a guest kernel has run, in one table
+	swift build --build-tests
+	bash integration/guest/run.sh "$$(swift build --show-bin-path)/swift-cniPackageTests.xctest" $(CNI) table
 
 runtime-test: build deb dist ## containerd, podman and libcni with the package and the archive, on a host of their own
 	bash integration/runtime/run.sh $(DIST) $(VERSION)

@@ -20,6 +20,15 @@ struct BridgePortTests {
         #expect(try world.ip("addr show dev \(port)")[0]["addr_info"].array.isEmpty)
     }
 
+    @Test("ADD waits for the port of a bridge with a spanning tree, which takes four seconds")
+    func spanningTree() throws {
+        try world.onHost("ip link add cni0 up type bridge stp_state 1 forward_delay 200")
+        let container = try world.container()
+        let result = try Network(in: world).add(container)
+        #expect(try port(result)["linkinfo"]["info_slave_data"]["state"].string == "forwarding")
+        #expect(try container.run("ping -c 1 -W 2 10.71.0.1").succeeded)
+    }
+
     @Test("mtu is that of both ends")
     func mtu() throws {
         let network = Network(bridge: #"{"mtu": 1400}"#, in: world)

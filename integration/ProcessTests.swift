@@ -65,7 +65,7 @@ struct ProcessTests {
         try network.add(container)
         #expect(try network.check(container) == nil)
         let inside = try rate(in: cgroup, port: 5001)
-        #expect((12...21).contains(inside), "\(inside) Mbit/s of 20")
+        #expect(carried(12...21).contains(inside), "\(inside) Mbit/s of 20")
         let outside = try rate(in: nil, port: 5002)
         #expect(outside > 50, "\(outside) Mbit/s, not limited")
         let names = try world.onHost("nft list set netdev shaper classes")

@@ -46,8 +46,8 @@ struct RoutedShapingTests {
             let result = try network.add(container)
             #expect(try network.check(container) == nil)
             let (sent, received) = try rates(container, result)
-            #expect((6...11).contains(sent), "\(sent) Mbit/s of 10")
-            #expect((12...22).contains(received), "\(received) Mbit/s of 20")
+            #expect(carried(6...11).contains(sent), "\(sent) Mbit/s of 10")
+            #expect(carried(12...22).contains(received), "\(received) Mbit/s of 20")
             try network.del(container)
             try network.del(container)
         }

@@ -143,9 +143,11 @@ struct SharingTests {
 
     @Test("a second ADD with other rates changes a flow within a second, and loses few packets")
     func liveChange() throws {
+        // Those of an emulated machine are ones that it can carry.
+        let unit = isGuest ? 200_000 : 1_000_000
         let network = { (rate: Int) in
             BandwidthTests.network(
-                "{\"egressRate\": \(rate)000000, \"egressBurst\": 2147483647}", in: self.world)
+                "{\"egressRate\": \(rate * unit), \"egressBurst\": 2147483647}", in: self.world)
         }
         let container = try world.container()
         let result = try network(50).add(container)
@@ -159,17 +161,21 @@ struct SharingTests {
             )
             #expect(ended.succeeded, "\(ended.output)")
         }
-        let (rates, again) = try flow.samples()
+        let (measured, again) = try flow.samples()
+        let rates = measured.map { $0 * 1e6 / Double(unit) }
         let faster = try #require(rates.firstIndex { $0 > 120 }, "\(rates)")
         let slower = try #require(rates[faster...].firstIndex { $0 < 30 }, "\(rates)")
         // From the change on, a second is ten steps; the first one came at about 2.2 s.
         #expect((15...35).contains(faster) && (37...60).contains(slower), "\(rates)")
-        // A loaded machine makes steps of uneven length, and may keep a flow below its limit.
-        let median = { (part: ArraySlice<Double>) in part.sorted()[part.count / 2] }
-        #expect((30...52).contains(median(rates[5..<(faster - 2)])), "\(rates)")
-        #expect((110...205).contains(median(rates[(faster + 5)..<(slower - 3)])), "\(rates)")
-        #expect((8...23).contains(median(rates.suffix(11))), "\(rates)")
-        let segments = Int(rates.reduce(0, +) * 1e5 / 8 / 1448)
+        // A loaded machine makes steps of uneven length, and may keep a flow below its limit. An emulated one
+        // reads nothing for some steps, and then all at once.
+        let usual = { (part: ArraySlice<Double>) in
+            isGuest ? part.reduce(0, +) / Double(part.count) : part.sorted()[part.count / 2]
+        }
+        #expect((30...52).contains(usual(rates[5..<(faster - 2)])), "\(rates)")
+        #expect((110...205).contains(usual(rates[(faster + 5)..<(slower - 3)])), "\(rates)")
+        #expect((8...23).contains(usual(rates.suffix(11))), "\(rates)")
+        let segments = Int(measured.reduce(0, +) * 1e5 / 8 / 1448)
         #expect(again < segments / 10, "\(again) of \(segments) segments sent again")
     }
 
@@ -207,7 +213,8 @@ struct SharingTests {
         let rates = try flows.map { try $0.rate() }
         // 800 and 200 Mbit/s, as long as the machine can.
         #expect(rates[1] + rates[2] < 300, "\(rates)")
-        #expect(rates[0] > 1.5 * (rates[1] + rates[2]), "\(rates)")
+        // An emulated machine does not come near them, and so has nothing to share.
+        #expect(isGuest || rates[0] > 1.5 * (rates[1] + rates[2]), "\(rates)")
         for job in jobs { try batch.del(job) }
         try database.del(db)
         #expect(try !world.onHost("nft list table netdev shaper").contains("comment"))

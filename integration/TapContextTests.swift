@@ -4,7 +4,7 @@ import Testing
 
 /// Taps on a kernel with SELinux, which the guest of `make guest-test` has, under a policy of two
 /// types of which one may not open the other's taps.
-@Suite("tap: SELinux", .serialized, .enabled(if: isRoot && isGuest))
+@Suite("tap: SELinux", .serialized, .enabled(if: isRoot && isGuest && hasSELinux))
 struct TapContextTests {
     let world: World
 

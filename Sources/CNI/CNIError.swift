@@ -42,10 +42,11 @@ public struct CNIError: Error, Equatable, CustomStringConvertible {
         self.init(code: code.rawValue, message, details: details)
     }
 
-    /// An error about the value at a place in the configuration, code 7.
-    init(at place: String, _ message: String) {
+    /// An error about the value at a place in the configuration, code 7; where that is not there, it is
+    /// another one's value that makes no sense without it.
+    init(at place: String, _ message: String, because other: String? = nil) {
         self.init(.invalidConfiguration, "\(place): \(message)")
-        self.place = place
+        self.place = other ?? place
     }
 
     /// An error whose code comes from elsewhere, such as another plugin.

@@ -130,9 +130,12 @@ public struct Keys {
         return lists
     }
 
-    /// An error about the value of a key of this object, code 7.
-    public func invalid(_ key: String, _ message: String) -> CNIError {
-        CNIError(at: place(key), message)
+    /// An error about the value of a key of this object, code 7; one that says that the key is missing
+    /// names the `other` key that asks for it.
+    public func invalid(
+        _ key: String, _ message: String, because other: String? = nil
+    ) -> CNIError {
+        CNIError(at: place(key), message, because: other.map { place($0) })
     }
 
     private init(_ value: JSON, object path: String) throws(CNIError) {

@@ -169,7 +169,7 @@ extension ChainedPlugin {
 
     /// DEL: everything of the owner that is left.
     public static func del(_ call: Call) throws(CNIError) {
-        let options = try options(call)
+        let options: Options = try call.leniently(options)
         let kernel = try call.kernelForRemoval()
         defer { try? kernel.returnHome() }
         try remove([call.owner], options, kernel)

@@ -68,6 +68,17 @@ struct Flow {
         """
 }
 
+/// How much of an amount must arrive at least.
+///
+/// An emulated machine carries what its host leaves to it, so that there only a quarter must; what must
+/// not be exceeded holds everywhere.
+func atLeast(_ amount: Double) -> Double { isGuest ? amount / 4 : amount }
+
+/// Bounds of a rate, the lower of which is for a machine that can carry it.
+func carried(_ bounds: ClosedRange<Double>) -> ClosedRange<Double> {
+    atLeast(bounds.lowerBound)...bounds.upperBound
+}
+
 extension JSON {
     /// The number, or 0.
     var double: Double { (value as? NSNumber)?.doubleValue ?? 0 }

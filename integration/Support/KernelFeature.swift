@@ -33,6 +33,11 @@ enum KernelFeature: String, CaseIterable {
 /// Whether this is the guest of `make guest-test`.
 let isGuest = ProcessInfo.processInfo.environment["CNI_TEST_GUEST"] != nil
 
+/// Whether SELinux is on, which it is in one guest only.
+let hasSELinux =
+    (try? String(contentsOfFile: "/proc/filesystems", encoding: .utf8))?.contains("selinuxfs")
+    == true
+
 extension World {
     /// A container whose addresses of IPv6 are its own without asking, which takes a second or two.
     func trustingContainer() throws -> Container {

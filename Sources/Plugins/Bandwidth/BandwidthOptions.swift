@@ -208,10 +208,14 @@ extension Bandwidth {
                 throw keys.invalid(name + key, "must not be negative: \(value)")
             }
             if rate != 0, burst == 0 {
-                throw keys.invalid(name + "Burst", "if rate is set, burst must also be set")
+                throw keys.invalid(
+                    name + "Burst", "if rate is set, burst must also be set", because: name + "Rate"
+                )
             }
             if rate == 0, burst != 0 {
-                throw keys.invalid(name + "Rate", "if burst is set, rate must also be set")
+                throw keys.invalid(
+                    name + "Rate", "if burst is set, rate must also be set", because: name + "Burst"
+                )
             }
             guard burst / 8 < Int(UInt32.max) else {
                 throw keys.invalid(name + "Burst", "burst cannot be more than 4GB")

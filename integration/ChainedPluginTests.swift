@@ -1,0 +1,97 @@
+import Testing
+
+/// What every plugin owes that adds something to an interface another one has made.
+@Suite("every chained plugin", .enabled(if: isRoot))
+struct ChainedPluginTests {
+    /// A plugin, keys of its by which there is something to remove, and some with a value that makes no
+    /// sense.
+    struct Case: Sendable, CustomTestStringConvertible {
+        let plugin: String
+        let keys: JSON
+        let senseless: JSON
+        var feature: KernelFeature?
+        var testDescription: String { "\(plugin) with \(senseless)" }
+    }
+
+    private static let web = #"{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}"#
+    private static let ports = JSON(text: #"{"runtimeConfig": {"portMappings": [\#(web)]}}"#)
+    private static let rate: JSON = #"{"ingressRate": 20000000, "ingressBurst": 800000}"#
+
+    /// Those that this machine's kernel has the links for.
+    static let all = cases.filter { $0.feature?.isPresent ?? true }
+
+    private static let cases = [
+        Case(
+            plugin: "portmap", keys: ports,
+            senseless:
+                #"{"runtimeConfig": {"portMappings": [{"hostPort": 0, "containerPort": 80}]}}"#
+        ),
+        Case(plugin: "portmap", keys: ports, senseless: #"{"backend": "odd"}"#),
+        Case(
+            plugin: "portmap", keys: ports.merging(#"{"backend": "iptables"}"#),
+            senseless: #"{"backend": "odd"}"#),
+        Case(plugin: "firewall", keys: "{}", senseless: #"{"ingressPolicy": "odd"}"#),
+        Case(
+            plugin: "firewall", keys: #"{"ingressPolicy": "same-bridge"}"#,
+            senseless: #"{"iptablesAdminChainName": "LONGER-THAN-THE-KERNEL-EVER-TAKES"}"#),
+        Case(plugin: "bandwidth", keys: rate, senseless: #"{"ingressRate": 20000000}"#),
+        Case(plugin: "bandwidth", keys: rate, senseless: #"{"egressBurst": 800000}"#),
+        Case(plugin: "bandwidth", keys: rate, senseless: #"{"egressRate": 1, "egressBurst": 0}"#),
+        Case(
+            plugin: "bandwidth", keys: rate,
+            senseless: #"{"shapedSubnets": ["10.0.0.0/8"], "unshapedSubnets": ["10.1.0.0/16"]}"#),
+        Case(
+            plugin: "bandwidth", keys: BandwidthTests.shares,
+            senseless: #"{"shaping": {"egress": {"rate": -1}}}"#),
+        Case(
+            plugin: "bandwidth", keys: rate,
+            senseless: #"{"runtimeConfig": {"bandwidth": {"ingressRate": -1}}}"#),
+        Case(
+            plugin: "tuning", keys: #"{"mtu": 1400, "promisc": true}"#, senseless: #"{"mtu": -1}"#),
+        Case(plugin: "sbr", keys: #"{"addSourceHints": true}"#, senseless: #"{"table": -1}"#),
+        Case(
+            plugin: "vrf", keys: #"{"vrfname": "red"}"#,
+            senseless: #"{"vrfname": "red", "table": -1}"#, feature: .vrf),
+    ]
+
+    let world: World
+
+    init() throws { world = try World() }
+
+    @Test("DEL with a value that ADD refuses removes what an earlier ADD made", arguments: all)
+    func senseless(item: Case) throws {
+        let bridge = Network(version: "1.1.0", in: world)
+        let container = try world.container()
+        let result = try bridge.add(container)
+        var plugin: JSON = "{}"
+        plugin["type"] = JSON(item.plugin)
+        if item.plugin == "tuning" { plugin["dataDir"] = JSON(world.directory + "/tuning") }
+        let call = { (verb: String, keys: JSON) in
+            try world.call(
+                item.plugin, verb, bridge.configuration(plugin, previous: result, with: keys),
+                container)
+        }
+        // What the first DEL leaves, such as an empty table, is there for good.
+        #expect(try call("ADD", item.keys).succeeded && call("DEL", item.keys).succeeded)
+        let before = try (host: Snapshot(of: world), inside: inside(container))
+        let added = try call("ADD", item.keys)
+        #expect(added.succeeded, "\(added.output)")
+        let difference = try Snapshot(of: world).difference(from: before.host)
+        #expect(try difference != "" || inside(container) != before.inside)
+
+        #expect(try call("ADD", item.senseless).json["code"].number == 7)
+        let ended = try call("DEL", item.senseless)
+        #expect(ended.succeeded, "\(ended.output)")
+        #expect(try world.settledDifference(from: before.host) == "")
+        #expect(try inside(container) == before.inside)
+    }
+
+    /// What chained plugins set in a container and give back: settings of the interface, and rules.
+    private func inside(_ container: World.Container) throws -> String {
+        let link = try container.ip("link show eth0")[0]
+        let settings = ["address", "mtu", "promiscuity", "allmulti", "master"].map { "\(link[$0])" }
+        return try
+            (settings + [container.output(of: "ip rule"), container.output(of: "ip -6 rule")])
+            .joined(separator: "\n")
+    }
+}
