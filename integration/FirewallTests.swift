@@ -167,4 +167,46 @@ struct FirewallTests {
         #expect(again.succeeded)
         #expect(try rules() == before)
     }
+
+    @Test("DEL removes rules that somebody has loaded anew from a listing of iptables")
+    func loadedAnew() throws {
+        let network = network()
+        let (one, two) = (try world.container(), try world.container())
+        try network.add(one)
+        try network.add(two)
+        // The rules get other handles, and lose whose they are.
+        for program in ["iptables", "ip6tables"] {
+            let listing = try world.onHost("\(program)-save") + "\n"
+            let loaded = try Command(
+                ["\(program)-restore"], input: Array(listing.utf8), in: world.host
+            ).wait()
+            #expect(loaded.succeeded, "\(loaded.errors)")
+        }
+        try network.del(one)
+        #expect(try !rules().contains("10.71.0.2/32"))
+        #expect(try !rules("ip6tables").contains("fd00:71::2/128"))
+        #expect(try rules().contains("-A CNI-FORWARD -s 10.71.0.3/32 -j ACCEPT"))
+        #expect(try rules("ip6tables").contains("-A CNI-FORWARD -s fd00:71::3/128 -j ACCEPT"))
+        try network.del(two)
+        #expect(try !rules().contains("-A CNI-FORWARD -s"))
+    }
+
+    @Test("DEL removes no rule of another owner that has got the handle of one of its own")
+    func reusedHandles() throws {
+        let network = network()
+        let (one, two) = (try world.container(), try world.container())
+        try network.add(one)
+        try network.add(two)
+        // A new table counts its handles from the start.
+        for family in ["ip", "ip6"] { try world.onHost("nft delete table \(family) filter") }
+        let again = try world.call(
+            "firewall", "ADD",
+            network.configuration(network.plugins[1], previous: network.result(of: two)), two)
+        #expect(again.succeeded, "\(again.output)")
+        let before = try rules()
+        #expect(before.contains("-A CNI-FORWARD -s 10.71.0.3/32 -j ACCEPT"))
+        try network.del(one)
+        #expect(try rules() == before)
+        #expect(try network.check(two) == nil)
+    }
 }

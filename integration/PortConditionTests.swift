@@ -92,6 +92,95 @@ struct PortConditionTests {
         #expect(try ruleset() == "")
     }
 
+    @Test("one port leads to two networks' containers, each for those who meet its conditions")
+    func split() throws {
+        let port = mapping(8080)
+        let inside = network(port.merging(#"{"conditionsV4": ["ip saddr 127.0.0.0/8"]}"#))
+        let remote = network(
+            port.merging(#"{"conditionsV4": ["ip saddr 192.0.2.2"]}"#), name: "db", subnet: 72,
+            bridge: "cni1")
+        let (one, two) = (try world.container(), try world.container())
+        try inside.add(one)
+        try remote.add(two)
+        let (first, second) = (
+            try Socket.server(.tcp, port: 80, in: one.path),
+            try Socket.server(.tcp, port: 80, in: two.path)
+        )
+        #expect(try reaches(first, from: world.host, "127.0.0.1"))
+        #expect(try reaches(second, from: outside.machine.path, "192.0.2.1"))
+        // Nobody's conditions are those of the host's own address.
+        #expect(try !reaches(first, from: world.host, "192.0.2.1"))
+        #expect(try inside.check(one) == nil)
+        #expect(try remote.check(two) == nil)
+        // A second ADD doubles nothing.
+        let before = try ruleset()
+        let again = try world.call(
+            "portmap", "ADD",
+            remote.configuration(remote.plugins[1], previous: remote.result(of: two)), two)
+        #expect(again.succeeded, "\(again.output)")
+        #expect(
+            try ruleset().split(separator: "\n").count == before.split(separator: "\n").count)
+        let queue = try #require(before.firstMatch(of: /chain (queue-[0-9a-f]+)/)).1
+        try world.onHost("nft flush chain inet cni_portmap \(queue)")
+        #expect(try remote.check(two) != nil)
+        try inside.del(one)
+        #expect(try !reaches(second, from: world.host, "127.0.0.1"))
+        #expect(try reaches(second, from: outside.machine.path, "192.0.2.1"))
+        #expect(try !ruleset().contains("queue-"))
+        try remote.del(two)
+        #expect(try ruleset() == "")
+    }
+
+    @Test("of those who wait for a port the one who came first gets it, and keeps what he had")
+    func order() throws {
+        let networks = [
+            network(#"{"conditionsV4": ["ip saddr 127.0.0.0/8"]}"#),
+            network(
+                #"{"conditionsV4": ["ip saddr 192.0.2.2"]}"#, name: "db", subnet: 72, bridge: "cni1"
+            ),
+            network(name: "all", subnet: 73, bridge: "cni2"),
+        ]
+        let containers = try networks.map { network in
+            let container = try world.container()
+            try network.add(container)
+            return container
+        }
+        let servers = try containers.map { try Socket.server(.tcp, port: 80, in: $0.path) }
+        for hasFirst in [true, false] {
+            #expect(try reaches(servers[1], from: outside.machine.path, "192.0.2.1"))
+            #expect(try reaches(servers[2], from: world.host, "192.0.2.1"))
+            #expect(try reaches(servers[hasFirst ? 0 : 2], from: world.host, "127.0.0.1"))
+            if hasFirst { try networks[0].del(containers[0]) }
+        }
+        #expect(try networks[1].check(containers[1]) == nil)
+        #expect(try networks[2].check(containers[2]) == nil)
+        try networks[1].del(containers[1])
+        #expect(try reaches(servers[2], from: outside.machine.path, "192.0.2.1"))
+        try networks[2].del(containers[2])
+        #expect(try ruleset() == "")
+    }
+
+    @Test("a container of the network that waits for a port reaches it over the host's address")
+    func splitHairpin() throws {
+        let inside = network(#"{"conditionsV4": ["ip saddr 127.0.0.0/8"]}"#)
+        let own = network(
+            #"{"conditionsV4": ["ip saddr 10.72.0.0/16"]}"#, name: "db", subnet: 72, bridge: "cni1")
+        let (one, two, client) = (
+            try world.container(), try world.container(), try world.container()
+        )
+        try inside.add(one, with: mapping(8080))
+        try own.add(two, with: mapping(8080))
+        try own.add(client, with: mapping(9090))
+        let second = try Socket.server(.tcp, port: 80, in: two.path)
+        #expect(try reaches(second, from: client.path, "192.0.2.1"))
+        try own.del(two)
+        #expect(try own.check(client) == nil)
+        #expect(try !ruleset().contains("queue-"))
+        try own.del(client)
+        try inside.del(one)
+        #expect(try ruleset() == "")
+    }
+
     @Test("a mapping of a protocol that the conditions shut out is not made")
     func otherProtocol() throws {
         let network = network(#"{"conditionsV4": ["-p", "udp"], "conditionsV6": ["-p", "udp"]}"#)

@@ -295,4 +295,23 @@ struct TakeOverTests {
         left = try world.onHost("nft list table inet cni_plugins_masquerade")
         #expect(!left.contains("net: web") && left.contains("net: db"))
     }
+
+    @Test("GC removes the Go plugins' port mappings with the masquerading of the same container")
+    func collectedMappings() throws {
+        try makeTables()
+        let network = Network(
+            JSON(["name": "web", "cniVersion": "1.1.0", "plugins": iptables().plugins.map(\.value)]
+            ),
+            in: world)
+        let container = try world.container("one")
+        try network.gc(keeping: [(container, "eth0")])
+        var left = try world.onHost("nft list ruleset")
+        #expect(left.contains("dnat to 10.71.0.2:80") && left.contains("dnat to 10.71.0.2:83"))
+        #expect(left.contains("dnat to [fd00:71::2]:80") && !left.contains("10.71.0.3"))
+        try network.gc(keeping: [])
+        left = try world.onHost("nft list ruleset")
+        #expect(!left.contains("10.71.0.2") && !left.contains("table ip6 cni_hostport"))
+        // The same container's mapping on another network.
+        #expect(left.contains("dnat to 10.72.0.2:80") && left.contains("net: db"))
+    }
 }

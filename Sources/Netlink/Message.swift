@@ -126,9 +126,19 @@ public struct Message: Sendable {
 
     /// Lets another library add attributes to the `nlmsghdr` that `body` is given, `size` bytes
     /// of them at most.
+    ///
+    /// The message then takes no more room than it needs: a transaction has dozens of them.
     public mutating func build(atMost size: Int, _ body: (UnsafeMutableRawPointer) -> Void) {
-        grow(by: size)
-        unsafe edit { message in unsafe body(UnsafeMutableRawPointer(message)) }
+        storage = unsafe withUnsafeTemporaryAllocation(
+            byteCount: length + size, alignment: MemoryLayout<nlmsghdr>.alignment
+        ) { room in
+            guard let start = room.baseAddress else { return storage }
+            unsafe room.copyBytes(from: storage[..<length])
+            unsafe body(start)
+            let header = unsafe start.assumingMemoryBound(to: nlmsghdr.self)
+            return unsafe [UInt8](room[..<Int(header.pointee.nlmsg_len)])
+        }
+        length = storage.count
     }
 
     /// The attributes that have been added after a fixed part of a type.
@@ -139,12 +149,13 @@ public struct Message: Sendable {
 
     /// The bytes to send, under a sequence number; answered only by an error if `isSilent`.
     func encoded(sequence: UInt32, isSilent: Bool = false) -> ArraySlice<UInt8> {
-        var copy = self
-        unsafe copy.edit { message in
-            unsafe message.pointee.nlmsg_seq = sequence
-            if isSilent { unsafe message.pointee.nlmsg_flags &= ~UInt16(NLM_F_ACK) }
+        var bytes = Array(storage[..<length])
+        unsafe bytes.withUnsafeMutableBytes { bytes in
+            let header = unsafe bytes.assumingMemoryBound(to: nlmsghdr.self)
+            unsafe header[0].nlmsg_seq = sequence
+            if isSilent { unsafe header[0].nlmsg_flags &= ~UInt16(NLM_F_ACK) }
         }
-        return copy.storage[..<copy.length]
+        return bytes[...]
     }
 
     private mutating func put(_ type: UInt16, _ bytes: UnsafeRawBufferPointer) {

@@ -130,12 +130,14 @@ public enum Answer: Sendable {
 
     /// Sends messages as one transaction of a netfilter subsystem: all take effect, or none.
     ///
+    /// - Returns: The replies to each message, which are what is made for those that ask for an echo.
     /// - Throws: The error of the first message that the kernel refuses; ERESTART if a generation
     ///   is given and the subsystem's is another.
+    @discardableResult
     public mutating func commit(
         _ messages: [Message], to subsystem: Int32, generation: UInt32? = nil
-    ) throws(KernelError) {
-        guard let last = messages.last else { return }
+    ) throws(KernelError) -> [[Reply]] {
+        guard let last = messages.last else { return [] }
         let header = nfgenmsg(
             nfgen_family: 0, version: UInt8(NFNETLINK_V0), res_id: UInt16(subsystem).bigEndian)
         var begin = Message(
@@ -157,7 +159,9 @@ public enum Answer: Sendable {
         try send(bytes, for: begin.operation)
         var pending = Pending(batch, base: base, isTransaction: true)
         try receive(&pending, for: begin.operation)
-        for result in pending.results { _ = try result.get() }
+        var replies: [[Reply]] = []
+        for result in pending.results { replies.append(try result.get()) }
+        return Array(replies.dropFirst())
     }
 
     /// Lets the socket send a transaction of a size, which cannot be cut in pieces.

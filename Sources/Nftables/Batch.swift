@@ -47,17 +47,19 @@ public struct Batch: Sendable {
         messages.append(message)
     }
 
-    /// Adds a rule at the end of its chain, or before all others, with the sets of its ranges.
-    public mutating func add(_ rule: Rule, first: Bool = false) {
+    /// Adds a rule at the end of its chain, or before all others, with the sets of its ranges; its handle
+    /// is told if it is to be `handled`.
+    public mutating func add(_ rule: Rule, first: Bool = false, handled: Bool = false) {
         let table = rule.chain.table
         var ids: [UInt32] = []
         for case .range(_, let ranges, _) in rule.expressions {
             add(ranges, in: table)
             ids.append(sets)
         }
+        var flags: Message.Flags = first ? .create : [.create, .append]
+        if handled { flags.insert(.echo) }
         var message = message(
-            "add rule to " + rule.chain.description, NFT_MSG_NEWRULE,
-            first ? .create : [.create, .append], table)
+            "add rule to " + rule.chain.description, NFT_MSG_NEWRULE, flags, table)
         let object = RuleObject(rule, sets: ids)
         unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
         messages.append(message)

@@ -113,33 +113,32 @@ public enum Firewall: ChainedPlugin {
         of owner: Owner, _ options: Options, _ kernel: Kernel, isAdding: Bool
     ) throws(KernelError) -> Plan<Kernel> {
         guard !isAdding else { return Plan([]) }
-        let foreign = try foreignAddresses(owner, options, kernel)
+        let gates = [Gate.zone(options.zone), options.legacy].map {
+            AdmittedAddresses(owner: owner, addresses: [], by: $0)
+        }
+        // One question for all that most hosts have none of.
+        try kernel.returnHome()
+        let looks = try kernel.findRules(
+            [.element(FirewallRules.members, Element.interfaceName(owner.hostEnd))]
+                + gates.map { .table($0.table) } + FirewalldZones.traces)
+        let isOurs = looks[0]?.element?.comment == owner.tag
+        let isTraced = looks[(1 + gates.count)...].contains { $0 != nil }
+        let foreign = isOurs ? [] : options.formerAddresses
+        let isZoned = options.backend.map { $0 == .firewalld } ?? isTraced
+        let foreigners = [
+            isZoned ? foreign : [], foreign.filter { LegacyChains.areThere($0.family) },
+        ]
+        let admitted = zip(zip(gates, foreigners), looks[1...]).filter { gate, look in
+            look != nil || !gate.1.isEmpty
+        }.map { gate, _ in
+            AdmittedAddresses(owner: owner, addresses: gate.1, by: gate.0.gate)
+        }
         return Plan {
             Admission(
                 owner: owner, addresses: options.formerAddresses, adminChain: options.adminChain,
                 isolation: nil)
-            AdmittedAddresses(owner: owner, addresses: foreign.zone, by: .zone(options.zone))
-            AdmittedAddresses(owner: owner, addresses: foreign.legacy, by: options.legacy)
+            for addresses in admitted { addresses }
         }
-    }
-
-    /// The addresses that another implementation may have had admitted for an owner of which nothing is
-    /// here: by a zone, and by iptables before nftables.
-    private static func foreignAddresses(
-        _ owner: Owner, _ options: Options, _ kernel: Kernel
-    ) throws(KernelError) -> (zone: [IPAddress], legacy: [IPAddress]) {
-        let addresses = options.formerAddresses
-        guard !addresses.isEmpty else { return ([], []) }
-        try kernel.returnHome()
-        let legacy = addresses.filter { LegacyChains.areThere($0.family) }
-        var isZoned = options.backend == .firewalld
-        if options.backend == nil { isZoned = try FirewalldZones.areTraced(kernel) }
-        guard isZoned || !legacy.isEmpty else { return ([], []) }
-        let members = try kernel.withRules { (rules) throws(KernelError) in
-            try rules.elements(
-                [Element.interfaceName(owner.hostEnd)], of: FirewallRules.members)
-        }
-        return members[0]?.comment == owner.tag ? ([], []) : (isZoned ? addresses : [], legacy)
     }
 
     /// The owners that have rules, or addresses in a zone.

@@ -84,9 +84,30 @@ struct Admission: Resource {
     }
 
     func write(_ kernel: Kernel, over found: Admission?) throws(KernelError) {
-        try kernel.addRules(contesting: [FirewallRules.members]) { (rules) throws(KernelError) in
-            try draft(&rules, replacing: found != nil)
+        let handles = try kernel.addRules(contesting: [FirewallRules.members]) {
+            (rules) throws(KernelError) in try draft(&rules, replacing: found != nil)
         }
+        // Without it, DEL looks through the chains.
+        try? kernel.withRules { (rules) throws(KernelError) in
+            try rules.commit(remembering(handles))
+        }
+    }
+
+    /// Notes what the kernel calls the rules of the addresses, which are in the families' order.
+    private func remembering(_ handles: [UInt64]) -> Batch {
+        var batch = Batch()
+        var rest = handles[...]
+        for filter in filters {
+            let part = rest.prefix(addresses(of: filter.family).count * filter.rulesPerAddress)
+            rest = rest.dropFirst(part.count)
+            let numbers = part.compactMap { UInt32(exactly: $0) }
+            guard numbers.count == part.count else { continue }
+            let map = FirewallRules.handles(filter.family)
+            batch.add(
+                numbers.enumerated().map { map.element($0, Claims.word($1), of: owner) },
+                to: map.map)
+        }
+        return batch
     }
 
     func differences(from found: Admission) -> [Difference] {
@@ -109,10 +130,12 @@ struct Admission: Resource {
     ) throws(KernelError) -> Batch {
         var batch = Batch()
         let chain = FirewallRules.chain(isolation)
-        let looks = try rules.find([
-            .chain(FirewallRules.chains[0].chain), .chain(chain.chain),
-            .element(FirewallRules.members, member.key),
-        ])
+        let filters = filters.filter { !addresses(of: $0.family).isEmpty }
+        let looks = try rules.find(
+            [
+                .chain(FirewallRules.open), .chain(chain.chain),
+                .element(FirewallRules.members, member.key),
+            ] + filters.flatMap(\.questions))
         let before = looks[2]?.element
         if isThere || before?.comment == owner.tag {
             // No packet sees the rules missing meanwhile: it is one transaction.
@@ -135,15 +158,17 @@ struct Admission: Resource {
             if let port = isolation.port { try draft(port, &rules, &batch) }
         }
         batch.add([member], to: FirewallRules.members, exclusively: true)
-        for filter in filters {
+        for (index, filter) in filters.enumerated() {
             let own = addresses(of: filter.family)
-            guard !own.isEmpty else { continue }
-            try filter.draft(&rules, &batch)
+            let size = filter.questions.count
+            try filter.draft(Array(looks[(3 + index * size)...].prefix(size)), &rules, &batch)
             let claims = FirewallRules.claims(filter.family)
             batch.add(
                 own.enumerated().map { claims.element($0, $1.networkOrder, of: owner) },
                 to: claims.map)
-            for rule in own.flatMap({ filter.rules(for: $0, of: owner) }) { batch.add(rule) }
+            for rule in own.flatMap({ filter.rules(for: $0, of: owner) }) {
+                batch.add(rule, handled: true)
+            }
         }
         return batch
     }
@@ -183,20 +208,22 @@ struct Admission: Resource {
         guard let found, found.comment == owner.tag else {
             return try removeForeign(&rules, &batch)
         }
-        let maps = Family.allCases.map(FirewallRules.claims) + [FirewallRules.ports]
+        let maps =
+            filters.map { FirewallRules.claims($0.family) }
+            + filters.map { FirewallRules.handles($0.family) } + [FirewallRules.ports]
         let claims = try rules.claims(of: owner, in: maps)
         for (map, claims) in zip(maps, claims) { batch.remove(claims, from: map.map) }
-        for (filter, claims) in zip(filters, claims) where !claims.isEmpty {
-            for rule in try rules.listedRules(of: filter.own, ownedBy: owner.tag) {
-                batch.remove(rule: rule.handle, from: filter.own)
-            }
+        for (index, filter) in filters.enumerated() where !claims[index].isEmpty {
+            try filter.remove(
+                claims[index], handles: claims[filters.count + index], of: owner, &rules, &batch)
         }
         batch.remove([found], from: FirewallRules.members)
-        try removeIsolation(found, claims[2], &rules, &batch, keepsTable: keepsTable)
-        guard !keepsTable, let open = try rules.find([.chain(FirewallRules.chains[0].chain)])[0],
-            let all = try rules.find([.table(FirewallRules.table)])[0]
-        else { return }
-        let isOpen = found.chain == FirewallRules.chains[0].chain.name
+        try removeIsolation(
+            found, claims[2 * filters.count], &rules, &batch, keepsTable: keepsTable)
+        guard !keepsTable else { return }
+        let looks = try rules.find([.chain(FirewallRules.open), .table(FirewallRules.table)])
+        guard let open = looks[0], let all = looks[1] else { return }
+        let isOpen = found.chain == FirewallRules.open.name
         var isLastOfBridge = false
         if let (policy, bridge) = found.chain.flatMap(FirewallRules.bridge) {
             isLastOfBridge = try isLast(FirewallRules.chain(policy, bridge), &rules)
@@ -247,17 +274,7 @@ struct Admission: Resource {
             for rule in listed where rule.owner == owner.tag {
                 batch.remove(rule: rule.handle, from: filter.own)
             }
-            for address in own
-            where !listed.contains(where: {
-                $0.owner != nil && $0.compared == [address.networkOrder]
-            }) {
-                let wanted = filter.rules(for: address, of: owner)
-                for rule in wanted {
-                    if let rule = listed.first(where: { $0.isSame(as: rule) }) {
-                        batch.remove(rule: rule.handle, from: filter.own)
-                    }
-                }
-            }
+            for address in own { filter.removeUnowned(address, of: owner, listed, &batch) }
         }
     }
 }
@@ -274,22 +291,70 @@ extension IPTablesFilter {
         return true
     }
 
+    /// What `draft` must know of the chains.
+    fileprivate var questions: [Ruleset.Question] { [.chain(forward), .chain(own), .chain(admin)] }
+
     /// The table and the chains, as far as they are missing; what there is stays as it is.
     fileprivate func draft(
-        _ rules: inout Ruleset, _ batch: inout Batch
+        _ looks: [Ruleset.Finding?], _ rules: inout Ruleset, _ batch: inout Batch
     ) throws(KernelError) {
-        let looks = try rules.find([.chain(forward), .chain(own), .chain(admin)])
         if looks[0] == nil { batch.add(table) }
         for (chain, look) in zip([forward, own, admin], looks) where look == nil {
             batch.add(chain, exclusively: true)
         }
-        let listed = looks[0] == nil ? [] : try rules.listedRules(of: forward) ?? []
+        // The kernel counts a chain's rules and what leads to it.
+        let uses = looks.map { $0?.uses ?? 0 }
+        let listed = uses[0] == 0 ? [] : try rules.listedRules(of: forward) ?? []
         if !listed.contains(where: { $0.verdict == .jump(own.name) }) {
             batch.add(jumps[0], first: true)
         }
-        // The kernel counts a chain's rules and what leads to it.
-        let count = try rules.listedRules(of: admin)?.count ?? 0
-        if looks[1] == nil || (looks[2]?.uses ?? 0) <= count { batch.add(jumps[1], first: true) }
+        let count = uses[2] == 0 ? 0 : try rules.countRules(of: admin)
+        if looks[1] == nil || uses[2] <= count { batch.add(jumps[1], first: true) }
+    }
+
+    /// Removes the rules of an owner's addresses, by their handles where these are known.
+    ///
+    /// Who has loaded the tables from a listing of iptables has given the rules other handles, and no owners.
+    fileprivate func remove(
+        _ claims: [Element], handles: [Element], of owner: Owner, _ rules: inout Ruleset,
+        _ batch: inout Batch
+    ) throws(KernelError) {
+        let known = handles.compactMap { element -> UInt64? in
+            guard case .data(let word) = element.value else { return nil }
+            return UInt64(Claims.number(word))
+        }
+        let found = try rules.find(known.map { .rule(own, $0) })
+        if known.count == claims.count * rulesPerAddress,
+            found.allSatisfy({ $0?.owner == owner.tag })
+        {
+            for handle in known { batch.remove(rule: handle, from: own) }
+            return
+        }
+        let listed = try rules.listedRules(of: own) ?? []
+        let mine = listed.filter { $0.owner == owner.tag }
+        for rule in mine { batch.remove(rule: rule.handle, from: own) }
+        guard mine.isEmpty else { return }
+        for claim in claims {
+            guard case .data(let bytes) = claim.value,
+                let address = IPAddress(networkOrder: bytes[...])
+            else { continue }
+            removeUnowned(address, of: owner, listed, &batch)
+        }
+    }
+
+    /// Removes the rules of an address that are nobody's, unless somebody has some for it.
+    fileprivate func removeUnowned(
+        _ address: IPAddress, of owner: Owner, _ listed: [ListedRule], _ batch: inout Batch
+    ) {
+        let isTaken = listed.contains {
+            $0.owner != nil && $0.compared == [address.networkOrder]
+        }
+        guard !isTaken else { return }
+        for rule in self.rules(for: address, of: owner) {
+            if let rule = listed.first(where: { $0.isSame(as: rule) }) {
+                batch.remove(rule: rule.handle, from: own)
+            }
+        }
     }
 }
 

@@ -31,7 +31,8 @@ package struct AdmittedAddresses: Resource {
     package var isExclusive: Bool { true }
     package var description: String { gate.title(of: owner.tag) }
 
-    private var table: Table { Table(.inet, gate.tableName) }
+    /// Where the claims are; it is there for as long as there are any.
+    var table: Table { Table(.inet, gate.tableName) }
     private var maps: [Claims] {
         [Claims("holders4", in: table, of: [.ipv4]), Claims("holders6", in: table, of: [.ipv6])]
     }

@@ -11,7 +11,7 @@ enum FirewallRules {
     static let members = NamedSet("members", in: table, of: [.interfaceName], to: .verdict)
     /// The ports whose owners are isolated.
     static let ports = Claims("ports", in: table, of: [.interfaceName])
-    private static let open = Chain("open", in: table)
+    static let open = Chain("open", in: table)
     private static let forward = Chain("forward", in: table, forwarding(priority: -10))
 
     /// The addresses that each owner has rules for.
@@ -19,6 +19,12 @@ enum FirewallRules {
         family == .v4
             ? Claims("holders4", in: table, of: [.ipv4])
             : Claims("holders6", in: table, of: [.ipv6])
+    }
+
+    /// What the kernel calls the rules that each owner has in the chains of iptables, so that DEL need not
+    /// look for them among the others'.
+    static func handles(_ family: Family) -> Claims {
+        Claims(family == .v4 ? "rules4" : "rules6", in: table, of: [.mark])
     }
 
     /// The bridges of a policy: as a map that leads to the rules of what comes in there, and as a
@@ -34,7 +40,7 @@ enum FirewallRules {
     private static let policies: [Firewall.Policy] = [.isolated, .sameBridge]
 
     static var allSets: [NamedSet] {
-        [members, ports.map] + Family.allCases.map { claims($0).map }
+        [members, ports.map] + Family.allCases.flatMap { [claims($0).map, handles($0).map] }
             + policies.flatMap { [bridges($0).from, bridges($0).to] }
     }
 
@@ -141,6 +147,9 @@ struct IPTablesFilter {
                 ]),
         ]
     }
+
+    /// How many rules admit an address.
+    var rulesPerAddress: Int { 2 }
 
     /// Admits replies to an address, and all that it sends.
     func rules(for address: IPAddress, of owner: Owner) -> [Rule] {

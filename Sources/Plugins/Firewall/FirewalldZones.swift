@@ -32,17 +32,19 @@ final class FirewalldZones {
         }
     }
 
-    /// Whether firewalld has rules in this host's network namespace: it, or one that has ended.
+    /// What there is of firewalld in the host's network namespace: of it, or of one that has ended.
     ///
     /// While it loads its configuration anew it has a table that drops everything instead of its own.
+    static var traces: [Ruleset.Question] {
+        [
+            .table(Table(.inet, "firewalld")), .table(Table(.inet, "firewalld_policy_drop")),
+            .chain(Chain("FORWARD_direct", in: IPTablesFilter(family: .v4, adminName: "").table)),
+        ]
+    }
+
+    /// Whether there is anything of firewalld here.
     static func areTraced(_ kernel: Kernel) throws(KernelError) -> Bool {
-        try kernel.withRules { (rules) throws(KernelError) in
-            try rules.find([
-                .table(Table(.inet, "firewalld")), .table(Table(.inet, "firewalld_policy_drop")),
-                .chain(
-                    Chain("FORWARD_direct", in: IPTablesFilter(family: .v4, adminName: "").table)),
-            ]).contains { $0 != nil }
-        }
+        try kernel.findRules(traces).contains { $0 != nil }
     }
 
     /// The zone that an address alone has been put into; nil for none.

@@ -106,11 +106,14 @@ struct IPTablesRules: Resource {
 
     func erase(_ kernel: Kernel) throws(KernelError) {
         var freed: [Connections.Port] = []
+        let questions =
+            Family.allCases.map { Ruleset.Question.chain(chain($0)) }
+            + ReferenceTables.questions(kind)
+        // Most hosts have none of it.
+        guard try kernel.findRules(questions).contains(where: { $0 != nil }) else { return }
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             freed = []
-            let chains = Family.allCases.map { Ruleset.Question.chain(chain($0)) }
-            let looks = try rules.find(chains + ReferenceTables.questions(kind))
-            guard looks.contains(where: { $0 != nil }) else { return }
+            let looks = try rules.find(questions)
             if kind == .masquerade {
                 // What the rules were there for must not get by while the link is still there.
                 try kernel.stopPort(owner.hostEnd, alias: owner.tag, in: .host)

@@ -24,6 +24,7 @@ struct PortConditionReader {
 
     /// Reads the words of a family.
     static func read(_ words: [String], _ family: Family) throws(Complaint) -> PortConditions {
+        guard !words.isEmpty else { return .none }
         let isForIPTables = isForIPTables(words)
         var reader = Self(words, family, splitsLists: !isForIPTables)
         while reader.position < reader.tokens.count {

@@ -30,7 +30,7 @@ struct PortMappings: Resource {
         let served = served
         guard !served.isEmpty else { return self }
         return try kernel.withRules { (rules) throws(KernelError) -> PortMappings? in
-            var chains = PortRules.chains
+            var chains = PortRules.chains()
             for address in served where masquerades && !masqueradesAll {
                 chains.append((PortRules.chain(for: address), PortRules.rules(for: address)))
             }
@@ -58,12 +58,14 @@ struct PortMappings: Resource {
                     let check = try rules.elements([claim.key], of: maps.conditions)[0]
                     // Where another had the port first, that is as it was at ADD.
                     let isOwn = target?.comment == owner.tag
+                    let isServed =
+                        isOwn
+                        ? target?.value == .data(claim.target)
+                            && source?.value == verdict(for: address)
+                            && check?.chain == condition(address.family)?.chain.name
+                        : try isWaiting(for: claim, address, &rules)
                     isWhole =
-                        isWhole && isClaimed && target != nil && source != nil
-                        && (!isOwn
-                            || (target?.value == .data(claim.target)
-                                && source?.value == verdict(for: address)
-                                && check?.chain == condition(address.family)?.chain.name))
+                        isWhole && isClaimed && target != nil && source != nil && isServed
                 }
                 if isWhole { found.append(mapping) }
             }
@@ -145,8 +147,8 @@ struct PortMappings: Resource {
             ports = []
             var departure = Departure(
                 from: PortRules.table,
-                fixed: PortRules.chains.count + families.flatMap(\.all).count,
-                PortRules.chains.filter { PortRules.targets.contains($0.chain) })
+                fixed: PortRules.fixedChains.count + families.flatMap(\.all).count,
+                PortRules.chains(PortRules.targets.contains))
             for (sets, gone) in zip(families, try claims(&rules, families.map(\.claims)))
             where !gone.isEmpty {
                 ports += gone.compactMap(sets.claim)
@@ -168,29 +170,35 @@ struct PortMappings: Resource {
             let owner = Array(element.key.prefix(16))
             if !owners.contains(owner) { owners.append(owner) }
         }
-        var verdicts: [String] = []
-        for map in [sets.networks, sets.conditions] {
-            let elements = try rules.elements(owners, of: map).compactMap { $0 }
-            batch.remove(elements, from: map)
-            verdicts += elements.compactMap(\.chain)
-        }
-
         let claims = gone.compactMap { claim in
             sets.claim(claim).map { (claim: $0, tag: claim.comment) }
         }
-        let answers = try rules.find(
-            claims.flatMap { one -> [Ruleset.Question] in
-                let maps = sets.maps(one.claim)
-                return [
-                    .element(maps.targets, one.claim.key), .element(maps.sources, one.claim.key),
-                    .element(maps.conditions, one.claim.key),
-                    .element(sets.contested, one.claim.port),
-                ]
-            })
+        let ways = [sets.networks, sets.conditions]
+        let found = try rules.find(
+            ways.flatMap { map in owners.map { .element(map, $0) } }
+                + claims.flatMap { one -> [Ruleset.Question] in
+                    let maps = sets.maps(one.claim)
+                    return [
+                        .element(maps.targets, one.claim.key),
+                        .element(maps.sources, one.claim.key),
+                        .element(maps.conditions, one.claim.key),
+                        .element(sets.contested, one.claim.port),
+                        .element(sets.waiting, one.claim.address),
+                    ]
+                }
+        ).map { $0?.element }
+        var verdicts: [String] = []
+        for (index, map) in ways.enumerated() {
+            let elements = found[index * owners.count..<(index + 1) * owners.count]
+                .compactMap { $0 }
+            batch.remove(elements, from: map)
+            verdicts += elements.compactMap(\.chain)
+        }
+        let answers = found.dropFirst(ways.count * owners.count)
         var removed: [(map: NamedSet, elements: [Element])] = []
         var contested: [(port: Element, isFree: Bool)] = []
         for (index, one) in claims.enumerated() {
-            let answers = answers[4 * index..<4 * index + 4].map { $0?.element }
+            let answers = Array(answers.dropFirst(5 * index).prefix(5))
             // Somebody may have removed the one or the other.
             let isHolder = answers[..<2].contains { $0.map { $0.comment == one.tag } ?? false }
             if let port = answers[3] {
@@ -200,9 +208,12 @@ struct PortMappings: Resource {
                     contested.append((port, isHolder))
                 }
             }
-            guard isHolder else { continue }
             let maps = sets.maps(one.claim)
-            for (map, element) in zip([maps.targets, maps.sources, maps.conditions], answers) {
+            let places =
+                isHolder
+                ? zip([maps.targets, maps.sources, maps.conditions], answers).map { ($0, $1) } : []
+            let waiting = answers[4].flatMap { $0.comment == one.tag ? $0 : nil }
+            for (map, element) in places + [(sets.waiting, waiting)] {
                 guard let element else { continue }
                 if let place = removed.firstIndex(where: { $0.map == map }) {
                     // A port that its owner has claimed twice.
@@ -228,7 +239,20 @@ struct PortMappings: Resource {
             if Set(waiting.map(\.element.comment)).count < 2 {
                 batch.remove([port], from: sets.contested)
             }
-            guard isFree, let next = waiting.first else { continue }
+            let leavers = claims.filter { $0.claim.port == port.key }
+            guard let claim = leavers.first?.claim else { continue }
+            let queue = try queue(claim, sets, &rules)
+            let first = (queue ?? []).compactMap(\.owner).compactMap { tag in
+                waiting.first { $0.element.comment == tag }
+            }.first
+            let next = isFree ? first ?? waiting.first : nil
+            if let queue {
+                try leaveQueue(
+                    queue, claim, sets,
+                    tags: leavers.compactMap(\.tag) + [next?.element.comment ?? ""],
+                    &rules, &batch, &departure)
+            }
+            guard let next else { continue }
             let owner = Array(next.element.key.prefix(16))
             guard let network = try rules.elements([owner], of: sets.networks)[0] else { continue }
             let condition = try rules.elements([owner], of: sets.conditions)[0]
@@ -253,11 +277,11 @@ struct PortMappings: Resource {
         var batch = Batch()
         let served = served
         guard !served.isEmpty else { return batch }
-        if try !rules.has(PortRules.chains[0].chain) {
+        if try !rules.has(PortRules.fixedChains[0]) {
             batch.add(PortRules.table)
             for set in PortRules.Sets.all.flatMap(\.all) { batch.add(set) }
-            for (chain, _) in PortRules.chains { batch.add(chain, exclusively: true) }
-            for (_, rules) in PortRules.chains { for rule in rules { batch.add(rule) } }
+            for chain in PortRules.fixedChains { batch.add(chain, exclusively: true) }
+            for (_, rules) in PortRules.chains() { for rule in rules { batch.add(rule) } }
         }
         for address in served { try draft(address, &rules, &batch) }
         return batch
@@ -303,6 +327,7 @@ struct PortMappings: Resource {
             taken.append(claim.port)
             if let holder = holder?.element, holder.comment != owner.tag {
                 batch.add([Element(claim.port)], to: sets.contested)
+                try wait(for: claim, of: holder, address, sets, &rules, &batch)
                 continue
             }
             // Somebody may have removed another part of an own one.
@@ -327,7 +352,7 @@ struct PortMappings: Resource {
     }
 
     /// Which sources to hide.
-    private func verdict(for address: IPPrefix) -> Element.Value {
+    func verdict(for address: IPPrefix) -> Element.Value {
         if masqueradesAll { return .verdict(.goto(PortRules.everything.name)) }
         return .verdict(
             .goto(masquerades ? PortRules.chain(for: address).name : PortRules.nothing.name))

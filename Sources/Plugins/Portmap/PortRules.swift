@@ -17,21 +17,33 @@ enum PortRules {
     /// is the host's as well.
     private static let afterOthers = -95
 
-    /// The chains and rules that are there for all, in the order in which they are made.
-    static var chains: [(chain: Chain, rules: [Rule])] {
-        let guardian = Chain("guard", in: table, .prerouting(.filter, priority: -300))
-        let incoming = Chain("prerouting", in: table, .prerouting(.nat, priority: afterOthers))
-        let own = Chain("output", in: table, .output(.nat, priority: afterOthers))
-        let leaving = Chain("postrouting", in: table, .postrouting(.nat, priority: 100))
-        return [
-            (local, Family.allCases.flatMap(translations)),
-            (everything, [Rule(in: everything, [.masquerade])]),
-            (nothing, [Rule(in: nothing, [.verdict(.accept)])]),
-            (guardian, loopbacks.map { Rule(in: guardian, $0) }),
-            (incoming, [Rule(in: incoming, isLocal + [.verdict(.jump(local.name))])]),
-            (own, [Rule(in: own, isLocal + [.verdict(.jump(local.name))])]),
-            (leaving, Family.allCases.flatMap { sources($0, leaving) }),
-        ]
+    private static let guardian = Chain("guard", in: table, .prerouting(.filter, priority: -300))
+    private static let incoming = Chain(
+        "prerouting", in: table, .prerouting(.nat, priority: afterOthers))
+    private static let own = Chain("output", in: table, .output(.nat, priority: afterOthers))
+    private static let leaving = Chain(
+        "postrouting", in: table, .postrouting(.nat, priority: 100))
+
+    /// The chains that are there for all, in the order in which they are made, with what makes their rules:
+    /// of most calls only the chains are asked for.
+    private static let parts: [(chain: Chain, rules: @Sendable () -> [Rule])] = [
+        (local, { Family.allCases.flatMap(translations) }),
+        (everything, { [Rule(in: everything, [.masquerade])] }),
+        (nothing, { [Rule(in: nothing, [.verdict(.accept)])] }),
+        (guardian, { loopbacks.map { Rule(in: guardian, $0) } }),
+        (incoming, { [Rule(in: incoming, isLocal + [.verdict(.jump(local.name))])] }),
+        (own, { [Rule(in: own, isLocal + [.verdict(.jump(local.name))])] }),
+        (leaving, { Family.allCases.flatMap { sources($0, leaving) } }),
+    ]
+
+    /// The chains that are there for all.
+    static var fixedChains: [Chain] { parts.map(\.chain) }
+
+    /// Those chains, or some of them, with their rules.
+    static func chains(
+        _ isWanted: (Chain) -> Bool = { _ in true }
+    ) -> [(chain: Chain, rules: [Rule])] {
+        parts.filter { isWanted($0.chain) }.map { ($0.chain, $0.rules()) }
     }
 
     /// With `route_localnet` the kernel no longer drops what comes from elsewhere and is from or to
@@ -74,17 +86,20 @@ enum PortRules {
     }
 
     /// The rules of such a chain: who meets the conditions goes back to be translated, who does not
-    /// is none of ours.
+    /// may meet those of another who waits for the port, or is none of ours.
     static func rules(for conditions: PortConditions, _ family: Family) -> [Rule] {
-        let chain = chain(for: conditions, family)
-        return [
-            Rule(in: chain, conditions.all.flatMap(\.expressions) + [.verdict(.return)]),
-            Rule(in: chain, [.verdict(.accept)]),
-        ]
+        let (chain, sets) = (chain(for: conditions, family), Sets(family))
+        let others = [false, true].map { isForAny in
+            let queues = isForAny ? sets.anyQueue : sets.oneQueue
+            return key(family, isForAny: isForAny) + [.map(first, by: queues.name, to: .verdict)]
+        }
+        return
+            ([conditions.all.flatMap(\.expressions) + [.verdict(.return)]] + others
+            + [[.verdict(.accept)]]).map { Rule(in: chain, $0) }
     }
 
     /// Rules of any network, which are to be counted: as many as any network has.
-    static var rulesOfNetwork: [Rule] { rules(for: loopback) }
+    static var rulesOfNetwork: [Rule] { rules(for: .none, .v4) }
 
     /// A port that somebody wants to lead to a container.
     struct Claim {
@@ -100,6 +115,8 @@ enum PortRules {
         var protocolNumber: UInt8 { port[port.count - 8] }
         /// The port of the host.
         var hostPort: UInt16 { UInt16(port[port.count - 4]) << 8 | UInt16(port[port.count - 3]) }
+        /// The container's address.
+        var address: [UInt8] { Array(target.dropLast(4)) }
         /// The claim's value.
         var bytes: [UInt8] { port + target }
 
@@ -140,6 +157,11 @@ enum PortRules {
         let oneCondition: NamedSet
         /// What connections must be like for whom.
         let conditions: NamedSet
+        /// Who else wants a port, by the port.
+        let anyQueue: NamedSet
+        let oneQueue: NamedSet
+        /// Which sources to hide from containers that wait for a port.
+        let waiting: NamedSet
 
         init(_ family: Family) {
             let digit = family == .v4 ? "4" : "6"
@@ -160,6 +182,9 @@ enum PortRules {
             oneCondition = NamedSet("one" + digit + "_condition", in: table, of: one, to: .verdict)
             conditions = NamedSet(
                 "conditions" + digit, in: table, of: [.interfaceName], to: .verdict)
+            anyQueue = NamedSet("any" + digit + "_queue", in: table, of: any, to: .verdict)
+            oneQueue = NamedSet("one" + digit + "_queue", in: table, of: one, to: .verdict)
+            waiting = NamedSet("waiting" + digit, in: table, of: [address], to: .verdict)
         }
 
         static var all: [Sets] { Family.allCases.map(Sets.init) }
@@ -167,15 +192,17 @@ enum PortRules {
         var all: [NamedSet] {
             [
                 any, one, anySource, oneSource, claims.map, networks, contested, anyCondition,
-                oneCondition, conditions,
+                oneCondition, conditions, anyQueue, oneQueue, waiting,
             ]
         }
 
         /// The maps that a claim's elements are in.
         func maps(
             _ claim: Claim
-        ) -> (targets: NamedSet, sources: NamedSet, conditions: NamedSet) {
-            claim.isForAny ? (any, anySource, anyCondition) : (one, oneSource, oneCondition)
+        ) -> (targets: NamedSet, sources: NamedSet, conditions: NamedSet, queues: NamedSet) {
+            claim.isForAny
+                ? (any, anySource, anyCondition, anyQueue)
+                : (one, oneSource, oneCondition, oneQueue)
         }
 
         /// What a claim is of.
@@ -199,25 +226,59 @@ enum PortRules {
         .compare(first, .different, [0, 0, 0, 0]),
     ]
 
-    private static func translations(_ family: Family) -> [Rule] {
-        let (sets, size) = (Sets(family), family.bitWidth / 8)
-        let address = Expression.payload(
+    /// Loads what the keys of a family's maps are made of.
+    private static func key(_ family: Family, isForAny: Bool) -> [Expression] {
+        let words = isForAny ? 0 : family.bitWidth / 32
+        return (isForAny ? [] : [destination(family)]) + [
+            .meta(.ipProtocol, to: Register(word: words)),
+            .payload(.transport, offset: 2, length: 2, to: Register(word: words + 1)),
+        ]
+    }
+
+    private static func destination(_ family: Family) -> Expression {
+        let size = family.bitWidth / 8
+        return .payload(
             .network, offset: family.sourceOffset + size, length: size, to: first)
-        let port = { (word: Int) in
-            Expression.payload(.transport, offset: 2, length: 2, to: Register(word: word))
-        }
-        let translate = Expression.destinationNAT(
-            family == .v4 ? .ip : .ip6, address: first, port: Register(word: size / 4))
-        let proto = { (word: Int) in Expression.meta(.ipProtocol, to: Register(word: word)) }
-        let (one, any) = ([address, proto(size / 4), port(size / 4 + 1)], [proto(0), port(1)])
+    }
+
+    /// Translates to the address and the port that have been loaded.
+    private static func translation(_ family: Family) -> Expression {
+        .destinationNAT(
+            family == .v4 ? .ip : .ip6, address: first, port: Register(word: family.bitWidth / 32))
+    }
+
+    private static func translations(_ family: Family) -> [Rule] {
+        let sets = Sets(family)
+        let (one, any) = (key(family, isForAny: false), key(family, isForAny: true))
         let check = { (map: NamedSet) in [Expression.map(first, by: map.name, to: .verdict)] }
         let target = { (map: NamedSet) in
-            [Expression.map(first, by: map.name, to: first), translate]
+            [Expression.map(first, by: map.name, to: first), translation(family)]
         }
         return [
             one + check(sets.oneCondition), one + target(sets.one),
             any + check(sets.anyCondition), any + target(sets.any),
         ].map { Rule(in: local, family.isThePackets + $0) }
+    }
+
+    /// The chain of those who wait for a port.
+    static func queue(_ claim: Claim, _ family: Family) -> Chain {
+        let port = claim.port.map { String($0) }.joined(separator: " ")
+        return Chain("queue-" + hashDigits(of: "\(family.bitWidth) " + port), in: table)
+    }
+
+    /// Leads connections that meet the conditions of one who waits for a port to him.
+    static func rule(
+        for claim: Claim, _ conditions: PortConditions, _ family: Family, of tag: String
+    ) -> Rule {
+        let size = family.bitWidth / 8
+        return Rule(
+            in: queue(claim, family), owner: tag,
+            conditions.all.flatMap(\.expressions) + [
+                .immediate(claim.address, to: first),
+                .immediate(
+                    Array(claim.target.dropFirst(size).prefix(2)), to: Register(word: size / 4)),
+                translation(family),
+            ])
     }
 
     private static func sources(_ family: Family, _ chain: Chain) -> [Rule] {
@@ -233,15 +294,19 @@ enum PortRules {
             .map(first, by: sets.oneSource.name, to: .verdict),
         ]
         let any = [proto(0), port(1), .map(first, by: sets.anySource.name, to: .verdict)]
+        let waiting: [Expression] = [
+            PortRules.destination(family), .map(first, by: sets.waiting.name, to: .verdict),
+        ]
         // A rule for each protocol, since `nft` only then reads the port where it is listed.
-        return [one, any].flatMap { lookup in
-            Transport.allCases.map { transport in
-                Rule(
-                    in: chain,
-                    family.isThePackets
-                        + [proto(0), .compare(first, .equal, [transport.number])]
-                        + isTranslated + lookup)
+        return [Rule(in: chain, family.isThePackets + isTranslated + waiting)]
+            + [one, any].flatMap { lookup in
+                Transport.allCases.map { transport in
+                    Rule(
+                        in: chain,
+                        family.isThePackets
+                            + [proto(0), .compare(first, .equal, [transport.number])]
+                            + isTranslated + lookup)
+                }
             }
-        }
     }
 }

@@ -103,6 +103,8 @@ struct Departure {
     private let table: Table
     private let fixed: Int
     private var leaving: [Leaving] = []
+    /// How many other chains the batch removes.
+    var removed = 0
 
     /// - Parameters:
     ///   - table: The table that is left.
@@ -130,12 +132,12 @@ struct Departure {
         guard !batch.isEmpty else { return }
         let findings = try rules.find([.table(table)] + leaving.map { .chain($0.chain) })
         var isUsed = false
-        var gone = 0
+        var gone = removed
         for (one, finding) in zip(leaving, findings.dropFirst()) {
             guard let uses = finding?.uses else { continue }
             let rest = uses - one.verdicts
             // Somebody may have removed rules: what is left is then counted.
-            guard rest <= one.rules, try rules.rules(of: one.chain)?.count == rest else {
+            guard rest <= one.rules, try rules.countRules(of: one.chain) == rest else {
                 isUsed = isUsed || one.isFixed
                 continue
             }

@@ -52,7 +52,8 @@ enum ReferenceTables {
 
     /// Removes the rules that the reference made for attachments of a network that are no more.
     ///
-    /// In `cni_hostport` no rule says which network it is of, so that there DEL alone removes them.
+    /// In `cni_hostport` a rule says which container it is of, and not which network. What masquerades the
+    /// container says both, and the address that the ports lead to: the one goes with the other.
     static func collect(
         _ kind: IPTablesRules.Kind, _ kernel: Kernel, of network: String,
         except valid: Set<NetworkConfiguration.ValidAttachment>
@@ -64,12 +65,31 @@ enum ReferenceTables {
         guard kind == .masquerade else { return }
         let hashes = Set(owners.map(\.masqueradeHash))
         let prefix = Owner.digits(of: network, 16) + "-"
+        var freed: [Connections.Port] = []
         try kernel.changeRules { (rules, batch) throws(KernelError) in
+            var gone: [(containerID: Substring, address: [UInt8])] = []
             _ = try remove(kind, &rules, &batch) { rule in
-                guard let comment = rule.comment, comment.hasPrefix(prefix) else { return false }
-                return !hashes.contains(String(comment.prefix { $0 != "," }))
+                guard let comment = rule.comment, comment.hasPrefix(prefix),
+                    !hashes.contains(String(comment.prefix { $0 != "," }))
+                else { return false }
+                // `…, net: web, if: eth0, id: one`, and first of all what it is from.
+                if let id = comment.split(separator: ",").last?.dropFirst(" id: ".utf8.count),
+                    let address = rule.compared.first(where: { $0.count > 1 })
+                {
+                    gone.append((id, address))
+                }
+                return true
+            }
+            freed = []
+            guard !gone.isEmpty else { return }
+            freed = try remove(.portMappings, &rules, &batch) { rule in
+                gone.contains { one in
+                    rule.comment.map { $0 == one.containerID } == true
+                        && (rule.compared + rule.loaded).contains(one.address)
+                }
             }
         }
+        try kernel.forgetConnections(to: freed)
     }
 
     /// The same for chains of iptables, whose comments name network and container.

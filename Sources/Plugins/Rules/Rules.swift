@@ -42,18 +42,33 @@ extension Kernel {
 
     /// Adds what `draft` draws up from what it reads, again if another ADD or DEL has made or removed
     /// a chain meanwhile, or has put an element into one of the contested sets.
+    ///
+    /// - Returns: The handles that were asked for.
+    @discardableResult
     func addRules(
         contesting sets: [NamedSet] = [],
         _ draft: (inout Ruleset) throws(KernelError) -> Batch
-    ) throws(KernelError) {
+    ) throws(KernelError) -> [UInt64] {
         try withRules { (rules) throws(KernelError) in
             for attempt in 1...ruleAttempts {
                 do throws(KernelError) {
-                    return try rules.commit(draft(&rules))
+                    return try rules.commitHandled(draft(&rules))
                 } catch  where attempt < ruleAttempts && error.isObstacle(sets) {
                     continue
                 }
             }
+            return []
+        }
+    }
+
+    /// Looks for objects of nftables; a kernel without it has none.
+    func findRules(
+        _ questions: [Ruleset.Question]
+    ) throws(KernelError) -> [Ruleset.Finding?] {
+        do throws(KernelError) {
+            return try withRules { (rules) throws(KernelError) in try rules.find(questions) }
+        } catch  where error.errno == .protocolNotSupported || error.errno == .invalidArgument {
+            return questions.map { _ in nil }
         }
     }
 

@@ -1,0 +1,72 @@
+import Addressing
+import Netlink
+import Nftables
+import PluginRuntime
+
+// Who wants a port that another has: he gets the connections that do not meet the other's conditions and
+// meet his own, and the port when the other goes.
+extension PortMappings {
+    /// Joins those who wait for a port.
+    func wait(
+        for claim: PortRules.Claim, of holder: Element, _ address: IPPrefix,
+        _ sets: PortRules.Sets, _ rules: inout Ruleset, _ batch: inout Batch
+    ) throws(KernelError) {
+        let (maps, family) = (sets.maps(claim), address.family)
+        let (chain, rule) = (PortRules.queue(claim, family), waitingRule(claim, family))
+        let looks = try rules.find([.chain(chain), .element(sets.waiting, claim.address)])
+        if looks[0] == nil {
+            batch.add(chain, exclusively: true)
+            batch.add([Element(claim.key, .verdict(.jump(chain.name)))], to: maps.queues)
+        }
+        let own = looks[0] == nil ? [] : try rules.listedRules(of: chain, ownedBy: owner.tag)
+        for rule in own { batch.remove(rule: rule.handle, from: chain) }
+        batch.add(rule)
+        let waiting = Element(claim.address, verdict(for: address), comment: owner.tag)
+        if let former = looks[1]?.element, former != waiting {
+            batch.remove([former], from: sets.waiting)
+        }
+        batch.add([waiting], to: sets.waiting)
+        // Fails where the other has gone meanwhile, so that the port is looked at again.
+        batch.remove([holder], from: maps.targets)
+        batch.add([holder], to: maps.targets)
+    }
+
+    /// Whether the owner is among those who wait for a port.
+    func isWaiting(
+        for claim: PortRules.Claim, _ address: IPPrefix, _ rules: inout Ruleset
+    ) throws(KernelError) -> Bool {
+        let wanted = waitingRule(claim, address.family)
+        let sets = PortRules.Sets(address.family)
+        let waiting = try rules.elements([claim.address], of: sets.waiting)[0]
+        let own = try rules.listedRules(of: wanted.chain, ownedBy: owner.tag)
+        return waiting?.value == verdict(for: address) && own.contains { $0.isExactly(wanted) }
+    }
+
+    private func waitingRule(_ claim: PortRules.Claim, _ family: Family) -> Rule {
+        PortRules.rule(
+            for: claim, conditions[family] ?? PortConditions.none, family, of: owner.tag)
+    }
+
+    /// The rules of those who wait for a port, in the order in which they came; nil without any.
+    static func queue(
+        _ claim: PortRules.Claim, _ sets: PortRules.Sets, _ rules: inout Ruleset
+    ) throws(KernelError) -> [ListedRule]? {
+        try rules.listedRules(of: PortRules.queue(claim, sets.family))
+    }
+
+    /// Removes the rules of some owners from a port's, and the chain when it is empty.
+    static func leaveQueue(
+        _ queue: [ListedRule], _ claim: PortRules.Claim, _ sets: PortRules.Sets, tags: [String],
+        _ rules: inout Ruleset, _ batch: inout Batch, _ departure: inout Departure
+    ) throws(KernelError) {
+        let (chain, queues) = (PortRules.queue(claim, sets.family), sets.maps(claim).queues)
+        let gone = queue.filter { $0.owner.map(tags.contains) ?? false }
+        guard gone.count == queue.count else {
+            for rule in gone { batch.remove(rule: rule.handle, from: chain) }
+            return
+        }
+        batch.remove(try rules.elements([claim.key], of: queues).compactMap { $0 }, from: queues)
+        batch.remove(chain)
+        departure.removed += 1
+    }
+}
