@@ -101,6 +101,8 @@ public enum Bandwidth: ChainedPlugin {
         }
         let names = try kernel.names(of: owner, steering, group, isThorough: isUnknown)
         var steps: [any Resource<Kernel>] = []
+        // Removed last: what all of the group share goes with its last container.
+        if !isAdding { steps.append(group.tree) }
         if let own = names.first(where: { $0.text == owner.tag }) {
             steps += try kernel.tenant(of: own.id, group)
         } else if steering.isEmpty, !isAdding {
@@ -159,8 +161,9 @@ public enum Bandwidth: ChainedPlugin {
         return owners
     }
 
-    /// Tenants that no container is in: what an ADD that was killed has left; and the classes of the
-    /// host's processes, when the network has no container in the group.
+    /// Tenants that no container is in: what an ADD that was killed has left; the classes of the host's
+    /// processes, when the network has no container in the group; and what the group shares, when nobody
+    /// is in it.
     public static func sweep(_ options: Options, _ kernel: Kernel) throws(KernelError) {
         let group = options.group
         let names = try kernel.classNames(.container, table: group.table)
@@ -179,6 +182,7 @@ public enum Bandwidth: ChainedPlugin {
         for name in try kernel.classNames(.tenant, table: options.group.table) {
             try Tenant.remains(name, options.group).erase(kernel)
         }
+        try group.tree.erase(kernel)
     }
 }
 

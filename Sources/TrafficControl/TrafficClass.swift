@@ -258,6 +258,17 @@ extension Kernel {
         return found
     }
 
+    /// Whether a link's tree has classes besides that of the whole link and the default one.
+    ///
+    /// The kernel lists as many as fit its first datagram, and a third one answers the question.
+    func hasClasses(_ link: String, in side: Side) throws(KernelError) -> Bool {
+        guard let index = try presentIndex(of: link, in: side) else { return false }
+        return try beginning(side, of: classList(link, index)).contains {
+            guard let one = TrafficClass($0, on: link, in: side, .shared) else { return false }
+            return one.id != Tree.link && one.id != Tree.standard
+        }
+    }
+
     /// Asks for the classes of the qdisc at a link's root.
     ///
     /// Without a parent the kernel would look for classes at every leaf as well, and begin anew for every
