@@ -112,8 +112,24 @@ public struct TrafficClass: Resource {
             if ceil.isWide { options.put(Int(TCA_HTB_CEIL64), ceil.bytesPerSecond) }
             options.put(Int(TCA_HTB_PARMS), parameters)
         }
-        try kernel.request(side, message)
+        do throws(KernelError) {
+            try kernel.request(side, message)
+        } catch  where error.errno == .fileExists && isExclusive {
+            // The name's number, and nobody's name: it has lost that with the whole ruleset.
+            guard let now = try read(kernel), isLikelyThis(now) else { throw error }
+            var other = self
+            other.isExclusive = false
+            return try other.write(kernel, over: now)
+        }
         for one in contents { try one.restore(kernel) }
+    }
+
+    /// Whether a class without a name, found where this one's name leads, is this one: nothing about it
+    /// differs, or as a tenant's it has others in it.
+    private func isLikelyThis(_ found: TrafficClass) -> Bool {
+        guard found.parent == parent else { return false }
+        return Tree.tenants.contains(id.minor) && found.hasChildren
+            || differences(from: found).isEmpty
     }
 
     /// Removes the class, and its leaf and packets with it.
