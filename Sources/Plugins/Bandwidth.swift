@@ -135,8 +135,9 @@ public enum Bandwidth: ChainedPlugin {
                     }
                 }
             }
-            if steering.contains(where: { $0.direction == .ingress }) {
-                steps.append(LastFilter(of: hostEnd, .owned))
+            for direction in [Direction.egress, .ingress]
+            where steering.contains(where: { $0.direction == direction }) {
+                steps.append(LastFilter(of: hostEnd, direction, .owned))
             }
         }
         if !isAdding { steps += try kernel.inside(owner, group) }
@@ -231,7 +232,9 @@ extension Kernel {
     ) throws(KernelError) -> Bool {
         switch (way, place.hostEnd) {
         case (.shared, let port?):
-            try steeringElements(of: owner, on: port, group).contains { $0.direction == direction }
+            try steeringElements(of: owner, on: port, group)
+                .first { $0.direction == direction }
+                .map { (steering) throws(KernelError) in try hasChain(steering) } ?? false
         case (.hostEnd, let port?): try link(port, in: .host)?.qdisc == "htb"
         case (.inside, _) where direction == .egress:
             try link(place.interface, in: .container)?.qdisc == "htb"

@@ -139,8 +139,9 @@ public struct TrafficClass: Resource {
             "remove \(description)", type: RTM_DELTCLASS, tcmsg(index: index, handle: id.handle))
         do throws(KernelError) {
             try unlessAbsent { () throws(KernelError) in try kernel.request(side, message) }
-        } catch  where error.errno == .resourceBusy && takesChildren {
-            try eraseChildren(kernel)
+        } catch  where error.errno == .resourceBusy {
+            if side == .host { try ClassFilter(id, of: "", on: link, .owned).erase(kernel) }
+            if takesChildren { try eraseChildren(kernel) }
             try kernel.request(side, message)
         }
     }
