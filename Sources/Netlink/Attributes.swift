@@ -18,20 +18,25 @@ public struct Attributes: Sendable, Sequence {
     }
 
     /// Walks the attributes in their order.
-    public func makeIterator() -> Iterator { Iterator(rest: bytes) }
+    public func makeIterator() -> Iterator { Iterator(bytes: bytes) }
 
     /// A walk over attributes.
     public struct Iterator: IteratorProtocol {
-        fileprivate var rest: ArraySlice<UInt8>
+        fileprivate let bytes: ArraySlice<UInt8>
+        private var offset = 0
+
+        fileprivate init(bytes: ArraySlice<UInt8>) { self.bytes = bytes }
 
         /// The next attribute, or nil at the end.
         public mutating func next() -> Attribute? {
-            guard let length = rest.uint16(at: 0), let type = rest.uint16(at: 2),
-                (4...rest.count).contains(Int(length))
+            guard let length = bytes.uint16(at: offset).map(Int.init),
+                let type = bytes.uint16(at: offset + 2), length >= 4,
+                length <= bytes.count - offset
             else { return nil }
-            let payload = rest.dropFirst(4).prefix(Int(length) - 4)
-            rest = rest.dropFirst((Int(length) + 3) & ~3)
-            return Attribute(type: Int(type) & typeBits, payload: payload)
+            let start = bytes.startIndex + offset
+            offset += (length + 3) & ~3
+            return Attribute(
+                type: Int(type) & typeBits, payload: bytes[(start + 4)..<(start + length)])
         }
     }
 }

@@ -55,11 +55,11 @@ public struct LinkState: Sendable {
     /// The settings of a bridge's port.
     public struct Port: Sendable, Equatable {
         /// Whether packets may leave by the port they came in.
-        public var hairpin: Bool
+        public var hairpin = false
         /// Whether packets may not go to other isolated ports.
-        public var isIsolated: Bool
+        public var isIsolated = false
         /// Whether the bridge forwards packets to and from the port now.
-        public var isForwarding: Bool
+        public var isForwarding = false
     }
 
     /// Reads a reply to RTM_GETLINK; nil if it is something else.
@@ -105,9 +105,15 @@ extension LinkState.Port {
         guard info[IFLA_INFO_SLAVE_KIND]?.text == "bridge",
             let port = info[IFLA_INFO_SLAVE_DATA]?.nested
         else { return nil }
-        hairpin = port[IFLA_BRPORT_MODE]?.uint8 == 1
-        isIsolated = port[IFLA_BRPORT_ISOLATED]?.uint8 == 1
-        isForwarding = port[IFLA_BRPORT_STATE]?.uint8 == UInt8(BR_STATE_FORWARDING)
+        // A port has forty attributes: they are walked once.
+        for attribute in port {
+            switch attribute.type {
+            case IFLA_BRPORT_MODE: hairpin = attribute.uint8 == 1
+            case IFLA_BRPORT_ISOLATED: isIsolated = attribute.uint8 == 1
+            case IFLA_BRPORT_STATE: isForwarding = attribute.uint8 == UInt8(BR_STATE_FORWARDING)
+            default: break
+            }
+        }
     }
 }
 
