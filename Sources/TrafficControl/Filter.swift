@@ -112,7 +112,7 @@ public struct LastFilter: Resource {
             return
         }
         if let steering, steering.way == .program {
-            // Only a kernel that says so has no programs; this one does not take the one for these packets.
+            // The kernel has programs, or there would be another way; it does not take this one.
             throw KernelError("add \(description)", .notSupported, detail: "the program")
         }
         let target = try redirected.map { (link) throws(KernelError) in
