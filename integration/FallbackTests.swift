@@ -11,18 +11,6 @@ struct FallbackTests {
 
     init() throws { world = try World() }
 
-    /// Makes the kernel lack things, if the plugins' program can be made to believe it.
-    private func lack(_ names: String) throws {
-        let library = "\(world.directory)/lacking.so"
-        let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .appendingPathComponent("lacking/lacking.c").path
-        try output(of: "gcc -shared -fPIC -O1 -Wall -Werror -o \(library) \(source)")
-        guard try run("ldd \(world.plugins)/bandwidth").succeeded else {
-            try Test.cancel("the program is static, nothing can be loaded into it")
-        }
-        world.environment = ["LD_PRELOAD": library, "LACKING": names]
-    }
-
     private func tc(_ words: String) throws -> String { try world.onHost("tc " + words) }
 
     private func port(_ result: JSON) -> String { result["interfaces"][1]["name"].string ?? "" }
@@ -38,11 +26,13 @@ struct FallbackTests {
     @Test(
         "plain limits need no more than a kernel has, and hold",
         arguments: [
-            ("egress", "in the tree", "htb"), ("fwd", "htb", "htb"), ("ifb", "htb", "htb"),
+            ("egress", "in the tree", "htb"), ("fwd", "in the tree", "htb"),
+            ("fwd bpf", "in the tree", "htb"), ("fwd bpf u32", "htb", "htb"),
+            ("fwd mirred", "htb", "htb"), ("ifb", "htb", "htb"),
             ("htb", "tbf", "tbf"), ("ifb fwd egress", "htb", "htb"), ("ifb htb", "tbf", "tbf"),
         ])
     func limits(lacking: String, sent: String, received: String) throws {
-        try lack(lacking)
+        try world.lack(lacking)
         let network = BandwidthTests.network(BandwidthTests.caps, in: world)
         let first = try world.container()
         try network.add(first)
@@ -83,9 +73,12 @@ struct FallbackTests {
     @Test(
         "what cannot be kept is refused with what the kernel lacks, and the host is as it was",
         arguments: [
-            ("egress", "shaping.linkRate, shaping.ingress.rate: cannot be kept", "egress hook"),
+            (
+                "egress bpf u32", "shaping.linkRate, shaping.ingress.rate: cannot be kept",
+                "egress hook"
+            ),
             ("ifb", "shaping.linkRate, shaping.egress.rate, shaping.ingress.rate", "IFB"),
-            ("fwd", "shaping.linkRate, shaping.egress.rate", "forwarding at ingress"),
+            ("fwd mirred", "shaping.linkRate, shaping.egress.rate", "forwarding at ingress"),
             ("htb", "shaping.linkRate, shaping.egress.rate", "HTB"),
         ])
     func refused(lacking: String, keys: String, named: String) throws {
@@ -94,7 +87,7 @@ struct FallbackTests {
         let result = try bridge.add(container)
         let network = BandwidthTests.network(Self.shares(), in: world)
         try world.onHost("sysctl -qw net.ipv6.conf.default.disable_ipv6=1")
-        try lack(lacking)
+        try world.lack(lacking)
         try world.unchanged {
             for verb in ["ADD", "STATUS"] {
                 let ended = try world.call(
@@ -112,7 +105,7 @@ struct FallbackTests {
 
     @Test("with onMissing the ceilings are kept, and ADD and CHECK say what is not")
     func degraded() throws {
-        try lack("ifb")
+        try world.lack("ifb")
         let network = BandwidthTests.network(
             Self.shares(#""onMissing": "degrade", "#), in: world)
         let container = try world.container()
@@ -134,7 +127,7 @@ struct FallbackTests {
 
     @Test("a kernel that lacks all of it is told of by ADD and STATUS")
     func nothing() throws {
-        try lack("ifb htb tbf")
+        try world.lack("ifb htb tbf")
         let network = BandwidthTests.network(BandwidthTests.caps, in: world)
         let ended = try network.tryAdd(try world.container())
         #expect(ended.json["code"].number == 50)
@@ -142,5 +135,19 @@ struct FallbackTests {
             ended.json["msg"].string?.hasPrefix(
                 "egress, ingress: cannot be kept, because this kernel lacks HTB (") == true,
             "\(ended.output)")
+    }
+}
+
+extension World {
+    /// Makes the kernel lack things, if the plugins' program can be made to believe it.
+    func lack(_ names: String) throws {
+        let library = "\(directory)/lacking.so"
+        let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("lacking/lacking.c").path
+        try output(of: "gcc -shared -fPIC -O1 -Wall -Werror -o \(library) \(source)")
+        guard try run("ldd \(plugins)/bandwidth").succeeded else {
+            try Test.cancel("the program is static, nothing can be loaded into it")
+        }
+        environment = ["LD_PRELOAD": library, "LACKING": names]
     }
 }

@@ -68,6 +68,69 @@ struct SharingTests {
         #expect(try network.check(first) == nil)
     }
 
+    @Test("what a group shares goes with its last container, whoever adds meanwhile")
+    func last() throws {
+        let bridge = Network(version: "1.1.0", in: world)
+        let network = BandwidthTests.network(Self.keys, in: world)
+        let all = try (0..<100).map { _ in
+            let container = try world.container()
+            return (container, try bridge.add(container))
+        }
+        func start(_ verb: String, _ index: Int) throws -> Command {
+            let (container, result) = all[index]
+            return try world.start(
+                "bandwidth", verb,
+                network.configuration(network.plugins[1], previous: result).description,
+                container: container.id, namespace: container.path)
+        }
+        func run(_ verbs: [(String, Int)]) throws {
+            let running = try verbs.map { try start($0, $1) }
+            for command in running {
+                let ended = command.wait()
+                #expect(ended.succeeded, "\(ended.output)")
+            }
+        }
+        try world.unchanged {
+            try run([("ADD", 0)])
+            // The last DEL beside the next ADD, which finds a whole tree or makes one.
+            for index in 1..<50 {
+                try run([("DEL", index - 1), ("ADD", index)])
+                let ended = try start("CHECK", index).wait()
+                #expect(ended.succeeded, "\(index): \(ended.output)")
+            }
+            try run([("DEL", 49)])
+            #expect(try world.onHostIfThere("ip link show shp-e").isEmpty)
+            // A hundred of both at once, several times over.
+            for _ in 0..<3 {
+                try run((0..<100).map { ("ADD", $0) })
+                try run((0..<100).map { ($0 % 2 == 0 ? "DEL" : "ADD", $0) })
+                for index in [1, 49, 99] {
+                    let ended = try start("CHECK", index).wait()
+                    #expect(ended.succeeded, "\(index): \(ended.output)")
+                }
+                try run((0..<100).map { ("DEL", $0) })
+                for kind in ["link show shp-e", "link show shp-i"] {
+                    #expect(try world.onHostIfThere("ip \(kind)").isEmpty)
+                }
+            }
+        }
+    }
+
+    @Test("a class that was made by hand keeps the tree, and GC takes the tree away after it")
+    func byHand() throws {
+        let network = BandwidthTests.network(Self.keys, in: world)
+        let container = try world.container()
+        try network.add(container)
+        try world.onHost(
+            "tc class add dev shp-e parent 1:1 classid 1:77 htb rate 1mbit quantum 1514")
+        try network.del(container)
+        #expect(try world.onHost("tc class show dev shp-e").contains("class htb 1:77"))
+        try world.onHost("tc class del dev shp-e classid 1:77")
+        try network.gc(keeping: [])
+        #expect(try world.onHostIfThere("ip link show shp-e").isEmpty)
+        #expect(try !world.onHost("nft list tables").contains("shaper"))
+    }
+
     @Test("another tool's programs on the veth see each packet once, and outlive DEL")
     func coexistence() throws {
         let bridge = Network(version: "1.1.0", in: world)

@@ -31,7 +31,7 @@ struct TenantTests {
     /// A container's or a tenant's classes on a link, each with its parent.
     private func classes(on link: String) throws -> [String: String] {
         var found: [String: String] = [:]
-        for line in try world.onHost("tc class show dev \(link)").split(separator: "\n") {
+        for line in try world.onHostIfThere("tc class show dev \(link)").split(separator: "\n") {
             let words = line.split(separator: " ").map(String.init)
             guard words.count > 4, words[1] == "htb", words[3] == "parent", words[2] != "1:fffe"
             else { continue }
@@ -42,7 +42,7 @@ struct TenantTests {
 
     /// The names in a set of the table, each with its class.
     private func names(_ set: String) throws -> [String: String] {
-        let text = try world.onHost("nft -j list set netdev shaper \(set)")
+        let text = try world.onHostIfThere("nft -j list set netdev shaper \(set)")
         var found: [String: String] = [:]
         for object in JSON(text: text)["nftables"].array {
             for element in object["set"]["elem"].array {
@@ -130,6 +130,34 @@ struct TenantTests {
             try network.del(other)
             #expect(try names("tenants").isEmpty)
         }
+    }
+
+    @Test("after a lost ruleset ADDs find their classes again, and make no second one")
+    func lostNames() throws {
+        let network = network(Self.tenant("gold"))
+        let containers = try (0..<2).map { _ in try world.container() }
+        let results = try containers.map { try network.add($0) }
+        let before = (try classes(on: "shp-e"), try classes(on: "shp-i"), try names("tenants"))
+        try world.onHost("nft flush ruleset")
+        // A container that comes anew is put into the tenant that is there.
+        let third = try world.container("third")
+        try network.add(third)
+        #expect(try names("tenants") == before.2)
+        try network.del(third)
+        #expect(try classes(on: "shp-e") == before.0)
+        #expect(try classes(on: "shp-i") == before.1)
+        // So are those that were there, with the classes that they had.
+        for (container, result) in zip(containers, results) {
+            let ended = try world.call(
+                "bandwidth", "ADD",
+                network.configuration(network.plugins[1], previous: result), container)
+            #expect(ended.succeeded, "\(ended.output)")
+            #expect(try network.check(container) == nil)
+        }
+        #expect(try classes(on: "shp-e") == before.0)
+        #expect(try classes(on: "shp-i") == before.1)
+        for container in containers { try network.del(container) }
+        #expect(try world.onHostIfThere("ip link show shp-e").isEmpty)
     }
 
     @Test("guarantees that a tenant's cannot keep are refused with the numbers")

@@ -128,6 +128,21 @@ public enum Answer: Sendable {
         return try exchangeOnce(messages).results
     }
 
+    /// The first replies to a dump, as many as fit a datagram that the kernel chooses the size of; the rest is
+    /// not asked for, and the socket is closed.
+    public consuming func beginning(of message: Message) throws(KernelError) -> [Reply] {
+        try send(Array(message.encoded(sequence: 1, isSilent: false)), for: message.operation)
+        var pending = Pending([message], base: 1)
+        repeat {
+            let count = unsafe mnl_socket_recvfrom(socket, buffer.baseAddress, buffer.count)
+            if count >= 0 {
+                pending.take(unsafe [UInt8](buffer[..<count])[...])
+                return try pending.results.first?.get() ?? []
+            }
+        } while Errno.current == .interrupted
+        throw .answerLost(message.operation, Errno.current)
+    }
+
     /// Sends messages as one transaction of a netfilter subsystem: all take effect, or none.
     ///
     /// - Returns: The replies to each message, which are what is made for those that ask for an echo.

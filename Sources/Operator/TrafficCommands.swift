@@ -59,15 +59,39 @@ extension LastFilter: CommandObject {
     var place: Side { side }
 
     func commands(_ names: CommandNames) -> [String] {
-        let command = names.on(
-            side, "tc",
-            "filter replace dev \(link) egress protocol all pref \(Self.preference) "
-                + "u32 match u32 0 0 classid \(Tree.link)")
-        guard let steering else { return [command] }
+        let hook = direction == .ingress ? "egress" : "ingress"
+        let command = { (words: String) in
+            names.on(
+                side, "tc",
+                "filter replace dev \(link) \(hook) protocol all pref \(preference) u32 \(words)"
+            )
+        }
+        let all = "match u32 0 0 classid \(Tree.link)"
+        guard let steering else { return [command(all)] }
+        let redirection = " action mirred egress redirect dev \(steering.link)"
+        guard steering.way != .filters else {
+            return [
+                "# ADD lets address resolution pass before that:", command(all + redirection),
+            ]
+        }
         return [
             "# ADD puts a program there that sends what containers of the host have sent to "
                 + "\(steering.link); tc makes none from words:",
-            command,
+            command(all + (steering.way == .program ? redirection : "")),
+        ]
+    }
+}
+
+extension ClassFilter: CommandObject {
+    var objectKind: String { "filter" }
+    var place: Side { .host }
+
+    func commands(_ names: CommandNames) -> [String] {
+        [
+            names.on(
+                .host, "tc",
+                "filter add dev \(link) parent \(Tree.root) protocol all pref "
+                    + "\(Self.preference) u32 match u32 0 0 indev \(port) classid \(id)")
         ]
     }
 }

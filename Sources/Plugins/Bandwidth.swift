@@ -101,6 +101,8 @@ public enum Bandwidth: ChainedPlugin {
         }
         let names = try kernel.names(of: owner, steering, group, isThorough: isUnknown)
         var steps: [any Resource<Kernel>] = []
+        // Removed last: what all of the group share goes with its last container.
+        if !isAdding { steps.append(group.tree) }
         if let own = names.first(where: { $0.text == owner.tag }) {
             steps += try kernel.tenant(of: own.id, group)
         } else if steering.isEmpty, !isAdding {
@@ -133,8 +135,9 @@ public enum Bandwidth: ChainedPlugin {
                     }
                 }
             }
-            if steering.contains(where: { $0.direction == .ingress }) {
-                steps.append(LastFilter(of: hostEnd, .owned))
+            for direction in [Direction.egress, .ingress]
+            where steering.contains(where: { $0.direction == direction }) {
+                steps.append(LastFilter(of: hostEnd, direction, .owned))
             }
         }
         if !isAdding { steps += try kernel.inside(owner, group) }
@@ -159,8 +162,9 @@ public enum Bandwidth: ChainedPlugin {
         return owners
     }
 
-    /// Tenants that no container is in: what an ADD that was killed has left; and the classes of the
-    /// host's processes, when the network has no container in the group.
+    /// Tenants that no container is in: what an ADD that was killed has left; the classes of the host's
+    /// processes, when the network has no container in the group; and what the group shares, when nobody
+    /// is in it.
     public static func sweep(_ options: Options, _ kernel: Kernel) throws(KernelError) {
         let group = options.group
         let names = try kernel.classNames(.container, table: group.table)
@@ -179,6 +183,7 @@ public enum Bandwidth: ChainedPlugin {
         for name in try kernel.classNames(.tenant, table: options.group.table) {
             try Tenant.remains(name, options.group).erase(kernel)
         }
+        try group.tree.erase(kernel)
     }
 }
 
@@ -227,7 +232,9 @@ extension Kernel {
     ) throws(KernelError) -> Bool {
         switch (way, place.hostEnd) {
         case (.shared, let port?):
-            try steeringElements(of: owner, on: port, group).contains { $0.direction == direction }
+            try steeringElements(of: owner, on: port, group)
+                .first { $0.direction == direction }
+                .map { (steering) throws(KernelError) in try hasChain(steering) } ?? false
         case (.hostEnd, let port?): try link(port, in: .host)?.qdisc == "htb"
         case (.inside, _) where direction == .egress:
             try link(place.interface, in: .container)?.qdisc == "htb"

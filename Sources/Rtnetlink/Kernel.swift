@@ -152,6 +152,14 @@ public final class Kernel: System {
         try connection(side).socket.request(message)
     }
 
+    /// The first replies to a dump, for questions that these answer.
+    public func beginning(_ side: Side, of message: Message) throws(KernelError) -> [Reply] {
+        try enter(side)
+        let socket = try NetlinkSocket(protocol: NETLINK_ROUTE)
+        try returnHome()
+        return try socket.beginning(of: message)
+    }
+
     /// Sends messages in one system call; a result for each.
     public func exchange(
         _ side: Side, _ messages: [Message]

@@ -4,12 +4,12 @@ public import Plan
 public import Rtnetlink
 internal import SystemPackage
 
-/// The last filter on the packets that a link sends.
+/// The last filter on the packets that a link sends, or on those that it receives.
 ///
 /// A packet that comes back from another link's queue is marked to skip filters, and would skip
 /// those of the link's other end too; the look at this one takes the mark away. A packet that comes
 /// from another container's queue has passed by the chain of the steering, and is steered here; a
-/// kernel that takes no programs lets it pass.
+/// kernel that takes no programs lets it pass. Where nftables cannot steer, all packets are steered here.
 public struct LastFilter: Resource {
     /// The link's name.
     public let link: String
@@ -19,6 +19,8 @@ public struct LastFilter: Resource {
     public let sharing: Sharing
     /// What becomes of packets that no chain has seen; nil to let all pass.
     public var steering: Steering?
+    /// Which packets of the link's, as its container sees them.
+    public let direction: Direction
     /// The program's name as found, or nil for a filter that lets all pass.
     private var name: String?
     /// The link that the program as found sends packets to.
@@ -28,49 +30,74 @@ public struct LastFilter: Resource {
     /// Whether it sends packets to a link that is not there any more.
     private var isAstray = false
 
-    /// The last place among the filters.
-    package static let preference: UInt32 = 65535
+    /// The last places among the filters, one for each direction: those of u32 with one preference are listed
+    /// together, whether they hang at ingress or at egress.
+    package var preference: UInt32 { direction == .ingress ? 65535 : 65534 }
 
-    /// The filter of a link, which has a clsact qdisc.
-    public init(of link: String, in side: Side = .host, _ sharing: Sharing) {
+    /// How many filters of u32 there are as found.
+    private var count = 0
+
+    /// The filter of a container's host end, which has a clsact qdisc.
+    public init(
+        of link: String, in side: Side = .host, _ direction: Direction,
+        _ sharing: Sharing
+    ) {
         self.link = link
         self.side = side
+        self.direction = direction
         self.sharing = sharing
     }
 
-    /// `last filter of veth0`.
-    public var description: String { "last filter of \(link)" }
+    /// The filter that steers.
+    public init(_ steering: Steering, _ sharing: Sharing) {
+        self.init(of: steering.port, in: steering.side, steering.direction, sharing)
+        self.steering = steering
+    }
 
-    /// The filter, or nil if there is none in its place.
+    /// `last filter of veth0`, `last filter of veth0 on egress`: as the container sees it.
+    public var description: String {
+        "last filter of \(link)" + (direction == .ingress ? "" : " on \(direction)")
+    }
+
+    /// What the container receives the host's end sends.
+    private var place: UInt32 { direction == .ingress ? Place.egress : Place.ingress }
+
+    /// The filter, or nil if there is none in its place, or a stranger's where ours need not be.
     public func read(_ kernel: Kernel) throws(KernelError) -> LastFilter? {
-        guard let options = try find(kernel) else { return nil }
+        let all = try find(kernel)
+        guard let options = all.first else { return nil }
         var found = self
+        found.count = all.count
         found.name = options[Int(TCA_BPF_NAME)]?.text
-        guard found.name != nil else { return found }
-        let action = options[Int(TCA_BPF_ACT)]?.nested[1]?.nested[Int(TCA_ACT_OPTIONS)]?.nested
+        let actions = found.name == nil ? all.last?[Int(TCA_U32_ACT)] : options[Int(TCA_BPF_ACT)]
+        let action = actions?.nested[1]?.nested[Int(TCA_ACT_OPTIONS)]?.nested
         found.target = action?[Int(TCA_MIRRED_PARMS)]?.payload.uint32(at: 24)
         if let steering, let target = found.target {
             let index = try kernel.presentIndex(of: steering.link, in: side)
             found.isAstray = target != index
         }
+        guard found.name != nil else { return found }
         if steering == nil || !differences(from: found).isEmpty {
             found.program = options[Int(TCA_BPF_ID)]?.uint32.flatMap(HeldProgram.init)
         }
         return found
     }
 
-    /// The options of the filter, or nil if there is none in its place.
-    private func find(_ kernel: Kernel) throws(KernelError) -> Attributes? {
-        for reply in try kernel.filters(of: link, in: side, at: Place.egress)
-        where (reply.payload.uint32(at: 16) ?? 0) >> 16 == Self.preference {
+    /// The options of the filters in its place; none if there is none, or if it is a stranger's.
+    private func find(_ kernel: Kernel) throws(KernelError) -> [Attributes] {
+        var all: [Attributes] = []
+        for reply in try kernel.filters(of: link, in: side, at: place)
+        where (reply.payload.uint32(at: 16) ?? 0) >> 16 == preference {
             let attributes = reply.attributes(after: tcmsg.self)
-            let isProgram = attributes[Int(TCA_KIND)]?.text == "bpf"
-            let options = attributes[Int(TCA_OPTIONS)]?.nested
-            // The list has a head before the filter itself, without options.
-            guard let options, !isProgram || options[Int(TCA_BPF_NAME)] != nil else { continue }
-            return options
+            // The list has heads before the filters themselves, without what filters have.
+            guard let options = attributes[Int(TCA_OPTIONS)]?.nested else { continue }
+            let isOurs =
+                attributes[Int(TCA_KIND)]?.text == "bpf"
+                ? options[Int(TCA_BPF_NAME)]?.text.hasPrefix(Self.namePrefix) == true
+                : options[Int(TCA_U32_CLASSID)]?.uint32 == Tree.link.handle
+            if isOurs { all.append(options) }
         }
-        return nil
+        return all
     }
 
     /// Adds the filter, or changes what it does.
@@ -79,22 +106,49 @@ public struct LastFilter: Resource {
         if let program, let name, let target {
             return try put(program.descriptor, name, to: target, on: index, kernel)
         }
-        if let steering, try steer(steering, index, kernel, over: found) { return }
-        guard try find(kernel) == nil else { return }
+        if let steering, steering.way != .filters,
+            try steer(steering, index, kernel, over: found)
+        {
+            return
+        }
+        if let steering, steering.way == .program {
+            // The kernel has programs, or there would be another way; it does not take this one.
+            throw KernelError("add \(description)", .notSupported, detail: "the program")
+        }
+        let target = try redirected.map { (link) throws(KernelError) in
+            try kernel.index(of: link, in: side)
+        }
+        if let found {
+            if target == nil || found.count == Selector.steered.count && found.target == target {
+                return
+            }
+            try found.erase(kernel)
+        }
+        let selectors = target == nil ? [Selector.all] : Selector.steered
+        try kernel.perform(
+            side, selectors.indices.map { message(selectors, $0, to: target, on: index) })
+    }
+
+    /// The link that filters of u32 send packets to, if they do.
+    private var redirected: String? { steering?.way == .filters ? steering?.link : nil }
+
+    /// The message that adds one of several filters of u32; the last one sends packets on.
+    private func message(
+        _ selectors: [Selector], _ number: Int, to target: UInt32?, on index: UInt32
+    ) -> Message {
+        var header = header(index)
+        if target != nil { header.tcm_handle = UInt32(number + 1) }
         var message = Message(
-            "add \(description)", type: RTM_NEWTFILTER, flags: .create, header(index))
+            "add \(description)", type: RTM_NEWTFILTER, flags: .create, header)
         message.put(Int(TCA_KIND), "u32")
         message.nest(Int(TCA_OPTIONS)) { options in
             options.put(Int(TCA_U32_CLASSID), Tree.link.handle)
-            var selector = tc_u32_sel()
-            selector.flags = UInt8(TC_U32_TERMINAL)
-            selector.nkeys = 1
-            // The selector and its one key, which is all zero: every packet matches.
-            var bytes = unsafe withUnsafeBytes(of: selector) { unsafe Array($0) }
-            bytes += [UInt8](repeating: 0, count: MemoryLayout<tc_u32_key>.size)
-            options.put(Int(TCA_U32_SEL), bytes: bytes)
+            options.put(Int(TCA_U32_SEL), bytes: selectors[number].bytes)
+            if let target, number == selectors.count - 1 {
+                options.redirect(Int(TCA_U32_ACT), to: target)
+            }
         }
-        try kernel.request(side, message)
+        return message
     }
 
     /// Puts the program in place.
@@ -131,51 +185,76 @@ public struct LastFilter: Resource {
         message.nest(Int(TCA_OPTIONS)) { options in
             options.put(Int(TCA_BPF_FD), program)
             options.put(Int(TCA_BPF_NAME), name)
-            options.nest(Int(TCA_BPF_ACT)) { actions in
-                actions.nest(1) { action in
-                    action.put(Int(TCA_ACT_KIND), "mirred")
-                    action.nest(Int(TCA_ACT_OPTIONS)) { parameters in
-                        var redirection = tc_mirred()
-                        redirection.action = TC_ACT_STOLEN
-                        redirection.eaction = TCA_EGRESS_REDIR
-                        redirection.ifindex = target
-                        parameters.put(Int(TCA_MIRRED_PARMS), redirection)
-                    }
-                }
-            }
+            options.redirect(Int(TCA_BPF_ACT), to: target)
         }
         try kernel.request(side, message)
     }
 
     /// What tc(8) shows of the program.
     private static func name(of program: Classifier, to link: String) -> String {
-        "swift-cni to \(link), \(String(program.digest, radix: 16))"
+        "\(namePrefix)\(link), \(String(program.digest, radix: 16))"
     }
+
+    private static let namePrefix = "swift-cni to "
 
     /// Removes the filter.
     public func erase(_ kernel: Kernel) throws(KernelError) {
-        guard let index = try kernel.presentIndex(of: link, in: side), try find(kernel) != nil
+        guard let index = try kernel.presentIndex(of: link, in: side), try !find(kernel).isEmpty
         else { return }
         let message = Message("remove \(description)", type: RTM_DELTFILTER, header(index))
         try unlessAbsent { () throws(KernelError) in try kernel.request(side, message) }
     }
 
-    /// Whether the program is another one; a kernel that takes none has no other filter either.
+    /// Whether the program is another one; a kernel that takes none has no other filter either, unless
+    /// all packets are steered here.
     public func differences(from found: LastFilter) -> [Difference] {
-        guard let steering, let name = found.name else { return [] }
-        let wanted = Self.name(of: steering.classifier, to: steering.link)
-        return [
-            Difference(in: "\(description): program", wanted: wanted, found: name),
+        guard let steering else { return [] }
+        let astray =
             found.isAstray
-                ? Difference(
-                    "\(description): goes to", wanted: steering.link, found: "another link") : nil,
-        ].compactMap { $0 }
+            ? Difference(
+                "\(description): goes to", wanted: steering.link, found: "another link") : nil
+        switch (steering.way, found.name) {
+        case (.rules, nil): return []
+        case (.program, nil):
+            return [Difference(description, wanted: "a program", found: "filters of u32")]
+        case (.filters, nil):
+            let isWhole = found.count == Selector.steered.count && found.target != nil
+            return [
+                isWhole
+                    ? nil : Difference(description, wanted: "ours", found: "others"), astray,
+            ].compactMap { $0 }
+        case (.filters, _?):
+            return [Difference(description, wanted: "filters of u32", found: "a program")]
+        case (.rules, let name?), (.program, let name?):
+            let wanted = Self.name(of: steering.classifier, to: steering.link)
+            return [
+                Difference(in: "\(description): program", wanted: wanted, found: name), astray,
+            ].compactMap { $0 }
+        }
     }
 
     private func header(_ index: UInt32) -> tcmsg {
         tcmsg(
-            index: index, parent: Place.egress,
-            info: Self.preference << 16 | UInt32(UInt16(ETH_P_ALL).bigEndian))
+            index: index, parent: place,
+            info: preference << 16 | UInt32(UInt16(ETH_P_ALL).bigEndian))
+    }
+}
+
+extension Message {
+    /// The action of a filter that sends what matches to another link.
+    fileprivate mutating func redirect(_ attribute: Int, to target: UInt32) {
+        nest(attribute) { actions in
+            actions.nest(1) { action in
+                action.put(Int(TCA_ACT_KIND), "mirred")
+                action.nest(Int(TCA_ACT_OPTIONS)) { parameters in
+                    var redirection = tc_mirred()
+                    redirection.action = TC_ACT_STOLEN
+                    redirection.eaction = TCA_EGRESS_REDIR
+                    redirection.ifindex = target
+                    parameters.put(Int(TCA_MIRRED_PARMS), redirection)
+                }
+            }
+        }
     }
 }
 

@@ -64,7 +64,7 @@ public struct PortSteering: Resource {
                     to: &batch, link: indices[part.link] ?? 0,
                     replacesChain: replacingChains || isChanged, replacesElement: isChanged)
             }
-            for part in surplus { part.remove(from: &batch, withChain: true) }
+            for part in surplus { part.remove(from: &batch, withChain: part.way == .rules) }
             try kernel.withRules(side) { (rules) throws(KernelError) in try rules.commit(batch) }
         }
         do throws(KernelError) {
@@ -80,16 +80,24 @@ public struct PortSteering: Resource {
         let there = zip(parts, try kernel.elements(of: parts)).filter { $0.owner == $1?.owner }
             .map(\.0)
         guard !there.isEmpty else { return }
-        func commit(withChains: Bool) throws(KernelError) {
+        func commit(_ parts: [Steering], withChains: Bool) throws(KernelError) {
             var batch = Batch()
-            for part in there { part.remove(from: &batch, withChain: withChains) }
+            for part in parts { part.remove(from: &batch, withChain: withChains) }
             try kernel.withRules(side) { (rules) throws(KernelError) in try rules.commit(batch) }
         }
         do throws(KernelError) {
-            try commit(withChains: true)
+            try commit(there, withChains: true)
         } catch  where error.errno == .noSuchFileOrDirectory {
-            // Some kernels take a chain away with its device.
-            try unlessAbsent { () throws(KernelError) in try commit(withChains: false) }
+            // Some kernels take a chain away with its device, and not every way has one.
+            for part in there {
+                do throws(KernelError) {
+                    try commit([part], withChains: true)
+                } catch  where error.errno == .noSuchFileOrDirectory {
+                    try unlessAbsent { () throws(KernelError) in
+                        try commit([part], withChains: false)
+                    }
+                }
+            }
         }
     }
 

@@ -13,6 +13,12 @@ public enum Means: String, Sendable, CaseIterable {
     case receiving = "nftables' forwarding at ingress"
     /// The same for packets that a link is about to send, which is younger.
     case sending = "nftables' egress hook"
+    /// Tables with maps from a link to a class.
+    case maps = "nftables' netdev tables"
+    /// Programs of BPF that class packets and send them to another link.
+    case programs = "cls_bpf with act_mirred"
+    /// Filters that send packets to another link, and give them a class there.
+    case redirection = "cls_u32 with act_mirred"
     /// A ceiling without classes.
     case buckets = "TBF"
 }
@@ -53,13 +59,32 @@ extension Means {
         case .sending:
             try PortSteering([steering(.ingress, id)]).write(kernel, over: nil)
             try Qdisc(.clsact, on: "lo", .owned).write(kernel, over: nil)
-            try LastFilter(of: "lo", .owned).write(kernel, over: nil)
+            try LastFilter(of: "lo", .ingress, .owned).write(kernel, over: nil)
+        case .maps: try SteeringTable("probe").write(kernel, over: nil)
+        case .programs: try filter(.program, id, kernel).write(kernel, over: nil)
+        case .redirection:
+            try filter(.filters, id, kernel).write(kernel, over: nil)
+            try ClassFilter(id, of: "lo", on: "lo", at: Place.egress, .owned).write(
+                kernel, over: nil)
         case .buckets:
             // The place may have been taken by the tree.
             let tree = Qdisc(.htb(standard: 0), on: "lo", .owned)
             if (try? tree.read(kernel)) != nil { try tree.erase(kernel) }
             try Qdisc.bucket(rate, on: "lo", .owned).write(kernel, over: nil)
         }
+    }
+
+    /// A filter at a place for filters.
+    private func filter(_ way: SteeringWay, _ id: ClassID, _ kernel: Kernel) throws(KernelError)
+        -> LastFilter
+    {
+        // Filters of another kind may be in the place.
+        let place = Qdisc(.clsact, on: "lo", .owned)
+        try place.erase(kernel)
+        try place.write(kernel, over: nil)
+        var steering = steering(.egress, id)
+        steering.way = way
+        return LastFilter(steering, .owned)
     }
 
     private func steering(_ direction: Direction, _ id: ClassID) -> Steering {

@@ -69,7 +69,7 @@ public struct Qdisc: Resource {
     /// instead of 64 kB packets where one of those would hold up the others for a millisecond, or be
     /// more than the class's turn.
     public static func leaf(
-        of id: ClassID, rate: Rate, ceil: Rate, milliseconds: Int = 20, on link: String,
+        of id: ClassID, rate: Rate, ceil: Rate, milliseconds: Int = 16, on link: String,
         in side: Side = .host, _ sharing: Sharing
     ) -> Qdisc {
         let bytes = ceil.bytes(inMicroseconds: UInt64(milliseconds) * 1000)
@@ -82,7 +82,7 @@ public struct Qdisc: Resource {
 
     /// A ceiling without classes, at a link's root.
     public static func bucket(
-        _ rate: Rate, _ burst: Burst? = nil, milliseconds: Int = 20, on link: String,
+        _ rate: Rate, _ burst: Burst? = nil, milliseconds: Int = 16, on link: String,
         in side: Side = .host, _ sharing: Sharing
     ) -> Qdisc {
         // What is larger than the burst is lost: two jumbo frames must fit.

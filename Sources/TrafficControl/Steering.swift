@@ -18,9 +18,10 @@ public enum Direction: Sendable, Equatable, CustomStringConvertible {
     public var letter: String { self == .egress ? "e" : "i" }
 }
 
-/// What makes packets of a container a class's and sends them to the tree: an element of a map,
-/// whose comment says whose it is, and a chain of nftables on the host's end of its veth pair, or
-/// in the container on its own end.
+/// What makes packets of a container a class's and sends them to the tree.
+///
+/// It is an element of a map, whose comment says whose it is, and a chain of nftables on the host's end of
+/// its veth pair, or in the container on its own end. In other ways filters do what the chain does.
 public struct Steering: Sendable, CustomStringConvertible {
     /// The owner's tag.
     public private(set) var owner: String
@@ -38,6 +39,8 @@ public struct Steering: Sendable, CustomStringConvertible {
     public let link: String
     /// Whether they have to be sent there.
     public var isForwarding: Bool
+    /// How they are sent there.
+    public var way = SteeringWay.rules
     /// The table's name.
     public let table: String
     /// The mark's bits that get the class's number as well; nil for none.
@@ -94,6 +97,12 @@ public struct Steering: Sendable, CustomStringConvertible {
             guard let element = try rules.elements([key], of: map).first ?? nil,
                 var found = Steering(element, like: self)
             else { return nil }
+            guard way == .rules else {
+                guard try rules.has(chain) else { return found }
+                found.way = .rules
+                found.foundRules = try rules.foundRules(of: chain)
+                return found
+            }
             let there = try rules.compare(chain) { self.rules(link: $0 ?? index) }
             found.hasOtherRules = there?.isSame != true
             if found.hasOtherRules { found.foundRules = try rules.foundRules(of: chain) }
@@ -111,7 +120,7 @@ public struct Steering: Sendable, CustomStringConvertible {
             batch.add(chain)
             batch.remove(chain)
         }
-        batch.add(chain, exclusively: true)
+        if way == .rules { batch.add(chain, exclusively: true) }
         if replacesElement { batch.remove([Element(key)], from: map) }
         batch.add([Element(key, .data(id.bytes), comment: owner)], to: map)
         for rule in rules(link: index) { batch.add(rule) }
@@ -131,6 +140,8 @@ public struct Steering: Sendable, CustomStringConvertible {
             found.hasOtherRules
                 ? Difference("\(description): rules of \(chain)", wanted: "ours", found: "others")
                 : nil,
+            found.way == way
+                ? nil : Difference("\(description): \(chain)", wanted: "absent", found: "present"),
             found.isAstray
                 ? Difference("\(description): goes to", wanted: link, found: "another link") : nil,
         ].compactMap { $0 }
@@ -168,6 +179,13 @@ public struct Steering: Sendable, CustomStringConvertible {
 }
 
 extension Kernel {
+    /// Whether there is a chain on a port, as the best way has it.
+    public func hasChain(_ steering: Steering) throws(KernelError) -> Bool {
+        try withRules(steering.side) { (rules) throws(KernelError) in
+            try rules.has(steering.chain)
+        }
+    }
+
     /// What of an owner a table steers, found by its comment in the whole map; of all owners
     /// without one.
     public func steering(

@@ -27,6 +27,7 @@ extension Steering {
     /// The rules of the port's chain, which send packets to a link.
     func rules(link index: UInt32) -> [Rule] {
         if let foundRules { return foundRules }
+        guard way == .rules else { return [] }
         let all = isCommon ? [[.verdict(.goto("\(direction)"))]] : ownRules(link: index)
         return all.map { Rule(in: chain, $0) }
     }

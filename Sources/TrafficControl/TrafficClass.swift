@@ -112,8 +112,24 @@ public struct TrafficClass: Resource {
             if ceil.isWide { options.put(Int(TCA_HTB_CEIL64), ceil.bytesPerSecond) }
             options.put(Int(TCA_HTB_PARMS), parameters)
         }
-        try kernel.request(side, message)
+        do throws(KernelError) {
+            try kernel.request(side, message)
+        } catch  where error.errno == .fileExists && isExclusive {
+            // The name's number, and nobody's name: it has lost that with the whole ruleset.
+            guard let now = try read(kernel), isLikelyThis(now) else { throw error }
+            var other = self
+            other.isExclusive = false
+            return try other.write(kernel, over: now)
+        }
         for one in contents { try one.restore(kernel) }
+    }
+
+    /// Whether a class without a name, found where this one's name leads, is this one: nothing about it
+    /// differs, or as a tenant's it has others in it.
+    private func isLikelyThis(_ found: TrafficClass) -> Bool {
+        guard found.parent == parent else { return false }
+        return Tree.tenants.contains(id.minor) && found.hasChildren
+            || differences(from: found).isEmpty
     }
 
     /// Removes the class, and its leaf and packets with it.
@@ -123,8 +139,9 @@ public struct TrafficClass: Resource {
             "remove \(description)", type: RTM_DELTCLASS, tcmsg(index: index, handle: id.handle))
         do throws(KernelError) {
             try unlessAbsent { () throws(KernelError) in try kernel.request(side, message) }
-        } catch  where error.errno == .resourceBusy && takesChildren {
-            try eraseChildren(kernel)
+        } catch  where error.errno == .resourceBusy {
+            if side == .host { try ClassFilter(id, of: "", on: link, .owned).erase(kernel) }
+            if takesChildren { try eraseChildren(kernel) }
             try kernel.request(side, message)
         }
     }
@@ -256,6 +273,17 @@ extension Kernel {
                 ))
         }
         return found
+    }
+
+    /// Whether a link's tree has classes besides that of the whole link and the default one.
+    ///
+    /// The kernel lists as many as fit its first datagram, and a third one answers the question.
+    func hasClasses(_ link: String, in side: Side) throws(KernelError) -> Bool {
+        guard let index = try presentIndex(of: link, in: side) else { return false }
+        return try beginning(side, of: classList(link, index)).contains {
+            guard let one = TrafficClass($0, on: link, in: side, .shared) else { return false }
+            return one.id != Tree.link && one.id != Tree.standard
+        }
     }
 
     /// Asks for the classes of the qdisc at a link's root.

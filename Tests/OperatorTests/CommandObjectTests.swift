@@ -22,7 +22,7 @@ struct CommandObjectTests {
     func all() throws {
         let rules: Set<String> = [
             "Admission", "AddressCheck", "ClassName", "ContainerTree", "GroupChain",
-            "IPTablesRules",
+            "GroupTree", "IPTablesRules",
             "Masquerade", "PortMappings", "PortSteering", "ProcessSteering", "SpoofCheck",
             "SteeringTable",
         ]

@@ -81,7 +81,7 @@ import Testing
             ).kind
         }
         #expect(leaf(1_000_000) == .splitting(limit: 18_168))
-        #expect(leaf(100_000_000) == .splitting(limit: 250_000))
-        #expect(leaf(500_000_000) == .fifo(limit: 1_250_000))
+        #expect(leaf(100_000_000) == .splitting(limit: 200_000))
+        #expect(leaf(500_000_000) == .fifo(limit: 1_000_000))
     }
 }

@@ -88,6 +88,14 @@ final class World {
     /// What `ip -j` says of something on the host.
     func ip(_ words: String) throws -> JSON { JSON(text: try onHost("ip -d -j \(words)")) }
 
+    /// What a program says on the host of what goes with its last user; nothing once it has gone.
+    func onHostIfThere(_ words: String) throws -> String {
+        let ended = try run(words, in: host)
+        let isGone = ["Cannot find device", "No such file"].contains { ended.errors.contains($0) }
+        guard ended.succeeded || isGone else { throw Failure("\(words): \(ended.errors)") }
+        return ended.output
+    }
+
     /// Starts a plugin as a runtime does, by way of another program with arguments if `through`
     /// says so.
     func start(

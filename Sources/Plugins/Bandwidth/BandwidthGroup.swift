@@ -127,6 +127,9 @@ extension Bandwidth {
         /// The table of nftables that says whose packets are whose.
         var table: String { Self.table(of: name) }
 
+        /// What its containers share.
+        var tree: GroupTree { GroupTree([link(.egress), link(.ingress)], table: table) }
+
         static func link(_ direction: Direction, of name: String) -> String {
             "shp-" + direction.letter + suffix(name)
         }

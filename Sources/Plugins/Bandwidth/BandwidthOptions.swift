@@ -39,7 +39,7 @@ extension Bandwidth {
         }
 
         static let standardPriority = 3
-        static let standardQueue = 20
+        static let standardQueue = 16
 
         /// What a container may send.
         let egress: Limit?

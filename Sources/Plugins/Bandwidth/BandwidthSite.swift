@@ -24,6 +24,7 @@ extension Bandwidth {
             var trees: [any Resource<Kernel>] = []
             var classes: [any Resource<Kernel>] = []
             var common: [any Resource<Kernel>] = []
+            var filters: [any Resource<Kernel>] = []
             var steering: [Steering] = []
             for direction in [Direction.egress, .ingress] {
                 guard let limit = options[direction], let way = ways[direction] else { continue }
@@ -35,12 +36,14 @@ extension Bandwidth {
                     classes += self.classes(limit, direction, on: link)
                     let own = self.steering(direction, of: Port(hostEnd, .host), to: link)
                     steering.append(own)
-                    common.append(GroupChain(direction, to: link.name, table: group.table))
-                    guard direction == .ingress else { continue }
-                    classes.append(Qdisc(.clsact, on: hostEnd, .shared))
-                    var last = LastFilter(of: hostEnd, .owned)
-                    last.steering = own
-                    classes.append(last)
+                    if own.way == .rules {
+                        common.append(GroupChain(direction, to: link.name, table: group.table))
+                    }
+                    if own.way == .filters {
+                        classes.append(ClassFilter(own.id, of: hostEnd, on: link.name, .owned))
+                    }
+                    guard direction == .ingress || own.way != .rules else { continue }
+                    filters.append(LastFilter(own, .owned))
                 case .hostEnd: trees += ownTree(limit, on: Port(hostEnd, .host))
                 case .hostBucket: trees.append(bucket(limit, on: Port(hostEnd, .host)))
                 case .inside(let hasRules):
@@ -62,8 +65,11 @@ extension Bandwidth {
             if ways.egress == .shared || ways.ingress == .shared {
                 names = [SteeringTable(group.table)] + self.names
             }
-            return try trees + names + common + tenant + classes + portSteering(steering)
-                + processes()
+            if !filters.isEmpty {
+                filters.insert(Qdisc(.clsact, on: place.hostEnd ?? "", .shared), at: 0)
+            }
+            return try trees + names + common + tenant + classes + filters
+                + portSteering(steering) + processes()
         }
 
         /// The steering of the port, which leaves nothing of a direction that an earlier ADD steered and
@@ -244,6 +250,8 @@ extension Bandwidth {
             var steering = Steering(
                 direction, of: port.name, in: port.side, to: (numbers.rest ?? numbers.own).id,
                 on: link.name, table: group.table, owner: owner.tag, .owned)
+            steering.way = ways.steering(direction)
+            guard steering.way.tellsApart else { return steering }
             steering.onlyTo = options.shapedSubnets
             steering.exceptTo = options.unshapedSubnets
             steering.markMask = group.markMask

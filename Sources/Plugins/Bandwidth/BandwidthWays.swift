@@ -33,8 +33,13 @@ extension Bandwidth {
         private(set) var egress: Way?
         /// The way of what it receives, if that is limited.
         private(set) var ingress: Way?
+        /// How packets come to the group's tree, where that is the way.
+        private var steering: [Direction: SteeringWay] = [:]
         /// What is not kept of the configuration, and why; empty if all is.
         private(set) var remark = ""
+
+        /// How packets of a direction come to the group's tree.
+        func steering(_ direction: Direction) -> SteeringWay { steering[direction] ?? .rules }
 
         subscript(_ direction: Direction) -> Way? { direction == .egress ? egress : ingress }
 
@@ -55,8 +60,16 @@ extension Bandwidth {
                 var way: Way?
                 if hasHostEnd {
                     let best: Way = isSent || usesTree ? .shared : .hostEnd
-                    if best == .shared, has(.classes, .queues, isSent ? .receiving : .sending) {
+                    let steered = SteeringWay.allCases.first { steering in
+                        steering.means(for: direction).allSatisfy { lacking[$0] == nil }
+                    }
+                    if best == .shared, has(.classes, .queues), let steered {
                         way = .shared
+                        steering[direction] = steered
+                        if steered != .rules {
+                            lesser.append("\(direction) \(steered.description)")
+                        }
+                        if !steered.tellsApart { lost += options.ruled(direction) }
                     } else if has(.classes) {
                         way = isSent ? .inside(withRules: false) : .hostEnd
                     } else if has(.buckets) {
