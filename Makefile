@@ -32,7 +32,7 @@ SUITES := ^(Dummy|VLAN|IPVLAN|VRF|BridgeVLAN|HostDeviceCard|TapContext|Documenta
 SMOKE_SUITES := ^(Dummy|VLAN|IPVLAN|VRF)Tests
 
 # The parts of `make torture`, each a suite of integration/torture; each has a target of its own: torture-deaths, …
-TORTURE_PARTS := deaths errors interruptions disks races security upgrades
+TORTURE_PARTS := deaths errors interruptions disks races security
 
 .PHONY: build demo test unit-test root-test torture torture-part replay fuzz guest-test guest-smoke guest-test-all guest-table runtime-test bench bench-shaping bench-plugins \
     $(addprefix torture-,$(TORTURE_PARTS)) lint format man completions api-docs install deb dist reproducible clean setup setup-test
@@ -63,7 +63,7 @@ $(addprefix torture-,$(TORTURE_PARTS)): torture-%: build setup-test $(INTERFERE)
 	status=0; $(MAKE) --no-print-directory torture-part PART=$* || status=1; \
 	    awk -f integration/torture/table.awk $(call TORTURE_TABLE,$*); exit $$status
 
-torture-part: SUITE = $(subst deaths,Death,$(subst errors,Fault,$(subst interruptions,Interruption,$(subst disks,Disk,$(subst races,Race,$(subst security,Security,$(subst upgrades,Upgrade,$(PART))))))))Tests
+torture-part: SUITE = $(subst deaths,Death,$(subst errors,Fault,$(subst interruptions,Interruption,$(subst disks,Disk,$(subst races,Race,$(subst security,Security,$(PART)))))))Tests
 torture-part:
 	mkdir -p $(BUILD)/torture
 	rm -f $(call TORTURE_TABLE,$(PART)) && touch $(call TORTURE_TABLE,$(PART))

@@ -11,8 +11,7 @@ public struct Call: Sendable {
     public let invocation: Invocation
     /// The configuration.
     public let configuration: NetworkConfiguration
-    /// The plugins of this program.
-    package let siblings: PluginLookup
+    let siblings: PluginLookup
 
     /// A call.
     public init(
