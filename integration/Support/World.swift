@@ -91,7 +91,9 @@ final class World {
     /// What a program says on the host of what goes with its last user; nothing once it has gone.
     func onHostIfThere(_ words: String) throws -> String {
         let ended = try run(words, in: host)
-        let isGone = ["Cannot find device", "No such file"].contains { ended.errors.contains($0) }
+        let isGone = ["Cannot find device", "No such file", "does not exist"].contains {
+            ended.errors.contains($0)
+        }
         guard ended.succeeded || isGone else { throw Failure("\(words): \(ended.errors)") }
         return ended.output
     }
