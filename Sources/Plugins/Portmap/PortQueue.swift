@@ -19,8 +19,11 @@ extension PortMappings {
             batch.add([Element(claim.key, .verdict(.jump(chain.name)))], to: maps.queues)
         }
         let own = looks[0] == nil ? [] : try rules.listedRules(of: chain, ownedBy: owner.tag)
-        for rule in own { batch.remove(rule: rule.handle, from: chain) }
-        batch.add(rule)
+        // A second ADD keeps its place.
+        if own.count != 1 || !own[0].isExactly(rule) {
+            for rule in own { batch.remove(rule: rule.handle, from: chain) }
+            batch.add(rule)
+        }
         let waiting = Element(claim.address, verdict(for: address), comment: owner.tag)
         if let former = looks[1]?.element, former != waiting {
             batch.remove([former], from: sets.waiting)

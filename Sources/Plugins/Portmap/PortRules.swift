@@ -91,7 +91,8 @@ enum PortRules {
         let (chain, sets) = (chain(for: conditions, family), Sets(family))
         let others = [false, true].map { isForAny in
             let queues = isForAny ? sets.anyQueue : sets.oneQueue
-            return key(family, isForAny: isForAny) + [.map(first, by: queues.name, to: .verdict)]
+            return family.isThePackets + key(family, isForAny: isForAny)
+                + [.map(first, by: queues.name, to: .verdict)]
         }
         return
             ([conditions.all.flatMap(\.expressions) + [.verdict(.return)]] + others
