@@ -154,7 +154,10 @@ struct SharingTests {
         let flow = try Flow(
             from: container.path, to: world.host, address: "10.71.0.1", port: 5001, seconds: 7)
         let flows = "ss -Htn state established sport = :5001"
-        for _ in 0..<200 where try world.onHost(flows).isEmpty { usleep(50_000) }
+        for _ in 0..<200 {
+            guard try world.onHost(flows).isEmpty else { break }
+            usleep(50_000)
+        }
         for rate in [200, 20] {
             usleep(2_200_000)
             let next = network(rate)
