@@ -35,25 +35,6 @@ struct CnictlCareTests {
         #expect(try cnictl.run("repair --dry-run").status == 0)
     }
 
-    @Test("what repair puts back for a container that goes meanwhile does not outlast it")
-    func goneMeanwhile() throws {
-        let world = try World()
-        let (cnictl, _) = try world.attached(["db"])
-        let container = try world.container("web")
-        for round in 0..<20 {
-            try cnictl.output(
-                of: "add shaped \(container.path) --container-id web "
-                    + "--cap portMappings=[{\"hostPort\":8081,\"containerPort\":80}]")
-            let repair = try cnictl.start(["repair", "web"])
-            // From before it looks until after.
-            usleep(UInt32(round % 10) * 4_000)
-            try cnictl.output(of: "del shaped \(container.path) --container-id web")
-            _ = repair.wait()
-            #expect(try !world.onHost("nft list ruleset").contains("shaped web eth0"))
-            #expect(try cnictl.json("ls").array.map { $0["container"].string } == ["db"])
-        }
-    }
-
     /// A list whose rules are those of iptables, with isolation and conditions.
     private func filteredList(_ world: World, backend: String, subnet: Int) -> JSON {
         JSON(

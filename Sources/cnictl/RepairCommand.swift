@@ -1,6 +1,5 @@
 import ArgumentParser
 import CNI
-import Glibc
 import Operator
 import PluginRuntime
 
@@ -40,26 +39,9 @@ struct RepairCommand: ParsableCommand {
         for state in known {
             steps += try Repair.run(state, onlyTells: dryRun).map { (state, $0) }
         }
-        if !dryRun { try removeWhatHasGone(of: steps.map(\.state).filter(\.isAlive)) }
         show(steps, of: known, leavingOut: chosen.filter { $0.isOrphan || $0.cached == nil })
         if steps.contains(where: { $0.step.failure != nil }) { throw Exit.failed }
         if dryRun, !steps.isEmpty { throw Exit.found }
-    }
-
-    /// Removes what was given to a container that went meanwhile.
-    ///
-    /// DEL and this do not wait for each other: what DEL had taken already looked like something lost.
-    private func removeWhatHasGone(of repaired: [AttachmentState]) throws {
-        guard !repaired.isEmpty else { return }
-        // Longer than the DEL of a chain takes.
-        usleep(1_000_000)
-        let owners = Set(repaired.map(\.owner))
-        let collector = Collector(
-            places.runtime, configurationDirectory: places.confDir, sources: places.sources)
-        for state in try Inventory(places.sources).attachments
-        where owners.contains(state.owner) && !state.isAlive && state.cached == nil {
-            try collector.remove(state)
-        }
     }
 
     private func show(
