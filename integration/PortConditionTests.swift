@@ -133,12 +133,13 @@ struct PortConditionTests {
 
     @Test("of those who wait for a port the one who came first gets it, and keeps what he had")
     func order() throws {
+        let port = mapping(8080)
         let networks = [
-            network(#"{"conditionsV4": ["ip saddr 127.0.0.0/8"]}"#),
+            network(port.merging(#"{"conditionsV4": ["ip saddr 127.0.0.0/8"]}"#)),
             network(
-                #"{"conditionsV4": ["ip saddr 192.0.2.2"]}"#, name: "db", subnet: 72, bridge: "cni1"
-            ),
-            network(name: "all", subnet: 73, bridge: "cni2"),
+                port.merging(#"{"conditionsV4": ["ip saddr 192.0.2.2"]}"#), name: "db", subnet: 72,
+                bridge: "cni1"),
+            network(port, name: "all", subnet: 73, bridge: "cni2"),
         ]
         let containers = try networks.map { network in
             let container = try world.container()

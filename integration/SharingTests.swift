@@ -90,6 +90,9 @@ struct SharingTests {
                 #expect(ended.succeeded, "\(ended.output)")
             }
         }
+        // A port keeps its clsact for as long as it is there: others may have filters in it.
+        try run((0..<100).map { ("ADD", $0) })
+        try run((0..<100).map { ("DEL", $0) })
         try world.unchanged {
             try run([("ADD", 0)])
             // The last DEL beside the next ADD, which finds a whole tree or makes one.
@@ -285,6 +288,6 @@ struct SharingTests {
         #expect(isGuest || rates[0] > 1.5 * (rates[1] + rates[2]), "\(rates)")
         for job in jobs { try batch.del(job) }
         try database.del(db)
-        #expect(try !world.onHost("nft list table netdev shaper").contains("comment"))
+        #expect(try !world.onHost("nft list tables").contains("shaper"))
     }
 }

@@ -14,7 +14,7 @@ import TrafficControl
     private func rate(_ mega: UInt64) -> Rate { Rate(bitsPerSecond: mega * 1_000_000) }
 
     private func limit(
-        _ rate: Rate, _ ceil: Rate, burst: Burst? = nil, priority: Int = 3, queue: Int = 20
+        _ rate: Rate, _ ceil: Rate, burst: Burst? = nil, priority: Int = 3, queue: Int = 16
     ) -> Bandwidth.Options.Limit {
         var limit = Bandwidth.Options.Limit(rate, ceil, burst: burst)
         limit.priority = priority

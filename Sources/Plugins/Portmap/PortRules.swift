@@ -298,8 +298,9 @@ enum PortRules {
         let waiting: [Expression] = [
             PortRules.destination(family), .map(first, by: sets.waiting.name, to: .verdict),
         ]
-        // A rule for each protocol, since `nft` only then reads the port where it is listed.
-        return [Rule(in: chain, family.isThePackets + isTranslated + waiting)]
+        // A rule for each protocol, since `nft` only then reads the port where it is listed; and in the first
+        // the family comes where `nft` puts it.
+        return [Rule(in: chain, isTranslated + family.isThePackets + waiting)]
             + [one, any].flatMap { lookup in
                 Transport.allCases.map { transport in
                     Rule(
