@@ -169,7 +169,9 @@ public struct Lint: Sendable {
             guard !name.isEmpty else { return nil }
             let places = pluginDirectories.joined(separator: ":")
             guard let path = runtime.path(of: name) else {
-                let near = KeyTable.nearest(name, among: pluginNames)
+                let near =
+                    pluginNames.contains(name)
+                    ? nil : KeyTable.nearest(name, among: pluginNames)
                 return Fault(
                     .error, file, inside(key),
                     "\(name) is not installed in \(places)"

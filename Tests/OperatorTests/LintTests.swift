@@ -428,7 +428,7 @@ import Testing
     func host() throws {
         let directory = try TemporaryDirectory()
         let file = try directory.write(
-            #"{"name": "n", "plugins": [{"type": "loopback"}, {"type": "mine", "anything": 1}, {"type": "shut"}, {"type": "brigde"}]}"#,
+            #"{"name": "n", "plugins": [{"type": "loopback"}, {"type": "mine", "anything": 1}, {"type": "shut"}, {"type": "brigde"}, {"type": "tuning"}]}"#,
             to: "n.conflist", mode: 0o666)
         let plugins = try TemporaryDirectory()
         try plugins.write("", to: "loopback", mode: 0o755)
@@ -441,6 +441,7 @@ import Testing
                 "mine is not installed in \(plugins.path)",
                 "\(shut), mode 644, may not be run",
                 "brigde is not installed in \(plugins.path): did you mean \"bridge\"?",
+                "tuning is not installed in \(plugins.path)",
             ])
     }
 
