@@ -128,10 +128,11 @@ public enum Firewall: ChainedPlugin {
         let foreigners = [
             isZoned ? foreign : [], foreign.filter { LegacyChains.areThere($0.family) },
         ]
-        let admitted = zip(zip(gates, foreigners), looks[1...]).filter { gate, look in
-            look != nil || !gate.1.isEmpty
-        }.map { gate, _ in
-            AdmittedAddresses(owner: owner, addresses: gate.1, by: gate.0.gate)
+        var admitted: [AdmittedAddresses] = []
+        for (index, own) in gates.enumerated()
+        where looks[1 + index] != nil || !foreigners[index].isEmpty {
+            admitted.append(
+                AdmittedAddresses(owner: owner, addresses: foreigners[index], by: own.gate))
         }
         return Plan {
             Admission(
