@@ -17,24 +17,28 @@ struct PoolTests {
 
     @Test(
         "reservations lost under containers are made anew: no address is given twice, none is lost",
-        arguments: [("bridge", "", 50), ("ptp", "/web", 5), ("bridge", "/web/10.71.0.[34]", 5)])
+        arguments: [
+            ("bridge", "", 50), ("ptp", "/web", 5), ("bridge", "/web/10.71.0.[34]", 5),
+            ("macvlan", "", 5), ("ipvlan", "/web", 5),
+        ].filter { $0.0 != "ipvlan" || KernelFeature.ipvlan.isPresent })
     func lost(plugin: String, what: String, count: Int) throws {
+        if plugin.hasSuffix("vlan") { _ = try Uplink(world) }
         let network = Network(
             JSON(
                 text: """
                     {"cniVersion": "1.1.0", "name": "web", "plugins": [
-                      {"type": "\(plugin)", "isGateway": true,
+                      {"type": "\(plugin)", "isGateway": true, "master": "up0",
                        "ipam": {"type": "host-local", "dataDir": "\(world.directory)/networks",
                                 "ranges": [[{"subnet": "10.71.0.0/24"}], [{"subnet": "fd00:71::/64"}]]}}]}
                     """), in: world)
-        let containers = try (0..<count).map { _ in try world.container() }
+        let containers = try (0..<count).map { _ in try world.trustingContainer() }
         let addresses = { (result: JSON) in
             result["ips"].array.compactMap { $0["address"].string }
         }
         var given = try containers.flatMap { try addresses(network.add($0)) }
         let removal = try Command(["sh", "-c", "rm -r \(world.directory)/networks\(what)"]).wait()
         #expect(removal.succeeded)
-        let others = try (0..<count).map { _ in try world.container() }
+        let others = try (0..<count).map { _ in try world.trustingContainer() }
         given += try others.flatMap { try addresses(network.add($0)) }
         #expect(Set(given).count == count * 4)
         #expect(held("networks/web").count == count * 2)

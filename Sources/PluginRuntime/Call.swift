@@ -11,7 +11,8 @@ public struct Call: Sendable {
     public let invocation: Invocation
     /// The configuration.
     public let configuration: NetworkConfiguration
-    let siblings: PluginLookup
+    /// The plugins of this program.
+    package let siblings: PluginLookup
 
     /// A call.
     public init(

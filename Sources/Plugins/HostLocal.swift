@@ -317,26 +317,12 @@ extension HostLocal {
             ) { () throws(CNIError) in creating ? try liveAddresses(of: call) : [] }
         }
 
-        /// What the network's containers have by links of this host: should the reservations be
-        /// lost, nobody else gets those addresses.
+        /// What the network's containers have that is of its ranges.
         private func liveAddresses(
             of call: Call
         ) throws(CNIError) -> [(address: IPAddress, holder: Holder)] {
-            let kernel = try call.hostKernel()
-            return try wrapping { () throws(KernelError) in
-                var live: [(IPAddress, Holder)] = []
-                for link in try kernel.links(kind: "veth", in: .host) {
-                    guard let owner = link.alias.flatMap({ Owner(tag: $0) }),
-                        owner.network == call.configuration.name
-                    else { continue }
-                    let holder = Holder(
-                        containerID: owner.containerID, interface: owner.interface)
-                    for address in try kernel.addressesAcross(link)
-                    where rangeSets.contains(where: { $0.range(of: address) != nil }) {
-                        live.append((address, holder))
-                    }
-                }
-                return live
+            try LiveAddresses.of(call).filter { live in
+                rangeSets.contains { $0.range(of: live.address) != nil }
             }
         }
 
