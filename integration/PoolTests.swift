@@ -49,6 +49,24 @@ struct PoolTests {
         #expect(held("networks/web") == [])
     }
 
+    @Test("what containers of another host have, which are in the same directory, is not reserved")
+    func otherHost() throws {
+        let other = try World()
+        let results = try [other, world].map { world in
+            _ = try Uplink(world)
+            let network = Network(
+                JSON(
+                    text: """
+                        {"cniVersion": "1.1.0", "name": "web", "plugins": [
+                          {"type": "macvlan", "master": "up0",
+                           "ipam": {"type": "host-local", "dataDir": "\(world.directory)",
+                                    "subnet": "10.71.0.0/24"}}]}
+                        """), in: world)
+            return try network.add(world.trustingContainer())
+        }
+        for result in results { #expect(result["ips"][0]["address"].string == "10.71.0.2/24") }
+    }
+
     /// A network with so few addresses, and keys of its IPAM.
     private func network(upTo last: String, _ keys: JSON = "{}") -> Network {
         let range: JSON = JSON(["subnet": "10.71.0.0/24", "rangeEnd": last])

@@ -28,7 +28,7 @@ public struct NamespaceView: Sendable {
         defer { try? kernel.returnHome() }
         self.path = path
         identity = status.identity
-        number = try? kernel.containerNumber()
+        number = try? kernel.namespaceNumber(of: .container, in: .host)
         guard let links = try? kernel.allLinks(in: .container),
             let addresses = try? kernel.allAddresses(in: .container)
         else { return nil }
@@ -68,16 +68,6 @@ extension IPAddress {
 }
 
 extension Kernel {
-    /// The number that the host's namespace has for the container's.
-    fileprivate func containerNumber() throws(KernelError) -> Int32? {
-        var message = Message(
-            "number the container's namespace", type: RTM_GETNSID, rtgenmsg(rtgen_family: 0))
-        message.put(Int(NETNSA_FD), UInt32(try containerDescriptor().rawValue))
-        let attributes = try request(.host, message).first?.attributes(after: rtgenmsg.self)
-        let number = attributes?[Int(NETNSA_NSID)]?.uint32.map { Int32(bitPattern: $0) }
-        return number.flatMap { $0 < 0 ? nil : $0 }
-    }
-
     /// Every address of a namespace.
     func allAddresses(
         in side: Side

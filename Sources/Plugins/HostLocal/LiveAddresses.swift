@@ -34,8 +34,8 @@ struct LiveAddresses {
         }
     }
 
-    /// By links in the containers, which the host knows nothing of: runtimes keep their namespaces in
-    /// one directory, where the one that an ADD is for is.
+    /// By links in the containers that lead to a link of this host, which knows nothing of them: runtimes keep
+    /// their namespaces in one directory, where the one that an ADD is for is.
     private mutating func look(beside namespace: String) throws(CNIError) {
         let folder = FilePath(namespace).removingLastComponent()
         guard let directory = try Directory.open(folder.string, creating: false) else { return }
@@ -60,7 +60,8 @@ struct LiveAddresses {
     ) throws(KernelError) {
         let kernel = try Kernel(container: namespace)
         defer { try? kernel.returnHome() }
-        for link in try kernel.allLinks(in: .container) {
+        guard let host = try kernel.namespaceNumber(of: .host, in: .container) else { return }
+        for link in try kernel.allLinks(in: .container) where link.peerNamespace == host {
             guard let holder = holder(of: link) else { continue }
             found += try kernel.addresses(of: link.index, link.name, in: .container)
                 .map { ($0.prefix.address, holder) }
