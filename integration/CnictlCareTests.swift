@@ -35,6 +35,47 @@ struct CnictlCareTests {
         #expect(try cnictl.run("repair --dry-run").status == 0)
     }
 
+    @Test(
+        "what cannot be repaired of one container keeps nothing from the next, and puts nothing in the first"
+    )
+    func brokenNeighbour() throws {
+        let world = try World()
+        let (cnictl, containers) = try world.attached(["db", "web"])
+        let end = try cnictl.json("ls db")[0]["hostInterface"].string ?? ""
+        try world.onHost("ip link set \(end) down")
+        try world.onHost("ip link set \(end) name elsewhere")
+        try world.onHost("ip link set elsewhere up")
+        try world.onHost("nft flush ruleset")
+        let ended = try cnictl.run("repair")
+        #expect(ended.status == 1)
+        #expect(ended.output.contains("no host interface found"), "\(ended.output)")
+        #expect(try world.onHost("nft list ruleset").contains("shaped web eth0"))
+        for container in containers {
+            #expect(try container.output(of: "nft list ruleset") == "")
+        }
+        #expect(try cnictl.run("explain web").status == 0)
+    }
+
+    @Test("what repair puts back for a container that goes meanwhile does not outlast it")
+    func goneMeanwhile() throws {
+        let world = try World()
+        let (cnictl, _) = try world.attached(["db"])
+        let container = try world.container("web")
+        for round in 0..<20 {
+            try cnictl.output(
+                of: "add shaped \(container.path) --container-id web "
+                    + "--cap portMappings=[{\"hostPort\":8081,\"containerPort\":80}]")
+            let repair = try cnictl.start(["repair", "web"])
+            // From before it looks until after.
+            usleep(UInt32(round % 10) * 4_000)
+            try cnictl.output(of: "del shaped \(container.path) --container-id web")
+            let ended = repair.wait()
+            let rules = try world.onHost("nft list ruleset")
+            #expect(!rules.contains("shaped web eth0"), "\(ended.output)\(ended.errors)")
+            #expect(try cnictl.json("ls").array.map { $0["container"].string } == ["db"])
+        }
+    }
+
     /// A list whose rules are those of iptables, with isolation and conditions.
     private func filteredList(_ world: World, backend: String, subnet: Int) -> JSON {
         JSON(

@@ -23,7 +23,8 @@ public struct Request {
 /// The kernel as an attachment sees it: rtnetlink and sysctls of the host and of the container.
 ///
 /// The calling thread enters the container's namespace only to open a socket there and to reach
-/// its sysctls. `returnHome()` ends that; it must be called before another program is started.
+/// its sysctls. `returnHome()` ends that, or the end of this object; one of them must be before another program is
+/// started.
 public final class Kernel: System {
     /// What an operation throws.
     public typealias Failure = KernelError
@@ -57,7 +58,10 @@ public final class Kernel: System {
         host = try Connection()
     }
 
-    deinit { try? sysctlRoot?.close() }
+    deinit {
+        try? sysctlRoot?.close()
+        try? returnHome()
+    }
 
     /// Whether there is a container namespace to work in.
     public var hasContainer: Bool {

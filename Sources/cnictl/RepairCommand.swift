@@ -1,5 +1,6 @@
 import ArgumentParser
 import CNI
+import Glibc
 import Operator
 import PluginRuntime
 
@@ -39,9 +40,25 @@ struct RepairCommand: ParsableCommand {
         for state in known {
             steps += try Repair.run(state, onlyTells: dryRun).map { (state, $0) }
         }
+        if !dryRun { try removeWhatHasGone(of: steps.map(\.state.owner)) }
         show(steps, of: known, leavingOut: chosen.filter { $0.isOrphan || $0.cached == nil })
         if steps.contains(where: { $0.step.failure != nil }) { throw Exit.failed }
         if dryRun, !steps.isEmpty { throw Exit.found }
+    }
+
+    /// Removes again what was put back for containers that have gone meanwhile.
+    ///
+    /// A DEL and this do not wait for each other: what DEL has removed looks like something that was lost.
+    private func removeWhatHasGone(of repaired: [Owner]) throws {
+        guard !repaired.isEmpty else { return }
+        // Longer than a chain's DEL goes on after its first plugin.
+        sleep(1)
+        let collector = Collector(
+            places.runtime, configurationDirectory: places.confDir, sources: places.sources)
+        for state in try Inventory(places.sources).attachments
+        where repaired.contains(state.owner) && !state.isAlive && state.cached == nil {
+            try collector.remove(state)
+        }
     }
 
     private func show(
