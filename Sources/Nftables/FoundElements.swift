@@ -3,6 +3,16 @@ internal import CNftnl
 public import Netlink
 
 extension Ruleset {
+    /// The names of a family's tables.
+    public mutating func tables(_ family: TableFamily) throws(KernelError) -> [String] {
+        let message = Message(
+            "list tables", type: number(NFT_MSG_GETTABLE), answer: .dump, nfgenmsg(family))
+        let replies = try optional { () throws(KernelError) in try socket.request(message) } ?? []
+        return replies.compactMap {
+            $0.attributes(after: CLinux.nfgenmsg.self)[Int(NFTA_TABLE_NAME.rawValue)]?.text
+        }
+    }
+
     /// The elements of a set, or nil if there is no such set.
     public mutating func elements(of set: NamedSet) throws(KernelError) -> [Element]? {
         var message = Message(

@@ -15,8 +15,8 @@ extension Qdisc: CommandObject {
         let words =
             switch kind {
             case .htb(let standard): "htb default \(String(standard, radix: 16)) r2q 100000"
-            case .splitting(let limit):
-                "tbf rate \(Self.splittingRate.word) burst \(Self.splittingBurst) limit \(limit)"
+            case .splitting(let burst, let limit):
+                "tbf rate \(Self.splittingRate.word) burst \(burst) limit \(limit)"
             case .fifo(let limit): "bfifo limit \(limit)"
             case .bucket(let rate, let burst, let limit):
                 "tbf rate \(rate.word) burst \(burst.bytes) limit \(limit)"

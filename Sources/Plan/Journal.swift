@@ -3,11 +3,12 @@
 /// A change is journalled before it is made, because it can stop half-way, and its undo writes
 /// back what was read; a creation is journalled after it, because it is atomic, and its undo
 /// erases. One whose answer is lost is taken for made: its undo erases what carries the owner's tag,
-/// if there is any. Shared objects are undone only when no other ADD runs and nobody uses them.
+/// if there is any. Shared objects are undone only when no other ADD runs: one that was made if nobody
+/// uses it, and a change if the object says so and it is still as it was changed.
 public struct Journal<Target: System> {
     private enum Entry {
         case own(String, leadsToOthers: Bool, () throws(Target.Failure) -> Void)
-        case shared(any Resource<Target>)
+        case shared(String, () throws(Target.Failure) -> Void)
     }
 
     private let system: Target
@@ -80,22 +81,18 @@ public struct Journal<Target: System> {
                 leftBehind.append(StepError(step: step, cause: error))
             }
         }
-        var shared: [any Resource<Target>] = []
+        var shared: [(step: String, undo: () throws(Target.Failure) -> Void)] = []
         for entry in entries.reversed() {
             switch entry {
             case .own(_, leadsToOthers: true, _) where !leftBehind.isEmpty: continue
             case .own(let step, _, let undo): attempt(step, undo)
-            case .shared(let step): shared.append(step)
+            case .shared(let step, let undo): shared.append((step, undo))
             }
         }
         entries = []
         guard !shared.isEmpty else { return leftBehind }
         _ = system.alone {
-            for step in shared {
-                attempt(step.description) { () throws(Target.Failure) in
-                    if try step.isUnused(system) { try step.erase(system) }
-                }
-            }
+            for one in shared { attempt(one.step, one.undo) }
         }
         return leftBehind
     }
@@ -142,6 +139,16 @@ public struct Journal<Target: System> {
                     .own(
                         step.description, leadsToOthers: false,
                         { () throws(Target.Failure) in try found.write(system, over: step) }))
+            } else if step.isChangedBack {
+                entries.append(
+                    .shared(
+                        step.description,
+                        { () throws(Target.Failure) in
+                            guard let now = try step.read(system),
+                                step.differences(from: now).isEmpty
+                            else { return }
+                            try found.write(system, over: now)
+                        }))
             }
         }
         do throws(StepError<Target.Failure>) {
@@ -164,7 +171,13 @@ public struct Journal<Target: System> {
                 .own(
                     step.description, leadsToOthers: step.leadsToOthers,
                     { () throws(Target.Failure) in try step.erase(system) }))
-        case .shared: entries.append(.shared(step))
+        case .shared:
+            entries.append(
+                .shared(
+                    step.description,
+                    { () throws(Target.Failure) in
+                        if try step.isUnused(system) { try step.erase(system) }
+                    }))
         case .part: break
         }
     }

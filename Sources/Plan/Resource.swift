@@ -89,6 +89,10 @@ public protocol Resource<Target>: Sendable, CustomStringConvertible {
     /// erased, so that the next DEL finds what is left.
     var leadsToOthers: Bool { get }
 
+    /// Whether the roll-back of an ADD that has changed the object, which others share, changes it back: what
+    /// others may rely on by then, such as a setting of the host, stays.
+    var isChangedBack: Bool { get }
+
     /// The message that creates the object where it does not exist, so that neighbours in a plan
     /// travel in one system call; nil if it takes a look first, or more than a message.
     func creation(_ system: Target) throws(Target.Failure) -> Target.Request?
@@ -118,6 +122,9 @@ extension Resource {
 
     /// Most objects are found by themselves.
     public var leadsToOthers: Bool { false }
+
+    /// Most stay changed.
+    public var isChangedBack: Bool { false }
 
     /// Most resources take a look first.
     public func creation(_ system: Target) throws(Target.Failure) -> Target.Request? { nil }

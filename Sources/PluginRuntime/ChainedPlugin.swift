@@ -26,6 +26,11 @@ public protocol ChainedPlugin: Plugin {
         _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
     ) throws(CNIError) -> Plan<Kernel>
 
+    /// The same for ADD, which is refused what there is no room for.
+    static func planToAdd(
+        _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
+    ) throws(CNIError) -> Plan<Kernel>
+
     /// The options for another try after an error that says that the kernel lacks something; nil if
     /// there is no other way.
     static func lesser(
@@ -65,6 +70,13 @@ public protocol ChainedPlugin: Plugin {
 }
 
 extension ChainedPlugin {
+    /// There is room.
+    public static func planToAdd(
+        _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
+    ) throws(CNIError) -> Plan<Kernel> {
+        try plan(attachment, options, kernel, attempt: attempt)
+    }
+
     /// There is one way.
     public static func lesser(
         _ options: Options, after error: KernelError, _ kernel: Kernel
@@ -134,7 +146,7 @@ extension ChainedPlugin {
     ) throws(CNIError) -> Plan<Kernel> {
         var attempt = 0
         while true {
-            let plan = try plan(attachment, options, kernel, attempt: attempt)
+            let plan = try planToAdd(attachment, options, kernel, attempt: attempt)
             do throws(StepError<KernelError>) {
                 try journal.apply(plan)
                 return plan

@@ -50,8 +50,8 @@ public struct ClassName: Resource {
     /// DEL and GC find a class by its name, and leave alone what has none.
     public var leadsToOthers: Bool { true }
 
-    /// `name of class 1:10`.
-    public var description: String { "name of class \(id)" }
+    /// `name of class 1:10 in shaper`.
+    public var description: String { "name of class \(id) in \(table)" }
 
     /// The name that the class has, or nil.
     public func read(_ kernel: Kernel) throws(KernelError) -> ClassName? {
@@ -102,6 +102,18 @@ extension Kernel {
     ) throws(KernelError) -> String? {
         try withRules(side) { (rules) throws(KernelError) in
             try (rules.elements([id.bytes], of: ClassName.set(kind, table)).first ?? nil)?.comment
+        }
+    }
+
+    /// The names of some classes, of those that have any.
+    public func classNames(
+        of ids: [ClassID], _ kind: ClassName.Kind, table: String
+    ) throws(KernelError) -> [ClassName] {
+        let found = try withRules(.host) { (rules) throws(KernelError) in
+            try rules.elements(ids.map(\.bytes), of: ClassName.set(kind, table))
+        }
+        return zip(ids, found).compactMap { id, element in
+            element.map { ClassName($0.comment ?? "", of: id, kind, table: table, .owned) }
         }
     }
 

@@ -22,8 +22,10 @@ public struct PortSteering: Resource {
     /// An attachment's alone.
     public var sharing: Sharing { .owned }
 
-    /// `steering of veth0`.
-    public var description: String { "steering of " + (parts.first?.port ?? "nothing") }
+    /// `steering of veth0 by shaper`.
+    public var description: String {
+        parts.first.map { "steering of \($0.port) by \($0.table)" } ?? "steering of nothing"
+    }
 
     private var side: Side { parts.first?.side ?? .host }
 

@@ -10,8 +10,9 @@ public struct Qdisc: Resource {
     public enum Kind: Sendable, Equatable, CustomStringConvertible {
         /// A tree of classes; packets that name none go to the default one.
         case htb(standard: UInt16)
-        /// Splits packets into frames and holds at most so many bytes of them.
-        case splitting(limit: UInt32)
+        /// Splits packets into frames, of which none may be larger than the burst in bytes, and holds at most so
+        /// many bytes of them.
+        case splitting(burst: UInt32, limit: UInt32)
         /// Holds at most so many bytes.
         case fifo(limit: UInt32)
         /// Lets so much pass, and holds at most so many bytes.
@@ -33,7 +34,7 @@ public struct Qdisc: Resource {
         public var description: String {
             switch self {
             case .htb(let standard): "htb default " + String(standard, radix: 16)
-            case .splitting(let limit): "tbf limit " + limit.description
+            case .splitting(let burst, let limit): "tbf burst \(burst) limit \(limit)"
             case .fifo(let limit): "bfifo limit " + limit.description
             case .bucket(let rate, let burst, let limit):
                 "tbf rate \(rate) burst \(burst) limit \(limit)"
@@ -52,6 +53,8 @@ public struct Qdisc: Resource {
     public private(set) var kind: Kind
     /// Whose it is.
     public let sharing: Sharing
+    /// The classes of a tree that is there instead of this one, to be put back if need be.
+    private var contents: [TrafficClass] = []
 
     /// A qdisc of a link.
     public init(
@@ -67,16 +70,18 @@ public struct Qdisc: Resource {
 
     /// The leaf that a class of such numbers needs: room for `milliseconds` of its ceiling, and frames
     /// instead of 64 kB packets where one of those would hold up the others for a millisecond, or be
-    /// more than the class's turn.
+    /// more than the class's turn. `mtu` is that of the links that its packets pass, in bytes.
     public static func leaf(
-        of id: ClassID, rate: Rate, ceil: Rate, milliseconds: Int = 16, on link: String,
-        in side: Side = .host, _ sharing: Sharing
+        of id: ClassID, rate: Rate, ceil: Rate, milliseconds: Int = 16, mtu: Int = 1500,
+        on link: String, in side: Side = .host, _ sharing: Sharing
     ) -> Qdisc {
+        let frame = UInt64(min(max(mtu, 1500), 65_535)) + 22  // Ethernet with two VLAN tags
         let bytes = ceil.bytes(inMicroseconds: UInt64(milliseconds) * 1000)
-        let limit = UInt32(min(max(bytes, 12 * 1514), UInt64(Int32.max)))
+        let limit = UInt32(min(max(bytes, 12 * 1514, 2 * frame), UInt64(Int32.max)))
         let kind: Kind =
             ceil.bitsPerSecond < 500_000_000 || rate.bitsPerSecond < 100_000_000
-            ? .splitting(limit: limit) : .fifo(limit: limit)
+            ? .splitting(burst: UInt32(max(leastBurst, 2 * frame)), limit: limit)
+            : .fifo(limit: limit)
         return Qdisc(kind, at: id, on: link, in: side, sharing)
     }
 
@@ -95,8 +100,8 @@ public struct Qdisc: Resource {
 
     /// The rate of what only splits packets: beyond what any link has.
     package static let splittingRate = Rate(bitsPerSecond: 100_000_000_000)
-    /// The bytes that it lets pass at once.
-    package static let splittingBurst: UInt32 = 4600
+    /// The bytes that it lets pass at once, where two frames are no more.
+    private static let leastBurst: UInt64 = 4600
 
     /// `root qdisc of shp-e`, `leaf of class 1:10 on shp-e`, `clsact of veth0`.
     public var description: String {
@@ -125,33 +130,42 @@ public struct Qdisc: Resource {
         case "htb":
             let numbers = options?.nested[Int(TCA_HTB_INIT)]?.payload
             found.kind = .htb(standard: UInt16(truncatingIfNeeded: numbers?.uint32(at: 8) ?? 0))
+            guard found.kind != kind, sharing == .owned else { break }
+            found.contents = try TrafficClass.whole(of: link, in: side, kernel)
+            guard found.isLikelyOurs(handle) else { throw foreign(name, handle) }
         case "tbf":
             let numbers = options?.nested[Int(TCA_TBF_PARMS)]?.payload
             let limit = numbers?.uint32(at: 24) ?? 0
             if parent == nil {
+                guard handle == Tree.root.handle else { throw foreign(name, handle) }
                 let wide = options?.nested[Int(TCA_TBF_RATE64)]?.uint64
                 let rate = Rate(bytesPerSecond: wide ?? UInt64(numbers?.uint32(at: 8) ?? 0))
                 let burst = Burst(bytes: rate.bytes(inTicks: numbers?.uint32(at: 28) ?? 0))
                 found.kind = .bucket(rate, burst, limit: limit)
             } else {
-                found.kind = .splitting(limit: limit)
+                let ticks = numbers?.uint32(at: 28) ?? 0
+                let burst = max(Self.leastBurst, Qdisc.splittingRate.bytes(inTicks: ticks))
+                found.kind = .splitting(burst: UInt32(clamping: burst), limit: limit)
             }
         case "bfifo": found.kind = .fifo(limit: options?.uint32 ?? 0)
         case "clsact": found.kind = .clsact
-        default:
-            throw KernelError(
-                description, .fileExists,
-                detail: "there is a qdisc of another kind: \(name) \(ClassID(handle: handle))")
+        default: throw foreign(name, handle)
         }
         return found
+    }
+
+    private func foreign(_ name: String, _ handle: UInt32) -> KernelError {
+        KernelError(
+            description, .fileExists,
+            detail: "there is a qdisc of somebody else's: \(name) \(ClassID(handle: handle))")
     }
 
     /// Puts the qdisc in its place.
     public func write(_ kernel: Kernel, over found: Qdisc?) throws(KernelError) {
         let index = try kernel.index(of: link, in: side)
         var messages: [Message] = []
-        // A leaf of another kind must go first: one handle, one kind.
-        if let found, found.kind.name != kind.name {
+        // A leaf of another kind must go first: one handle, one kind. A tree keeps its default class for life.
+        if let found, found.kind.name != kind.name || isOtherTree(found) {
             messages.append(removal(index))
         }
         messages.append(creation(index))
@@ -161,6 +175,20 @@ public struct Qdisc: Resource {
             // Another ADD may have made it between the look and the message.
             guard let now = try read(kernel), differences(from: now).isEmpty else { throw error }
         }
+        for one in contents { try one.write(kernel, over: nil) }
+    }
+
+    private func isOtherTree(_ found: Qdisc) -> Bool {
+        if case .htb = kind { found.kind != kind && found.kind.name == kind.name } else { false }
+    }
+
+    /// Whether a container's own tree is there: one class of a container's number, which all packets are in
+    /// or in which all others are.
+    private func isLikelyOurs(_ handle: UInt32) -> Bool {
+        guard handle == Tree.root.handle, case .htb(let standard) = kind else { return false }
+        // Between the tree and its class somebody may have been killed.
+        guard let own = contents.first?.id.minor else { return true }
+        return contents.count == 1 && Tree.containers.contains(own) && [0, own].contains(standard)
     }
 
     /// Takes the qdisc away.
@@ -202,9 +230,16 @@ public struct Qdisc: Resource {
                     in: "\(description): rate", wanted: rate.rounded, found: foundRate.rounded),
                 Difference(
                     in: "\(description): burst", wanted: burst,
-                    found: burst.isAbout(foundBurst) ? burst : foundBurst),
+                    found: burst.kept(at: rate).isAbout(foundBurst) ? burst : foundBurst),
                 Difference(in: "\(description): limit", wanted: limit, found: foundLimit),
             ].compactMap { $0 }
+        }
+        // At that rate the kernel's word of a burst is a few ticks, and none of the least.
+        if case .splitting(let burst, let limit) = kind,
+            case .splitting(let foundBurst, let foundLimit) = found.kind, limit == foundLimit,
+            max(burst, foundBurst) - min(burst, foundBurst) <= max(burst, foundBurst) / 3
+        {
+            return []
         }
         return [Difference(in: description, wanted: kind, found: found.kind)].compactMap { $0 }
     }
@@ -234,9 +269,9 @@ public struct Qdisc: Resource {
                 numbers.defcls = UInt32(standard)
                 options.put(Int(TCA_HTB_INIT), numbers)
             }
-        case .splitting(let limit):
+        case .splitting(let burst, let limit):
             message.nest(Int(TCA_OPTIONS)) { options in
-                let (rate, burst) = (Qdisc.splittingRate, Qdisc.splittingBurst)
+                let rate = Qdisc.splittingRate
                 var numbers = tc_tbf_qopt()
                 numbers.rate = tc_ratespec(rate)
                 numbers.limit = limit
@@ -264,6 +299,18 @@ public struct Qdisc: Resource {
     private func removal(_ index: UInt32) -> Message {
         Message(
             "remove \(description)", type: RTM_DELQDISC, tcmsg(index: index, parent: place))
+    }
+}
+
+extension Kernel {
+    /// Whether there is a qdisc at a link's root that looks like one an attachment has of its own: a tree of its
+    /// one class, or a ceiling.
+    public func hasOwnQdisc(_ link: String, in side: Side) throws(KernelError) -> Bool {
+        do throws(KernelError) {
+            return try Qdisc(.htb(standard: 0), on: link, in: side, .owned).read(self) != nil
+        } catch  where error.errno == .fileExists {
+            return false
+        }
     }
 }
 

@@ -65,3 +65,10 @@ public struct SteeringTable: Resource {
     /// There is nothing about it that could differ.
     public func differences(from found: SteeringTable) -> [Difference] { [] }
 }
+
+extension Kernel {
+    /// The names of the host's tables for the hooks of links, of groups and of others.
+    public func steeringTables() throws(KernelError) -> [String] {
+        try withRules(.host) { (rules) throws(KernelError) in try rules.tables(.netdev) }
+    }
+}

@@ -1,6 +1,7 @@
 public import Netlink
 public import Plan
 public import Rtnetlink
+internal import SystemPackage
 
 /// Several containers that have a guarantee and a ceiling together: a class in each direction,
 /// with the containers' classes in it, and a name for both.
@@ -24,6 +25,9 @@ public struct Tenant: Resource {
     /// A new tenant's number must be nobody's.
     public var isExclusive: Bool { name.isExclusive }
 
+    /// Its numbers are those that its other containers have asked for.
+    public var isChangedBack: Bool { true }
+
     /// `tenant 1:f000`.
     public var description: String { "tenant \(name.id)" }
 
@@ -40,10 +44,23 @@ public struct Tenant: Resource {
     /// Names the tenant, and makes its classes or changes them.
     public func write(_ kernel: Kernel, over found: Tenant?) throws(KernelError) {
         if found == nil { try name.write(kernel, over: nil) }
-        for one in classes {
-            let there = found?.classes.first { $0.link == one.link }
-            if let there, one.differences(from: there).isEmpty { continue }
-            try one.write(kernel, over: there)
+        var made: [TrafficClass] = []
+        do throws(KernelError) {
+            for one in classes {
+                let there = found?.classes.first { $0.link == one.link }
+                if let there, one.differences(from: there).isEmpty { continue }
+                try one.write(kernel, over: there)
+                if there == nil { made.append(one) }
+            }
+        } catch  where found == nil && error.errno == .fileExists {
+            // The number is the class of somebody who has given it no name, and stays his.
+            for one in made { try one.erase(kernel) }
+            try name.erase(kernel)
+            throw error
+        }
+        // As found, it may have had no class in a direction.
+        for one in found?.classes ?? [] where !classes.contains(where: { $0.link == one.link }) {
+            try one.erase(kernel)
         }
     }
 
@@ -54,7 +71,7 @@ public struct Tenant: Resource {
     public func erase(_ kernel: Kernel) throws(KernelError) {
         guard try isUnused(kernel) else { return }
         try kernel.whenAlone { () throws(KernelError) in
-            guard try isUnused(kernel) else { return }
+            guard try isUnused(kernel), try name.read(kernel)?.text == name.text else { return }
             for one in classes { try one.erase(kernel) }
             try name.erase(kernel)
         }

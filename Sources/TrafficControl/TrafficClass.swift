@@ -51,6 +51,9 @@ public struct TrafficClass: Resource {
         self.sharing = sharing
     }
 
+    /// What others in it have is counted against its numbers.
+    public var isChangedBack: Bool { true }
+
     /// `class 1:10 on shp-e`.
     public var description: String { "class \(id) on \(link)" }
 
@@ -67,6 +70,18 @@ public struct TrafficClass: Resource {
         }
         guard sharing == .owned, let there = found else { return found }
         found?.contents = try there.contents(kernel)
+        return found
+    }
+
+    /// A link's classes that are in no other one, each with what is in it.
+    static func whole(of link: String, in side: Side, _ kernel: Kernel) throws(KernelError)
+        -> [TrafficClass]
+    {
+        var found: [TrafficClass] = []
+        for var one in try kernel.trafficClasses(of: link, in: side) where one.parent.minor == 0 {
+            one.contents = try one.contents(kernel)
+            found.append(one)
+        }
         return found
     }
 
@@ -160,12 +175,14 @@ public struct TrafficClass: Resource {
     /// The numbers in which `found` misses this class.
     public func differences(from found: TrafficClass) -> [Difference] {
         guard !isAsFound else { return [] }
-        let wanted = effectiveBurst
+        let wanted = effectiveBurst.kept(at: rate)
         let got = found.burst ?? wanted
         return [
             Difference(in: "\(description): parent", wanted: parent, found: found.parent),
             isCrowded(found)
                 ? Difference("\(description): classes in it", wanted: "none", found: "some") : nil,
+            !isLeaf && !found.hasChildren
+                ? Difference("\(description): classes in it", wanted: "some", found: "none") : nil,
             Difference(
                 in: "\(description): rate", wanted: rate.rounded, found: found.rate.rounded),
             Difference(

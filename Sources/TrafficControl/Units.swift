@@ -3,11 +3,14 @@ public struct Rate: Sendable, Hashable, Comparable, CustomStringConvertible {
     /// The rate in bits per second.
     public let bitsPerSecond: UInt64
 
+    /// No data at all.
+    public static let none = Rate(bitsPerSecond: 0)
+
     /// A rate in bits per second.
     public init(bitsPerSecond: UInt64) { self.bitsPerSecond = bitsPerSecond }
 
     /// A rate in bytes per second, the kernel's unit.
-    init(bytesPerSecond: UInt64) { bitsPerSecond = bytesPerSecond * 8 }
+    init(bytesPerSecond: UInt64) { bitsPerSecond = bytesPerSecond.times(8) }
 
     /// The rate in the kernel's unit: never zero, which it takes for no rate at all.
     var bytesPerSecond: UInt64 { max(1, bitsPerSecond / 8) }
@@ -15,6 +18,11 @@ public struct Rate: Sendable, Hashable, Comparable, CustomStringConvertible {
     /// Orders by the rate.
     public static func < (left: Rate, right: Rate) -> Bool {
         left.bitsPerSecond < right.bitsPerSecond
+    }
+
+    /// Both rates together; where that is more than can be said, the most that can.
+    public static func + (left: Rate, right: Rate) -> Rate {
+        Rate(bitsPerSecond: left.bitsPerSecond.plus(right.bitsPerSecond))
     }
 
     /// The rate with the largest unit that leaves a whole number: `10 Mbit/s`.
@@ -30,8 +38,7 @@ public struct Rate: Sendable, Hashable, Comparable, CustomStringConvertible {
     func bytes(inMicroseconds time: UInt64) -> UInt64 {
         // In two parts: the product of a large rate and a long time would not fit.
         let (whole, rest) = bytesPerSecond.quotientAndRemainder(dividingBy: 1_000_000)
-        let (product, overflows) = whole.multipliedReportingOverflow(by: time)
-        return overflows ? .max : product &+ rest * min(time, 1 << 40) / 1_000_000
+        return whole.times(time).plus(rest * min(time, 1 << 40) / 1_000_000)
     }
 
     /// The time that an amount of data takes, in the kernel's ticks.
@@ -43,8 +50,8 @@ public struct Rate: Sendable, Hashable, Comparable, CustomStringConvertible {
 
     /// The data that pass in a number of the kernel's ticks, in bytes.
     func bytes(inTicks ticks: UInt32) -> UInt64 {
-        UInt64(
-            Double(ticks) * Double(Self.nanosecondsPerTick) * Double(bytesPerSecond) / 1e9 + 0.5)
+        let count = Double(ticks) * Double(Self.nanosecondsPerTick) * Double(bytesPerSecond) / 1e9
+        return UInt64(exactly: (count + 0.5).rounded(.down)) ?? .max
     }
 
     /// The kernel's PSCHED_TICKS2NS is a shift by 6.
@@ -60,7 +67,7 @@ public struct Burst: Sendable, Hashable, Comparable, CustomStringConvertible {
     public init(bits: UInt64) { self.bits = bits }
 
     /// An amount in bytes, the kernel's unit.
-    init(bytes: UInt64) { bits = bytes * 8 }
+    init(bytes: UInt64) { bits = bytes.times(8) }
 
     /// The amount in whole bytes.
     package var bytes: UInt64 { bits / 8 }
@@ -78,6 +85,11 @@ public struct Burst: Sendable, Hashable, Comparable, CustomStringConvertible {
         max(self, .least, Burst(bytes: rate.bytes(inMicroseconds: 500)))
     }
 
+    /// The amount as the kernel holds it beside a rate: as a time, of 275 s at most.
+    func kept(at rate: Rate) -> Burst {
+        Burst(bytes: rate.bytes(inTicks: rate.ticks(forBytes: bytes)))
+    }
+
     /// Whether another amount is this one but for rounding: the kernel keeps a burst as a time.
     func isAbout(_ other: Burst) -> Bool {
         let margin = max(bytes, other.bytes) / 100 + 64
@@ -89,6 +101,21 @@ public struct Burst: Sendable, Hashable, Comparable, CustomStringConvertible {
 
     /// The amount in bytes: `25000 B`.
     public var description: String { bytes.description + " B" }
+}
+
+extension UInt64 {
+    /// The sum, or the largest number where that is too large: rates come from configurations and from
+    /// whoever has made a class.
+    fileprivate func plus(_ other: UInt64) -> UInt64 {
+        let (sum, overflows) = addingReportingOverflow(other)
+        return overflows ? .max : sum
+    }
+
+    /// The product, or the largest number where that is too large.
+    fileprivate func times(_ other: UInt64) -> UInt64 {
+        let (product, overflows) = multipliedReportingOverflow(by: other)
+        return overflows ? .max : product
+    }
 }
 
 /// The identity of a class, and of a qdisc where the minor number is 0.

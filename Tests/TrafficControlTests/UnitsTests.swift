@@ -80,8 +80,8 @@ import Testing
                 ceil: Rate(bitsPerSecond: rate), on: "x", .owned
             ).kind
         }
-        #expect(leaf(1_000_000) == .splitting(limit: 18_168))
-        #expect(leaf(100_000_000) == .splitting(limit: 200_000))
+        #expect(leaf(1_000_000) == .splitting(burst: 4600, limit: 18_168))
+        #expect(leaf(100_000_000) == .splitting(burst: 4600, limit: 200_000))
         #expect(leaf(500_000_000) == .fifo(limit: 1_000_000))
     }
 }

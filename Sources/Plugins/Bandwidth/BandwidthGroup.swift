@@ -17,13 +17,14 @@ extension Bandwidth {
         let degrades: Bool
 
         /// What a configuration without `shaping` has.
-        static let standard = Group()
+        static let standard = Group(named: standardName)
 
         fileprivate static let standardName = "default"
         private static let longestName = 9
 
-        private init() {
-            name = Self.standardName
+        /// A group of which only the name is known.
+        init(named name: String) {
+            self.name = name
             linkRate = nil
             tenant = nil
             egress = nil
@@ -149,6 +150,13 @@ extension Bandwidth {
             if name.hasPrefix(prefix + "-") { return String(name.dropFirst(prefix.count + 1)) }
         }
         return nil
+    }
+
+    /// The group whose table has a name; nil if there is none.
+    static func group(ofTable name: String) -> String? {
+        let prefix = Group.table(of: Group.standardName)
+        if name == prefix { return Group.standardName }
+        return name.hasPrefix(prefix + "-") ? String(name.dropFirst(prefix.count + 1)) : nil
     }
 
     /// The links and the table of a group.

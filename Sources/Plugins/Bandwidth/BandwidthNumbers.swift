@@ -3,6 +3,7 @@ import Netlink
 import Plan
 package import PluginRuntime
 import Rtnetlink
+import SystemPackage
 package import TrafficControl
 
 extension Bandwidth {
@@ -29,6 +30,8 @@ extension Bandwidth {
         let tenant: Number?
         /// The classes of the host's processes, in the configuration's order.
         let processes: [Number]
+        /// The classes that an earlier ADD has given the container, and that it has another one for now.
+        let former: [ClassID]
 
         /// The name of what no class inside a container takes; no class can be called that.
         static let restName = "*"
@@ -45,15 +48,19 @@ extension Bandwidth {
                 ? try place.hostEnd.map { (port) throws(KernelError) in
                     try kernel.steeringElements(of: owner, on: port, group)
                 } ?? [] : []
-            let known =
-                isShared
-                ? try kernel.names(
-                    of: owner, steering, group, isThorough: !options.parts.isEmpty,
-                    attempt: attempt) : []
-            var numbering = Numbering(owner, known, attempt: attempt, isShared: isShared)
             let host = isShared ? group.processes?.classes ?? [] : []
+            let isSingle = options.parts.isEmpty && host.isEmpty
             let names =
-                host.isEmpty ? [] : try kernel.classNames(.container, table: group.table)
+                isShared && !isSingle
+                ? try kernel.classNames(.container, table: group.table) : []
+            let known =
+                isShared && isSingle
+                ? try kernel.names(of: owner, steering, group, attempt: attempt)
+                : names.filter { Owner(className: $0.text) == owner }
+            if !isShared, let fixed = group.fixedClass {
+                try kernel.requireFree(fixed, for: owner, on: place, group)
+            }
+            var numbering = Numbering(owner, known, attempt: attempt, isShared: isShared)
             numbering.used.formUnion(names.map(\.id.minor))
             processes = host.map { one in
                 let text = processName(owner.network, one.name)
@@ -69,7 +76,9 @@ extension Bandwidth {
                 } while !numbering.used.insert(minor).inserted
                 return Number(minor, isNew: true)
             }
-            own = numbering.number(owner.tag, fixed: group.fixedClass)
+            let own = numbering.number(owner.tag, fixed: group.fixedClass)
+            self.own = own
+            former = known.filter { $0.text == owner.tag && $0.id != own.id }.map(\.id)
             rest = options.parts.isEmpty ? nil : numbering.number(owner.tag(Self.restName))
             parts = options.parts.map { numbering.number(owner.tag($0.keys.name)) }
             guard let tenant = isShared ? group.tenant : nil else {
@@ -113,8 +122,10 @@ extension Bandwidth {
         }
 
         mutating func number(_ text: String, fixed: UInt16? = nil) -> Number {
-            let have = known.first { $0.text == text }?.id.minor
-            if let have, fixed ?? have == have { return Number(have, isNew: false) }
+            let have = known.filter { $0.text == text }.map(\.id.minor)
+            if let there = have.first(where: { fixed ?? $0 == $0 }) {
+                return Number(there, isNew: false)
+            }
             var attempt = attempt
             var minor = fixed ?? owner.number(of: text, attempt: attempt)
             while fixed == nil, !used.insert(minor).inserted {
@@ -155,7 +166,7 @@ extension Owner {
         self.init(tag: words.prefix(3).joined(separator: " "))
     }
 
-    fileprivate func number(of text: String, attempt: Int) -> UInt16 {
+    func number(of text: String, attempt: Int) -> UInt16 {
         PluginRuntime.number(for: text, in: Tree.containers, attempt: attempt)
     }
 }
@@ -163,37 +174,68 @@ extension Owner {
 extension Kernel {
     /// The names of an owner's classes.
     ///
-    /// They are found from what steers the port, and where there may be several or none is found `isThorough`ly,
-    /// in the whole set.
+    /// They are found from what steers the port and from what they would be called; in the whole set where these
+    /// are not all there is.
     func names(
-        of owner: Owner, _ steering: [Steering], _ group: Bandwidth.Group, isThorough: Bool,
-        attempt: Int = 0
+        of owner: Owner, _ steering: [Steering], _ group: Bandwidth.Group, attempt: Int = 0
     ) throws(KernelError) -> [ClassName] {
-        if !isThorough {
-            let likely =
-                steering.first?.id
-                ?? ClassID(Tree.root.major, owner.number(of: owner.tag, attempt: attempt))
-            let text = try className(of: likely, .container, table: group.table)
-            if text == owner.tag {
-                return [ClassName(owner.tag, of: likely, .container, table: group.table, .owned)]
+        let likely =
+            steering.first?.id
+            ?? ClassID(Tree.root.major, owner.number(of: owner.tag, attempt: attempt))
+        // With classes inside there is always the one of the rest, and it is named before the others.
+        let rest = owner.number(
+            of: owner.tag(Bandwidth.Numbers.restName), attempt: attempt)
+        let ids =
+            [likely]
+            + ([rest] + [group.fixedClass].compactMap { $0 }).map {
+                ClassID(Tree.root.major, $0)
             }
-            // A class inside the container's does not come alone.
-            guard text.flatMap({ Owner(className: $0) }) == owner else { return [] }
-        }
-        return try classNames(.container, table: group.table).filter {
-            Owner(className: $0.text) == owner
-        }
+        let found = try classNames(of: ids.unique, .container, table: group.table)
+            .filter { Owner(className: $0.text) == owner }
+        guard found.contains(where: { $0.text != owner.tag }) else { return found }
+        return try classNames(.container, table: group.table)
+            .filter { Owner(className: $0.text) == owner }
+    }
+
+    /// Refuses a class that another interface of the container has: they share the link that packets
+    /// received wait at, where classes have no names.
+    fileprivate func requireFree(
+        _ fixed: UInt16, for owner: Owner, on place: Bandwidth.Place, _ group: Bandwidth.Group
+    ) throws(KernelError) {
+        guard place.hostEnd == nil else { return }
+        let holder = try steering(
+            of: nil, .ingress, on: group.link(.ingress), in: .container, table: group.table
+        ).first { $0.id.minor == fixed && $0.owner != owner.tag }
+        guard let holder else { return }
+        throw KernelError(
+            "name class \(holder.id)", .fileExists, detail: "it belongs to \"\(holder.owner)\"")
     }
 
     /// The elements of an owner's port.
     func steeringElements(
         of owner: Owner, on port: String, _ group: Bandwidth.Group
     ) throws(KernelError) -> [Steering] {
-        let samples = [Direction.egress, .ingress].map {
-            Steering(
-                $0, of: port, to: Tree.root, on: group.link($0), table: group.table,
-                owner: owner.tag, .owned)
+        try steeringElements(of: port, [group]).filter { $0.owner == owner.tag }
+    }
+
+    /// The elements of a port in the tables of some groups, whoever owns them.
+    func steeringElements(
+        of port: String, _ groups: [Bandwidth.Group]
+    ) throws(KernelError) -> [Steering] {
+        let samples = groups.flatMap { group in
+            [Direction.egress, .ingress].map {
+                Steering(
+                    $0, of: port, to: Tree.root, on: group.link($0), table: group.table, owner: "",
+                    .owned)
+            }
         }
-        return try elements(of: samples).compactMap { $0 }.filter { $0.owner == owner.tag }
+        return try elements(of: samples).compactMap { $0 }
+    }
+}
+
+extension [ClassID] {
+    /// Each of them once.
+    fileprivate var unique: [ClassID] {
+        enumerated().filter { !self[..<$0.offset].contains($0.element) }.map(\.element)
     }
 }

@@ -105,9 +105,9 @@ extension Bandwidth {
         /// What is left for the packets that are in no class of the container's.
         func rest(_ direction: Direction) -> Limit? {
             guard var rest = self[direction] else { return nil }
-            let taken = parts.compactMap { $0[direction]?.rate.bitsPerSecond }.reduce(0, +)
+            let taken = parts.compactMap { $0[direction]?.rate }.reduce(.none, +)
             // The kernel knows no class without a guarantee.
-            let left = rest.rate.bitsPerSecond - min(taken, rest.rate.bitsPerSecond)
+            let left = rest.rate.bitsPerSecond - min(taken, rest.rate).bitsPerSecond
             rest.rate = max(Rate(bitsPerSecond: left), Self.least)
             return rest
         }
@@ -150,10 +150,8 @@ extension Bandwidth {
                 throw keys.invalid(
                     "\(path).\(direction).rate", "\(rate) is more than the ceiling, \(ceil)")
             }
-            let taken = Rate(
-                bitsPerSecond: others.compactMap { $0[direction]?.rate.bitsPerSecond }
-                    .reduce(0, +))
-            guard taken.bitsPerSecond + rate.bitsPerSecond <= whole.rate.bitsPerSecond else {
+            let taken = others.compactMap { $0[direction]?.rate }.reduce(.none, +)
+            guard taken + rate <= whole.rate else {
                 throw keys.invalid(
                     "\(path).\(direction).rate",
                     "\(rate) and the \(taken) of the classes before it are more than the "

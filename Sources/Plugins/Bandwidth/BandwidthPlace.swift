@@ -11,6 +11,8 @@ extension Bandwidth {
         let interface: String
         /// The other end of its veth pair on the host; nil for what is no veth.
         let hostEnd: String?
+        /// The largest packet that the link takes which the limits are for, in bytes.
+        let mtu: Int
 
         /// The place of an attachment whose interface is there.
         init(_ attachment: Attachment, _ kernel: Kernel) throws(CNIError) {
@@ -19,7 +21,9 @@ extension Bandwidth {
                 try kernel.seen(attachment.interface, in: .container)
             }
             guard let own, own.kind != "veth" else {
-                hostEnd = try attachment.hostEnd(kernel).name
+                let other = try attachment.hostEnd(kernel)
+                hostEnd = other.name
+                mtu = other.mtu
                 return
             }
             guard attachment.result.interfaces.contains(where: { $0.name == own.name }) else {
@@ -28,6 +32,7 @@ extension Bandwidth {
                     "prevResult.interfaces: interface \(own.name) is missing")
             }
             hostEnd = nil
+            mtu = own.mtu
         }
     }
 }

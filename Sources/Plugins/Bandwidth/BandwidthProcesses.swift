@@ -73,6 +73,9 @@ extension Bandwidth {
             }
         }
 
+        /// IFNAMSIZ, less the byte that ends a name.
+        private static let longestLink = 15
+
         let uplink: String
         let classes: [Class]
 
@@ -81,6 +84,10 @@ extension Bandwidth {
             classes =
                 try keys.list("classes", "A class for each cgroup.", Class.init) ?? []
             guard let uplink else { throw keys.invalid("uplink", "missing") }
+            guard (1...Self.longestLink).contains(uplink.utf8.count) else {
+                throw keys.invalid(
+                    "uplink", "\"\(uplink)\" is not of 1 to \(Self.longestLink) characters")
+            }
             self.uplink = uplink
             for (index, one) in classes.enumerated()
             where classes[..<index].contains(where: { $0.name == one.name }) {

@@ -76,10 +76,12 @@ extension Bandwidth {
         /// this one does not.
         private func portSteering(_ parts: [Steering]) -> [any Resource<Kernel>] {
             guard let first = parts.first else { return [] }
-            guard parts.count == 1, first.side == .host else { return [PortSteering(parts)] }
+            guard parts.count == 1 else { return [PortSteering(parts)] }
             let other: Direction = first.direction == .egress ? .ingress : .egress
+            let isOwnTree = other == .egress && first.side == .container
             let unwanted = Steering(
-                other, of: first.port, to: first.id, on: group.link(other), table: group.table,
+                other, of: first.port, in: first.side, to: first.id,
+                on: isOwnTree ? first.port : group.link(other), table: group.table,
                 owner: owner.tag, .owned)
             return [PortSteering(parts, without: unwanted)]
         }
@@ -241,7 +243,8 @@ extension Bandwidth {
         ) -> Qdisc {
             .leaf(
                 of: id, rate: limit.rate, ceil: limit.ceil,
-                milliseconds: limit.queueMilliseconds, on: link.name, in: link.side, sharing)
+                milliseconds: limit.queueMilliseconds, mtu: place.mtu, on: link.name,
+                in: link.side, sharing)
         }
 
         private func steering(
@@ -261,49 +264,9 @@ extension Bandwidth {
             return steering
         }
 
-        /// Refuses a guarantee that the one above it cannot keep together with the others'.
-        func requireRoom(_ kernel: Kernel) throws(CNIError) {
-            for direction in [Direction.egress, .ingress] {
-                guard let limit = options[direction], ways[direction] == .shared else { continue }
-                let tenant = group.tenant?[direction]
-                guard tenant != nil || group.linkRate != nil else { continue }
-                let link = group.link(direction)
-                let classes = try wrapping { () throws(KernelError) in
-                    try kernel.guarantees(on: link, in: .host)
-                }
-                func require(
-                    _ wanted: Rate, of key: String, _ id: ClassID, within parent: ClassID,
-                    _ most: Rate, _ whole: String
-                ) throws(CNIError) {
-                    let others = Rate(
-                        bitsPerSecond: classes.filter {
-                            $0.parent == parent && $0.id != id && $0.id != Tree.standard
-                        }.reduce(0) { $0 + $1.rate.bitsPerSecond })
-                    guard others.bitsPerSecond + wanted.bitsPerSecond > most.bitsPerSecond else {
-                        return
-                    }
-                    throw CNIError(
-                        .invalidConfiguration,
-                        "shaping.\(key).rate: \(wanted) and the \(others) that others are "
-                            + "guaranteed on \(link) are more than \(whole), \(most)")
-                }
-                if let tenant, let id = numbers.tenant?.id {
-                    try require(
-                        limit.rate, of: "\(direction)", numbers.own.id, within: id, tenant.rate,
-                        "the tenant's guarantee")
-                    guard let linkRate = group.linkRate else { continue }
-                    try require(
-                        tenant.rate, of: "tenant.\(direction)", id, within: Tree.link, linkRate,
-                        "linkRate")
-                } else if let linkRate = group.linkRate {
-                    try require(
-                        limit.rate, of: "\(direction)", numbers.own.id, within: Tree.link,
-                        linkRate, "linkRate")
-                }
-            }
-        }
-
         /// Beyond what any link has.
-        private static let unlimited = Rate(bitsPerSecond: 100_000_000_000)
+        static let unlimited = Rate(bitsPerSecond: 1_000_000_000_000)
+        /// From here on a group has no rate of its own.
+        static let leastUnlimited = Rate(bitsPerSecond: 100_000_000_000)
     }
 }
