@@ -125,4 +125,52 @@ struct ContainerEndTests {
         let after = try Snapshot(of: container)
         #expect(after == before, "\(after.difference(from: before))")
     }
+
+    @Test(
+        "a second ADD without a direction lifts its limit, and DEL leaves the container as it was")
+    func oneDirection() throws {
+        let keys: [JSON] = [
+            #"{"egressRate": 90000000, "egressBurst": 900000}"#,
+            #"{"ingressRate": 90000000, "ingressBurst": 900000}"#,
+        ]
+        let both = network(keys[0].merging(keys[1]))
+        let container = try world.container()
+        let result = try both.add(container)
+        let call = { (verb: String, keys: JSON) in
+            var given: JSON = #"{"cniVersion": "1.1.0", "name": "web", "type": "bandwidth"}"#
+            given["prevResult"] = result
+            return try world.call("bandwidth", verb, given.merging(keys), container)
+        }
+        let trees = {
+            try container.output(of: "tc class show dev eth0").isEmpty
+                ? ""
+                : "egress "
+                    + (container.output(of: "nft list ruleset").contains("eth0\" counter")
+                        ? "ingress" : "")
+        }
+        #expect(try call("ADD", keys[0]).succeeded)
+        #expect(try trees() == "egress ")
+        #expect(try container.link("shp-i").isNull)
+        #expect(try call("ADD", keys[1]).succeeded)
+        #expect(try trees() == "")
+        #expect(try !container.link("shp-i").isNull)
+        #expect(try call("CHECK", keys[1]).succeeded)
+        #expect(try call("DEL", keys[1]).succeeded)
+        #expect(try container.output(of: "nft list ruleset") == "")
+        #expect(try container.link("shp-i").isNull)
+    }
+
+    @Test("two interfaces of a container cannot have one class of what they receive")
+    func oneNumber() throws {
+        let keys: JSON = #"{"shaping": {"classId": "1:20", "ingress": {"rate": 9000000}}}"#
+        let network = network(keys)
+        let container = try world.container()
+        let result = try network.add(container)
+        let before = try container.output(of: "tc class show dev shp-i")
+        #expect(throws: (any Error).self) { try network.add(container, interface: "eth1") }
+        #expect(try container.output(of: "tc class show dev shp-i") == before)
+        var given: JSON = #"{"cniVersion": "1.1.0", "name": "web", "type": "bandwidth"}"#
+        given["prevResult"] = result
+        #expect(try world.call("bandwidth", "CHECK", given.merging(keys), container).succeeded)
+    }
 }

@@ -338,4 +338,24 @@ struct ShapingCareTests {
             container, after: result)
         #expect(ended.succeeded, "\(ended.output)")
     }
+
+    @Test("of two that come at once for the same guarantee, one gets it")
+    func atOnce() throws {
+        let keys = shaping(#"{"linkRate": 1000000000, "egress": {"rate": 600000000}}"#)
+        let both = try [plain(), plain()]
+        for _ in 0..<10 {
+            let started = try both.map { container, result in
+                var given: JSON = #"{"cniVersion": "1.1.0", "name": "web", "type": "bandwidth"}"#
+                given["prevResult"] = result
+                return try world.start(
+                    "bandwidth", "ADD", given.merging(keys).description, container: container.id,
+                    namespace: container.path)
+            }
+            let ended = started.map { (one: Command) in one.wait() }
+            #expect(ended.filter { $0.succeeded }.count == 1, "\(ended.map { $0.output })")
+            for (container, result) in both {
+                #expect(try call("DEL", keys, container, after: result).succeeded)
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +18,25 @@
 int linux_enter_network_namespace(int fd) { return setns(fd, CLONE_NEWNET); }
 
 int linux_make_network_namespace(void) { return unshare(CLONE_NEWNET); }
+
+int linux_take_name(const char *name) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t length = strlen(name);
+    if (length + 1 > sizeof address.sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    // An abstract name begins with a zero, and none ends it.
+    memcpy(address.sun_path + 1, name, length);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+    if (bind(fd, (struct sockaddr *)&address, size) == 0) return fd;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
 
 int linux_is_network_namespace(int fd, unsigned long *magic) {
     struct statfs file_system;

@@ -46,6 +46,8 @@ public final class Kernel: System {
     private var isAlone = false
     var listed: (side: Side, index: UInt32, addresses: [Address])?
     var sysctlRoot: FileDescriptor?
+    /// The socket whose name is this process's turn.
+    var turn: FileDescriptor?
     /// What another subsystem of the kernel keeps open as long as this is.
     public var companion: AnyObject?
     /// Whether a link was there to be removed.
@@ -60,6 +62,7 @@ public final class Kernel: System {
 
     deinit {
         try? sysctlRoot?.close()
+        try? turn?.close()
         try? returnHome()
     }
 

@@ -55,6 +55,10 @@ int linux_enter_network_namespace(int fd);
 /// Returns 0, or -1 with errno set.
 int linux_make_network_namespace(void);
 
+/// Opens a socket that has the abstract name `name` of unix(7) in the calling thread's network namespace, where
+/// one socket at most can have it. Returns a descriptor, or -1 with errno set: EADDRINUSE if another has it.
+int linux_take_name(const char *name);
+
 /// Whether `fd` is a network namespace: nsfs by statfs(2), CLONE_NEWNET by NS_GET_NSTYPE.
 /// Returns 1 or 0, or -1 with errno set. `magic` receives the file system's type.
 int linux_is_network_namespace(int fd, unsigned long *magic);

@@ -17,6 +17,8 @@ extension Bandwidth.Site {
                 let given = options.group.linkRate
                 let whole = given == nil ? try kernel.linkRate(of: link) : given
                 guard tenant != nil || whole != nil else { return nil }
+                // Two at once would both find the same room.
+                try kernel.takeTurn("guarantees of \(options.group.name)")
                 return Room(
                     link, whole, isBound: given != nil || tenant != nil,
                     try kernel.guarantees(on: link, in: .host))
