@@ -68,9 +68,11 @@ public struct Qdisc: Resource {
         self.sharing = sharing
     }
 
-    /// The leaf that a class of such numbers needs: room for `milliseconds` of its ceiling, and frames
-    /// instead of 64 kB packets where one of those would hold up the others for a millisecond, or be
-    /// more than the class's turn. `mtu` is that of the links that its packets pass, in bytes.
+    /// The leaf that a class of such numbers needs.
+    ///
+    /// It has room for `milliseconds` of the ceiling, and holds frames instead of 64 kB packets where one of those would
+    /// hold up the others for a millisecond, or be more than the class's turn. `mtu` is that of the links that the
+    /// class's packets pass, in bytes.
     public static func leaf(
         of id: ClassID, rate: Rate, ceil: Rate, milliseconds: Int = 16, mtu: Int = 1500,
         on link: String, in side: Side = .host, _ sharing: Sharing
