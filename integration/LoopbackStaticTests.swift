@@ -29,6 +29,16 @@ struct LoopbackStaticTests {
         try network.del(World.Container(id: container.id, path: ""), interface: "lo")
     }
 
+    @Test("loopback whose result has no form in the version leaves lo as it was")
+    func inexpressible() throws {
+        let container = try world.container()
+        let configuration: JSON =
+            #"{"name": "lo", "cniVersion": "0.2.0", "type": "loopback", "prevResult": {}}"#
+        let ended = try world.call("loopback", "ADD", configuration, container, interface: "lo")
+        #expect(ended.status == 1)
+        #expect(try container.ip("link show lo")[0]["flags"].array.contains(#""UP""#) == false)
+    }
+
     @Test("loopback refuses a foreign address on lo")
     func foreignAddress() throws {
         let container = try world.container()

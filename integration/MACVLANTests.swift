@@ -28,6 +28,16 @@ struct MACVLANTests {
         #expect(try uplink.neighbour.reaches("10.71.0.3"))
     }
 
+    @Test("an alias that the container writes does not keep the interface from its DEL")
+    func aliasInside() throws {
+        let network = network()
+        let container = try world.container()
+        try network.add(container)
+        try container.output(of: "ip link set eth0 alias hello")
+        try network.del(container)
+        #expect(try container.link("eth0").isNull)
+    }
+
     @Test("a mode is kept, and CHECK compares it", arguments: ["bridge", "private", "vepa"])
     func mode(mode: String) throws {
         var keys: JSON = "{}"

@@ -128,7 +128,9 @@ struct ProtocolTests {
         (#"{"name": "a b"}"#, "{}", "network name"),
         (#"{"name": 7}"#, "{}", "name"),
         (#"{"cniVersion": "9.9.9"}"#, "{}", "incompatible CNI versions"),
-        (#"{"cniVersion": "x"}"#, "{}", "cniVersion"),
+        (#"{"cniVersion": "x"}"#, "{}", "incompatible CNI versions"),
+        (#"{"cniVersion": "1.1"}"#, "{}", "incompatible CNI versions"),
+        (#"{"bridge": "cni%d"}"#, "{}", "bridge"),
         (#"{"bridge": 7}"#, "{}", "bridge"),
         (#"{"bridge": "a-bridge-with-a-name-too-long"}"#, "{}", "bridge"),
         (#"{"bridge": ""}"#, #"{"subnet": "nothing"}"#, "ipam.subnet"),
@@ -148,6 +150,7 @@ struct ProtocolTests {
         (#"{"ipam": []}"#, "{}", "ipam"),
         (#"{"ipam": {"type": 5}}"#, "{}", "ipam.type"),
         (#"{"ipam": {"type": "never-was"}}"#, "{}", "never-was"),
+        (#"{"ipam": {"type": "bridge"}}"#, "{}", #"ipam.type: "bridge" is no IPAM plugin"#),
         (#"{"ipam": {"type": "../../bin/sh"}}"#, "{}", "ipam.type"),
         ("{}", #"{"subnet": "10.71.0.1/16"}"#, "ipam"),
         ("{}", #"{"subnet": "10.71.0.0/31"}"#, "too small to allocate from"),
@@ -159,6 +162,14 @@ struct ProtocolTests {
         (
             "{}", #"{"subnet": "10.71.0.0/16", "routes": [{"dst": "1.2.3.0/24", "mtu": "x"}]}"#,
             "ipam.routes[0].mtu"
+        ),
+        (
+            "{}", #"{"subnet": "10.71.0.0/16", "routes": [{"dst": "1.2.3.0/24", "priority": -1}]}"#,
+            "ipam.routes[0].priority"
+        ),
+        (
+            "{}", #"{"subnet": "10.71.0.0/16", "routes": [{"dst": "1.2.3.0/24", "scope": 300}]}"#,
+            "ipam.routes[0].scope"
         ),
         (
             "{}", #"{"ranges": [[{"subnet": "10.1.0.0/16"}], [{"subnet": "10.1.2.0/24"}]]}"#,

@@ -57,9 +57,11 @@ struct ReusedPathTests {
 
     @Test(
         "the result of ADD tells it from a container that the Go plugin has made",
-        arguments: ["bridge", "ptp"])
-    func madeByPeer(plugin: String) throws {
-        let network = Network(plugin: plugin, in: world)
+        arguments: [
+            ("bridge", "{}"), ("ptp", "{}"), ("macvlan", #"{"master": "up0"}"#),
+        ])
+    func madeByPeer(plugin: String, keys: String) throws {
+        let network = Network(plugin: plugin, JSON(text: keys), in: world)
         let first = try world.trustingContainer()
         for isOurs in [true, false] {
             network.path = isOurs ? nil : try Peer.directory()

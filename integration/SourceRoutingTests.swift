@@ -110,6 +110,38 @@ struct SourceRoutingTests {
         try network.del(container)
     }
 
+    @Test("a gateway of the configuration is there instead of the address's, in both families")
+    func gatewaysAlone() throws {
+        let network = network(1, #"{"gateways": ["10.71.9.9", "fd00:71::fe"]}"#)
+        let container = try world.container()
+        try network.add(container)
+        for (table, gateway) in [
+            ("-4 route show table 100", "10.71.9.9"),
+            ("-6 route show table 101", "fd00:71::fe"),
+        ] {
+            let routes = try container.ip(table).array.filter { $0["dst"].string == "default" }
+            #expect(routes.map { $0["gateway"].string } == [gateway], "\(routes)")
+            #expect(routes.allSatisfy { $0["nexthops"].isNull }, "\(routes)")
+        }
+        #expect(try lines("ip -4 route show default", container) == [])
+        let difference = try network.check(container)
+        #expect(difference == nil, "\(difference ?? "")")
+        try network.del(container)
+    }
+
+    @Test("a table that somebody's rule for a whole network looks up is not taken")
+    func tableInUse() throws {
+        let network = network(1)
+        let container = try world.container()
+        try container.output(of: "ip rule add from 10.9.0.0/16 lookup 100")
+        try container.output(of: "ip -6 rule add to fd09::/64 lookup 101")
+        try network.add(container)
+        let rules = try lines("ip -4 rule", container) + lines("ip -6 rule", container)
+        #expect(rules.contains { $0.hasSuffix("from 10.71.0.2 lookup 102") }, "\(rules)")
+        #expect(rules.contains { $0.hasSuffix("from fd00:71::2 lookup 103") }, "\(rules)")
+        try network.del(container)
+    }
+
     @Test("with source hints the networks' routes stay in the main table")
     func hints() throws {
         let network = network(1, #"{"addSourceHints": true}"#)

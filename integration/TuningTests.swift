@@ -125,11 +125,13 @@ struct TuningTests {
         try bridge.del(container)
     }
 
-    @Test("a setting that can only be written is written")
+    @Test("a setting that can only be written is written, and CHECK does without it")
     func writeOnly() throws {
         let network = network(#"{"sysctl": {"net.ipv4.route.flush": "1"}}"#)
         let container = try world.container()
         try network.add(container)
+        let difference = try network.check(container)
+        #expect(difference == nil, "\(difference ?? "")")
         try network.del(container)
     }
 
@@ -213,6 +215,28 @@ struct TuningTests {
         #expect(
             ended.json["msg"].string
                 == "sysctl: duplicated sysctl keys are not allowed: net.core.somaxconn")
+    }
+
+    @Test("another key that is there twice hides none of a setting's, and is none")
+    func twiceElsewhere() throws {
+        let container = try world.container()
+        let before = try container.output(of: "sysctl -n net.core.somaxconn")
+        let other = #""a": {"net.core.somaxconn": 1}, "a": {"b": 1, "b": 2}, "#
+        for (settings, isRefused) in [
+            (#"{"net.core.somaxconn": "11", "net.core.somaxconn": "12"}"#, true),
+            (#"{"net.core.somaxconn": "13"}"#, false),
+        ] {
+            let text =
+                #"{"cniVersion": "1.0.0", "name": "web", "prevResult": {"cniVersion": "1.0.0"}, "#
+                + other + #""dataDir": "\#(world.directory)/tuning", "SysCtl": "# + settings + "}"
+            let ended = try world.start(
+                "tuning", "ADD", text, container: container.id, namespace: container.path
+            ).wait()
+            #expect(ended.succeeded != isRefused, "\(ended.output)")
+            #expect(
+                try container.output(of: "sysctl -n net.core.somaxconn")
+                    == (isRefused ? before : "13\n"))
+        }
     }
 
     @Test("the administrator's list decides for ADD, not for DEL")

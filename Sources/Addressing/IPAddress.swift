@@ -77,6 +77,9 @@ public struct IPAddress: Sendable, Hashable, Comparable {
     /// Whether the address is a loopback address: `127.0.0.0/8` or `::1`.
     public var isLoopback: Bool { family == .v4 ? bits >> 24 == 127 : bits == 1 }
 
+    /// Whether it is of IPv6 and of one link alone: of `fe80::/10`.
+    public var isLinkLocal: Bool { family == .v6 && bits >> 118 == 0x3fa }
+
     /// Orders by family, IPv4 first, then by number.
     public static func < (left: IPAddress, right: IPAddress) -> Bool {
         (left.family.rawValue, left.bits) < (right.family.rawValue, right.bits)

@@ -9,15 +9,21 @@ public struct MACAddress: Sendable, Hashable {
         self.bytes = Array(bytes)
     }
 
-    /// Reads `02:fc:00:00:00:01`, also with dashes; nil for anything else.
+    /// Reads `02:fc:00:00:00:01`, also with dashes, and `02fc.0000.0001`; nil for anything else.
     public init?(_ text: String) {
-        let separator: Character = text.contains("-") ? "-" : ":"
+        let hasDots = text.contains(".")
+        let separator: Character = hasDots ? "." : text.contains("-") ? "-" : ":"
         let parts = text.split(separator: separator, omittingEmptySubsequences: false)
-        let bytes = parts.compactMap { part in
-            part.utf8.count == 2 && part.first != "+" ? UInt8(part, radix: 16) : nil
+        let digits = hasDots ? 4 : 2
+        let numbers = parts.compactMap { part in
+            part.utf8.count == digits && part.first != "+" ? UInt16(part, radix: 16) : nil
         }
-        guard parts.count == 6, bytes.count == 6 else { return nil }
-        self.bytes = bytes
+        guard numbers.count == parts.count else { return nil }
+        self.init(
+            numbers.flatMap { number in
+                let low = UInt8(truncatingIfNeeded: number)
+                return hasDots ? [UInt8(number >> 8), low] : [low]
+            })
     }
 
     /// A random, locally administered unicast address, as the kernel's eth_random_addr makes.

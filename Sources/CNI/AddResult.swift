@@ -121,5 +121,14 @@ public struct RouteEntry: Sendable, Equatable {
         scope = try keys("scope", "The scope: 0 global, 253 link, 254 host.")
         guard let destination else { throw keys.invalid("dst", "missing") }
         self.destination = destination
+        let numbers = [
+            ("mtu", mtu), ("advmss", advmss), ("priority", priority), ("table", table),
+        ]
+        for (key, number) in numbers where UInt32(exactly: number ?? 0) == nil {
+            throw keys.invalid(key, "out of range: \(number ?? 0)")
+        }
+        if let scope, UInt8(exactly: scope) == nil {
+            throw keys.invalid("scope", "out of range: \(scope)")
+        }
     }
 }

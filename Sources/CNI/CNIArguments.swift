@@ -7,8 +7,9 @@ public struct CNIArguments: Sendable {
 
     /// Splits the pairs.
     ///
-    /// - Throws: Code 4 naming CNI_ARGS, for a pair without exactly one `=` and, unless
-    ///   `IgnoreUnknown` is 1 or true, for a key that no plugin knows and Kubernetes does not send.
+    /// - Throws: Code 4 naming CNI_ARGS, for a pair without exactly one `=`, for an `IgnoreUnknown` that
+    ///   is neither 1 nor 0, true nor false, and, unless that is 1 or true, for a key that no plugin knows
+    ///   and Kubernetes does not send.
     public init(_ text: String) throws(CNIError) {
         var pairs: [(key: String, value: String)] = []
         for pair in text.split(separator: ";", omittingEmptySubsequences: false)
@@ -20,8 +21,14 @@ public struct CNIArguments: Sendable {
             pairs.append((String(parts[0]), String(parts[1])))
         }
         self.pairs = pairs
-        let ignoresUnknown = ["1", "true", "TRUE", "True", "t", "T"]
-            .contains(self["IgnoreUnknown"] ?? "")
+        let flag = pairs.last { $0.key == "IgnoreUnknown" }?.value ?? "0"
+        let ignoresUnknown = ["1", "true"].contains { sameIgnoringCase($0, flag) }
+        guard ignoresUnknown || ["0", "false"].contains(where: { sameIgnoringCase($0, flag) })
+        else {
+            throw CNIError(
+                .environment,
+                "CNI_ARGS: ARGS: error parsing value of pair \"IgnoreUnknown=\(flag)\"")
+        }
         let unknown = pairs.filter { !Self.known.contains($0.key) && !$0.key.hasPrefix("K8S_") }
         guard ignoresUnknown || unknown.isEmpty else {
             let list = unknown.map { "\"\($0.key)=\($0.value)\"" }.joined(separator: " ")

@@ -72,7 +72,10 @@ public struct Invocation: Sendable {
             switch name {
             case _ where value.isEmpty: missing.append(name)
             case "CNI_CONTAINERID": try validateContainerID(value)
-            case "CNI_IFNAME": try validateInterfaceName(value)
+            case "CNI_IFNAME":
+                try validateInterfaceName(value)
+                // There may be something to remove from a time when such a name was taken.
+                if command == Verb.add.rawValue { try validateNewName(value) }
             default: break
             }
         }
@@ -136,5 +139,15 @@ func validateInterfaceName(_ name: String) throws(CNIError) {
     guard !name.utf8.contains(where: isForbidden) else {
         throw CNIError(
             .environment, "interface name contains / or : or whitespace characters")
+    }
+}
+
+/// Whether the kernel takes the name of a new link for a pattern, and names it otherwise: `eth%d`.
+public func isLinkPattern(_ name: String) -> Bool { name.utf8.contains(UInt8(ascii: "%")) }
+
+/// Refuses names under which a new link would not be found.
+func validateNewName(_ name: String) throws(CNIError) {
+    guard !isLinkPattern(name) else {
+        throw CNIError(.environment, "interface name contains %", details: name)
     }
 }

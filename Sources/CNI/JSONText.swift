@@ -30,6 +30,46 @@ extension JSON {
         unsafe self.init(root)
     }
 
+    /// A key that an object has twice, as it is written, or nil: the object under a path of keys in a text
+    /// that parses.
+    public static func repeatedKey(in bytes: [UInt8], under path: [String]) -> String? {
+        var objects = [bytes]
+        for key in path { objects = objects.flatMap { values(of: key, in: $0) } }
+        return objects.lazy.compactMap { repeatedKey(in: $0) }.first
+    }
+
+    /// The texts of the values that the outermost object of a text that parses has under a key, upper and
+    /// lower case being the same.
+    private static func values(of wanted: String, in bytes: [UInt8]) -> [[UInt8]] {
+        var values: [[UInt8]] = []
+        var (depth, index) = (0, 0)
+        var key: ArraySlice<UInt8> = []
+        var start: Int?
+        while index < bytes.count {
+            let first = index
+            index += 1
+            switch bytes[first] {
+            case UInt8(ascii: "\""):
+                while index < bytes.count, bytes[index] != UInt8(ascii: "\"") {
+                    index += bytes[index] == UInt8(ascii: "\\") ? 2 : 1
+                }
+                index = min(index + 1, bytes.count)
+                if depth == 1, start == nil { key = bytes[first..<index] }
+            case UInt8(ascii: ":") where depth == 1: start = index
+            case UInt8(ascii: "{"), UInt8(ascii: "["): depth += 1
+            case UInt8(ascii: ","), UInt8(ascii: "}"), UInt8(ascii: "]"):
+                if depth == 1, let begin = start {
+                    start = nil
+                    let name = (try? JSON(parsing: Array(key)))?.text ?? ""
+                    if sameIgnoringCase(name, wanted) { values.append(Array(bytes[begin..<first])) }
+                }
+                if bytes[first] != UInt8(ascii: ",") { depth -= 1 }
+            default: break
+            }
+        }
+        return values
+    }
+
     /// A key that some object of a text that parses has twice, as it is written, or nil.
     public static func repeatedKey(in bytes: [UInt8]) -> String? {
         var fault = json_error_t()

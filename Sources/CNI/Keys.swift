@@ -26,8 +26,15 @@ public struct KeyDescription: Sendable, Equatable {
 public protocol ConfigurationValue: Sendable {
     /// What the key takes, with its article: `a boolean`.
     static var typeName: String { get }
+    /// Whether an empty string is no value, as Go's decoder has it.
+    static var isAbsentWhenEmpty: Bool { get }
     /// The value in JSON's terms, or nil if the JSON is something else.
     init?(_ json: JSON)
+}
+
+extension ConfigurationValue {
+    /// To most an empty string is as good or bad as any other.
+    public static var isAbsentWhenEmpty: Bool { false }
 }
 
 /// Reads the keys of one object of the configuration.
@@ -151,7 +158,9 @@ public struct Keys {
         }
         var values: [Value] = []
         for (index, element) in elements.enumerated() {
-            var keys = try Keys(element, object: "\(path)[\(index)]")
+            // To Go's decoder null is an object without members here.
+            var keys = try Keys(
+                element == .null ? .object([]) : element, object: "\(path)[\(index)]")
             values.append(try read(&keys))
         }
         return values
@@ -165,7 +174,9 @@ public struct Keys {
             let inner = try Self(value, object: place(outer))
             return try inner.value(String(key[key.utf8.index(after: dot)...]))
         }
-        guard let json = object[key] else { return nil }
+        guard let json = object[key], !(Value.isAbsentWhenEmpty && json.text == "") else {
+            return nil
+        }
         guard let value = Value(json) else { throw mismatch(place(key), Value.typeName, json) }
         return value
     }
@@ -230,6 +241,8 @@ extension String: ConfigurationValue {
 extension IPAddress: ConfigurationValue {
     /// An address.
     public static var typeName: String { "an IP address" }
+    /// An address that is left out may be written as an empty string.
+    public static var isAbsentWhenEmpty: Bool { true }
     /// The address that a string spells.
     public init?(_ json: JSON) {
         guard let text = json.text else { return nil }

@@ -39,9 +39,13 @@ public struct NetworkConfiguration: Sendable {
     /// A `prevResult` that cannot be read is as good as none to those who do not need it: DEL does
     /// all it can.
     ///
-    /// - Throws: Code 6 for what cannot be decoded, code 7 for a missing or invalid name; the
-    ///   messages are the reference's where it has one.
-    public init(parsing input: [UInt8], needsResult: Bool = true) throws(CNIError) {
+    /// - Throws: Code 6 for what cannot be decoded, code 7 for a missing or invalid name, code 1 for a
+    ///   version that is written like none of those that are supported; the messages are the reference's
+    ///   where it has one.
+    public init(
+        parsing input: [UInt8], needsResult: Bool = true,
+        supporting versions: [SpecVersion] = SpecVersion.all
+    ) throws(CNIError) {
         let json: JSON
         do throws(CNIError) {
             json = try JSON(parsing: input)
@@ -53,11 +57,13 @@ public struct NetworkConfiguration: Sendable {
                 .decode,
                 "error unmarshall network config: expected an object, found \(json.kind)")
         }
-        try self.init(json: json, needsResult: needsResult)
+        try self.init(json: json, needsResult: needsResult, supporting: versions)
     }
 
     /// Checks the shared keys of an object.
-    public init(json: JSON, needsResult: Bool = true) throws(CNIError) {
+    public init(
+        json: JSON, needsResult: Bool = true, supporting versions: [SpecVersion] = SpecVersion.all
+    ) throws(CNIError) {
         self.json = json
         var keys = Keys(json)
         let name: String? = try keys("name", "The network's name.")
@@ -71,8 +77,10 @@ public struct NetworkConfiguration: Sendable {
         }
         self.name = name
         let version: String? = try keys("cniVersion", "The specification's version.")
-        guard let known = SpecVersion(version.flatMap { $0.isEmpty ? nil : $0 } ?? "0.1.0") else {
-            throw CNIError(.decode, "cniVersion: not a version: \"\(version ?? "")\"")
+        let text = version.flatMap { $0.isEmpty ? nil : $0 } ?? "0.1.0"
+        // To the reference a version is a text, so `1.1` is not `1.1.0`.
+        guard let known = SpecVersion(text), "\(known)" == text else {
+            throw CNIError(incompatible: text, with: versions)
         }
         self.version = known
         type = try keys("type", "The plugin's name.") ?? ""

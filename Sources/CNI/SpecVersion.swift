@@ -48,3 +48,13 @@ public struct SpecVersion: Sendable, Hashable, Comparable, CustomStringConvertib
         major.description + "." + minor.description + "." + micro.description
     }
 }
+
+extension CNIError {
+    /// That a configuration is of a version that is not supported, code 1.
+    public init(incompatible version: String, with supported: [SpecVersion]) {
+        let list = supported.map { "\"\($0)\"" }.joined(separator: " ")
+        self.init(
+            .incompatibleVersion, "incompatible CNI versions",
+            details: "config is \"\(version)\", plugin supports [\(list)]")
+    }
+}

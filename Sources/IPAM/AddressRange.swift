@@ -53,7 +53,8 @@ public struct AddressRange: Sendable, Equatable {
         gateway = options.gateway ?? second
         start = options.start ?? second
         end = options.end ?? (subnet.family == .v4 ? beforeLast : subnet.last)
-        guard subnet.contains(start) else {
+        let isUpsideDown = options.start != nil && options.end != nil && end < start
+        guard subnet.contains(start), !isUpsideDown else {
             throw CNIError(
                 .invalidConfiguration, "RangeStart \(start) not in network \(subnet)")
         }

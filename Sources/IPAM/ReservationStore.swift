@@ -159,10 +159,13 @@ public struct ReservationStore: ~Copyable {
 
     /// Notes that a pod's interface is this holder's from now on, and frees what earlier containers of
     /// the pod had for it, if there is no namespace behind their paths: perhaps no DEL will come.
+    /// - Returns: Whether the holder is new among them.
     public mutating func takeOver(
         _ pod: String, by holder: Holder, in netns: String, isGone: (String) -> Bool
-    ) throws(CNIError) {
-        guard var record = PodRecord(of: pod, network, holder.interface, in: parent) else { return }
+    ) throws(CNIError) -> Bool {
+        guard var record = PodRecord(of: pod, network, holder.interface, in: parent) else {
+            return false
+        }
         var others: [(id: String, netns: String)] = []
         for container in record.containers where container.id != holder.containerID {
             guard isGone(container.netns) else {
@@ -171,7 +174,9 @@ public struct ReservationStore: ~Copyable {
             }
             try release(Holder(containerID: container.id, interface: holder.interface))
         }
+        let isNew = !record.containers.contains { $0.id == holder.containerID }
         record.keep(others + [(holder.containerID, netns)])
+        return isNew
     }
 
     /// Notes that a holder is none of the pod's containers any more.

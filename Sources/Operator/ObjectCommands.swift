@@ -169,7 +169,8 @@ extension MovedLink: CommandObject {
             }
         return [
             "DEVICE=\(found)",
-            "ip link property add dev \"$DEVICE\" altname \(CommandNames.quoted(mark))",
+            "ip link property add dev \"$DEVICE\" altname \(CommandNames.quoted(mark)) "
+                + "altname \(CommandNames.quoted(mark + "."))\"$DEVICE\"",
             "ip link set \"$DEVICE\" netns \(CommandNames.namespace) name \(name) alias \"$DEVICE\"",
         ]
     }

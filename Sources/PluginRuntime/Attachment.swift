@@ -1,6 +1,6 @@
 public import Addressing
 public import CNI
-internal import Rtnetlink
+public import Rtnetlink
 
 /// A container's interface on a network: what a plugin's plan is made from.
 public struct Attachment: Sendable {
@@ -14,6 +14,9 @@ public struct Attachment: Sendable {
     public var hostMAC: MACAddress?
     /// The addresses, routes and name servers: IPAM's answer, then the plugin's.
     public var result: AddResult
+
+    /// What an earlier ADD's result says of the interface; nil where there is none, or not enough.
+    public let former: FormerInterface?
 
     /// The interface in the container.
     public var interface: String { owner.interface }
@@ -30,6 +33,7 @@ public struct Attachment: Sendable {
         netns = call.invocation.netns
         hostEnd = owner.hostEnd
         result = AddResult()
+        former = call.configuration.previous?.former(call.invocation.interface)
     }
 
     /// The attachment as an earlier ADD's result describes it, for CHECK.
@@ -56,14 +60,7 @@ public struct Attachment: Sendable {
     }
 
     /// The addresses of the container's interface.
-    public var addresses: [AddResult.Address] {
-        result.addresses.filter { address in
-            guard let index = address.interface, result.interfaces.indices.contains(index) else {
-                return true
-            }
-            return result.interfaces[index].name == interface
-        }
-    }
+    public var addresses: [AddResult.Address] { result.addresses(of: interface) }
 
     /// The next hop of a route: its own, or the first gateway of its family if the route's scope
     /// reaches beyond the link.
@@ -72,5 +69,26 @@ public struct Attachment: Sendable {
             return route.gateway
         }
         return addresses.first { $0.gateway?.family == route.destination.family }?.gateway
+    }
+}
+
+extension AddResult {
+    /// The addresses of an interface, and those of which the result does not say whose they are.
+    public func addresses(of interface: String) -> [Address] {
+        addresses.filter { address in
+            guard let index = address.interface, interfaces.indices.contains(index) else {
+                return true
+            }
+            return interfaces[index].name == interface
+        }
+    }
+
+    /// What it says of an interface, if it has its hardware address.
+    fileprivate func former(_ interface: String) -> FormerInterface? {
+        guard
+            let mac = interfaces.first(where: { $0.name == interface && !$0.sandbox.isEmpty })
+                .flatMap({ MACAddress($0.mac) })
+        else { return nil }
+        return FormerInterface(mac, addresses(of: interface).map(\.address.address))
     }
 }

@@ -18,6 +18,13 @@ extension Keys {
         return mtu == 0 ? nil : mtu
     }
 
+    /// Refuses a name under which a link that is made would not be found.
+    public func requireLinkName(_ name: String, _ key: String) throws(CNIError) {
+        guard !isLinkPattern(name) else {
+            throw invalid(key, "not the name of a link: \"\(name)\"")
+        }
+    }
+
     /// The keys `master` and `linkInContainer`: the link that the interface stands on.
     public mutating func master() throws(CNIError) -> ContainerLink.Lower {
         let name = try self(

@@ -89,6 +89,7 @@ extension Attachment {
     ) -> ContainerLink {
         var link = ContainerLink(interface, kind, on: lower, firstName: hostEnd)
         link.alias = tag
+        link.former = former
         return link
     }
 

@@ -15,8 +15,9 @@ package struct Delegate {
 
     /// Finds the plugin that `ipam.type` names.
     ///
-    /// - Returns: Nil if the network has no IPAM.
-    /// - Throws: Code 7 if CNI_PATH has no such program.
+    /// - Returns: Nil if the network has no IPAM; for DEL, where it names none, too.
+    /// - Throws: Code 7 if CNI_PATH has no such program, or it is one of this program's plugins that gives
+    ///   out no addresses.
     init?(ipamOf call: Call) throws(CNIError) {
         let type = call.configuration.ipamType
         guard !type.isEmpty else { return nil }
@@ -33,6 +34,11 @@ package struct Delegate {
                 "ipam.type: failed to find plugin \"\(type)\" in path [\(path)]")
         }
         if let own = call.siblings(type), Self.isThisProgram(path) {
+            guard own.isIPAM else {
+                if call.invocation.verb == .del { return nil }
+                throw CNIError(
+                    .invalidConfiguration, "ipam.type: \"\(type)\" is no IPAM plugin")
+            }
             implementation = .own(own)
         } else {
             implementation = .program(path)

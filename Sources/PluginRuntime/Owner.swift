@@ -21,8 +21,7 @@ public struct Owner: Sendable, Hashable {
 
     /// Reads the tag that an object carries; nil if it is not one of ours.
     public init?(tag: String) {
-        let words = tag.split(separator: " ", omittingEmptySubsequences: false)
-        guard words.count == 3, words.allSatisfy({ !$0.isEmpty }) else { return nil }
+        guard let words = ownerWords(of: tag) else { return nil }
         self.init(
             network: String(words[0]), containerID: String(words[1]),
             interface: String(words[2]))

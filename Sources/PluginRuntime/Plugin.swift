@@ -8,6 +8,8 @@ public protocol Plugin: Sendable {
     static var versions: [SpecVersion] { get }
     /// The configuration keys it takes.
     static var keys: [KeyDescription] { get }
+    /// Whether it gives out addresses, for others' `ipam.type`.
+    static var isIPAM: Bool { get }
 
     /// Attaches a container, wholly or not at all.
     static func add(_ call: Call) throws(CNIError) -> AddResult
@@ -27,6 +29,8 @@ public typealias PluginLookup = @Sendable (String) -> (any Plugin.Type)?
 extension Plugin {
     /// All versions.
     public static var versions: [SpecVersion] { SpecVersion.all }
+    /// Most do not.
+    public static var isIPAM: Bool { false }
 }
 
 /// Runs plugins for a runtime.
@@ -81,7 +85,8 @@ public enum Program {
             }
             record = CallRecord(plugin: plugin.name, call)
             let configuration = try NetworkConfiguration(
-                parsing: call.input, needsResult: [.add, .check].contains(call.verb))
+                parsing: call.input, needsResult: [.add, .check].contains(call.verb),
+                supporting: plugin.versions)
             record?.network = configuration.name
             try requireVersion(configuration.version, for: call.verb, of: plugin)
             let text = try run(plugin, Call(call, configuration, siblings: siblings))
@@ -146,10 +151,7 @@ public enum Program {
             }
         }
         guard plugin.versions.contains(version) else {
-            let list = list(plugin.versions, quote: "\"", separator: " ")
-            throw CNIError(
-                .incompatibleVersion, "incompatible CNI versions",
-                details: "config is \"\(version)\", plugin supports [\(list)]")
+            throw CNIError(incompatible: "\(version)", with: plugin.versions)
         }
     }
 }

@@ -88,6 +88,7 @@ public enum HostDevice: ContainerLinkPlugin {
             attachment.interface, from: options.device ?? .oneOf([]),
             mark: attachment.owner.lentName)
         link.mac = attachment.mac
+        link.former = attachment.former
         return Plan { link }
     }
 

@@ -13,6 +13,9 @@ public enum HostLocal: Plugin {
     /// The configuration keys.
     public static var keys: [KeyDescription] { Keys.describe(Options.init) }
 
+    /// It does.
+    public static var isIPAM: Bool { true }
+
     /// Reserves one address of every range set.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
         let options = try Options(call)
@@ -23,9 +26,10 @@ public enum HostLocal: Plugin {
         result.routes = options.routes
         var store = try options.madeStore(of: call)
         var reserved: [IPAddress] = []
+        var isNew = false
         do throws(CNIError) {
             if let pod = options.pod {
-                try store.takeOver(
+                isNew = try store.takeOver(
                     pod, by: call.holder, in: call.invocation.netns, isGone: Self.isGone)
             }
             var requested = options.requested
@@ -50,7 +54,7 @@ public enum HostLocal: Plugin {
         } catch {
             // Only what this call reserved: an earlier ADD's addresses are not ours to free.
             for address in reserved { try? store.release(address, of: call.holder) }
-            if let pod = options.pod { store.leave(pod, call.holder) }
+            if isNew, let pod = options.pod { store.leave(pod, call.holder) }
             store.close()
             throw error
         }

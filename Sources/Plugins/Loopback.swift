@@ -47,7 +47,14 @@ public enum Loopback: PlannedPlugin {
             throw CNIError(
                 .internalError, "loopback interface found with non-loopback address \"\(foreign)\"")
         }
-        if let previous = call.configuration.previous { return previous }
+        let result = call.configuration.previous ?? own(addresses, call)
+        // A version that cannot express the result is found out while all can be undone.
+        _ = try result.json(for: call.configuration.version)
+        return result
+    }
+
+    /// The result of `lo` with the first of its addresses of each family.
+    private static func own(_ addresses: [IPPrefix], _ call: Call) -> AddResult {
         var result = AddResult()
         result.interfaces = [
             .init(name: link, mac: "00:00:00:00:00:00", sandbox: call.invocation.netns)

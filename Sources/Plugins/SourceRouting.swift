@@ -42,6 +42,22 @@ public enum SourceRouting: PlannedPlugin {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
         }
+
+        /// A result whose default routes are by the gateways of the configuration, as CHECK finds them.
+        func naming(_ result: AddResult) -> AddResult {
+            guard table == nil else { return result }
+            var result = result
+            for gateway in gateways {
+                let everything = IPPrefix(everythingIn: gateway.family)
+                for index in result.routes.indices
+                where result.routes[index].destination == everything
+                    && result.routes[index].table == nil
+                {
+                    result.routes[index].gateway = gateway
+                }
+            }
+            return result
+        }
     }
 
     /// The first table that is taken.
@@ -49,7 +65,7 @@ public enum SourceRouting: PlannedPlugin {
 
     /// Makes a rule and a table for each address, and moves the interface's routes there.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
-        _ = try Options(call)
+        let options = try Options(call)
         guard let result = call.configuration.previous else {
             throw CNIError(
                 .invalidConfiguration, "This plugin must be called as chained plugin")
@@ -67,7 +83,7 @@ public enum SourceRouting: PlannedPlugin {
         } catch {
             throw CNIError(error.cause).leaving(journal.rollBack().map { "\($0)" })
         }
-        return result
+        return options.naming(result)
     }
 
     /// A rule and a table for each address, and the interface's routes there instead of in the main
@@ -104,6 +120,8 @@ public enum SourceRouting: PlannedPlugin {
             while used.contains(table) { table += 1 }
             used.insert(table)
             let family = entry.address.family
+            let everything = IPPrefix(everythingIn: family)
+            let given = options.gateways.first { $0.family == family }
             var steps: [any Resource<Kernel>] = []
             for (number, route) in own.enumerated() where route.destination.family == family {
                 guard
@@ -111,13 +129,14 @@ public enum SourceRouting: PlannedPlugin {
                         || [route.source, route.gateway].compactMap({ $0 }).contains(
                             where: entry.address.contains)
                 else { continue }
+                moved.append(number)
+                // The configured gateway is there instead of the default routes that there are.
+                guard given == nil || route.destination != everything else { continue }
                 var copy = route
                 copy.table = table
                 steps.append(copy)
-                moved.append(number)
             }
-            let gateway = options.gateways.first { $0.family == family } ?? entry.gateway
-            let everything = IPPrefix(everythingIn: family)
+            let gateway = given ?? entry.gateway
             let hasDefault = steps.contains {
                 ($0 as? ListedRoute).map { $0.destination == everything && $0.gateway == gateway }
                     ?? false
@@ -156,7 +175,7 @@ public enum SourceRouting: PlannedPlugin {
         var used: Set<Int> = []
         var routes: [ListedRoute] = []
         for family in Family.allCases {
-            for rule in try kernel.rules(of: family, in: .container) { used.insert(rule.table) }
+            used.formUnion(try kernel.ruleTables(of: family, in: .container))
             routes += try kernel.routes(of: family, in: .container)
         }
         return (used.union(routes.map(\.table)), routes)
@@ -206,6 +225,8 @@ public enum SourceRouting: PlannedPlugin {
         of entry: AddResult.Address, _ attachment: Attachment, _ options: Options
     ) -> [Route] {
         let (address, interface) = (entry.address, attachment.interface)
+        let everything = IPPrefix(everythingIn: address.family)
+        let given = options.gateways.first { $0.family == address.family }
         var routes: [Route] = []
         if address.length < address.family.bitWidth {
             routes.append(
@@ -214,12 +235,13 @@ public enum SourceRouting: PlannedPlugin {
         for route in attachment.result.routes
         where route.destination.family == address.family && route.table == nil {
             let gateway = attachment.gateway(for: route)
-            guard gateway.map(address.contains) ?? true else { continue }
+            guard gateway.map(address.contains) ?? true,
+                given == nil || route.destination != everything
+            else { continue }
             routes.append(
                 Route(to: route.destination, by: gateway, on: interface, in: .container, .owned))
         }
-        let gateway = options.gateways.first { $0.family == address.family } ?? entry.gateway
-        let everything = IPPrefix(everythingIn: address.family)
+        let gateway = given ?? entry.gateway
         let hasDefault = routes.contains {
             $0.destination == everything && $0.gateway == gateway
         }
@@ -238,11 +260,7 @@ public enum SourceRouting: PlannedPlugin {
             throw CNIError(
                 .invalidConfiguration, "No IP addresses supplied on interface: \(interface)")
         }
-        return result.addresses.filter { address in
-            guard let index = address.interface, result.interfaces.indices.contains(index)
-            else { return true }
-            return result.interfaces[index].name == interface
-        }
+        return result.addresses(of: interface)
     }
 
     /// Checks that every address has its rule.

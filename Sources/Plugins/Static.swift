@@ -10,6 +10,9 @@ public enum Static: Plugin {
     /// The configuration keys.
     public static var keys: [KeyDescription] { Keys.describe(Options.init) }
 
+    /// It does.
+    public static var isIPAM: Bool { true }
+
     /// Answers with the configured addresses, routes and name servers.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
         try Options(call).result
@@ -99,7 +102,7 @@ public enum Static: Plugin {
         /// Adds the addresses of CNI_ARGS, and each of its gateways to the networks it is in.
         private mutating func append(_ arguments: CNIArguments) throws(CNIError) {
             for text in (arguments["IP"] ?? "").split(separator: ",") {
-                let text = String(text.drop { $0 == " " })
+                let text = trimmed(text)
                 guard let prefix = IPPrefix(text) else {
                     throw CNIError(
                         .environment,
@@ -109,7 +112,7 @@ public enum Static: Plugin {
                 result.addresses.append(.init(prefix))
             }
             for text in (arguments["GATEWAY"] ?? "").split(separator: ",") {
-                guard let gateway = IPAddress(String(text.drop { $0 == " " })) else {
+                guard let gateway = IPAddress(trimmed(text)) else {
                     throw CNIError(
                         .environment, "CNI_ARGS: GATEWAY: invalid gateway address: \(text)")
                 }
@@ -136,4 +139,11 @@ public enum Static: Plugin {
             }
         }
     }
+}
+
+/// A text without the white space around it.
+private func trimmed(_ text: Substring) -> String {
+    let rest = text.drop { $0.isWhitespace }
+    guard let last = rest.lastIndex(where: { !$0.isWhitespace }) else { return "" }
+    return String(rest[...last])
 }

@@ -82,14 +82,14 @@ public enum Tuning: PlannedPlugin {
         try Options(call).plan(for: call.invocation.interface)
     }
 
-    /// The settings, and that the interface takes every packet if it was asked to, as in the
-    /// reference, and only then.
+    /// The settings that can be read, and that the interface takes every packet if it was asked to, as in
+    /// the reference, and only then.
     public static func wanted(_ call: Call, _ kernel: Kernel) throws(CNIError) -> Plan<Kernel> {
         let options = try Options(call)
         let interface = call.invocation.interface
         var link = try options.link(interface)
         link.promiscuous = options.promiscuous
-        let settings = try options.settings(of: interface)
+        let settings = try options.settings(of: interface).filter { $0.isReadable(kernel) }
         return Plan {
             settings.map { $0 as any Resource<Kernel> }
             link

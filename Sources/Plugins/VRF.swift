@@ -23,7 +23,8 @@ public enum VRFPlugin: PlannedPlugin {
         }
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
-        try wrapping { () throws(KernelError) in try kernel.lockShared() }
+        // A VRF that is found must be there until the interface is a member.
+        try wrapping { () throws(KernelError) in try kernel.lockContainer() }
         var journal = Journal(kernel)
         do throws(StepError<KernelError>) {
             try journal.apply(options.plan(for: call))
@@ -57,6 +58,7 @@ public enum VRFPlugin: PlannedPlugin {
         let kernel = try call.kernelForUntaggedRemoval()
         defer { try? kernel.returnHome() }
         guard kernel.hasContainer else { return }
+        try wrapping { () throws(KernelError) in try kernel.lockContainer() }
         let failures = options.plan(for: call).remove(from: kernel)
         let vrf = VRF(options.vrf, table: nil)
         try wrapping { () throws(KernelError) in
@@ -79,6 +81,7 @@ public enum VRFPlugin: PlannedPlugin {
         init(_ keys: inout Keys) throws(CNIError) {
             vrf = try keys(
                 "vrfname", default: "", "The VRF's name; it is made when missing. Required.")
+            try keys.requireLinkName(vrf, "vrfname")
             let table = try keys(
                 "table", default: 0, "The number of its routing table; 0 for the lowest free one.")
             guard let number = UInt32(exactly: table) else {

@@ -42,6 +42,8 @@ public struct ContainerLink: Resource {
     public var master: String?
     /// Its alias, which says whose it is.
     public var alias: String?
+    /// What the result of ADD says of it; nil where there is none.
+    public var former: FormerInterface?
 
     /// A link of a kind.
     public init(_ name: String, _ kind: Kind, on lower: Lower? = nil, firstName: String) {
@@ -130,13 +132,19 @@ public struct ContainerLink: Resource {
             ].compactMap { $0 }
     }
 
-    /// Removes a link of this kind that carries this owner's tag or none; whether there was one.
+    /// Removes a link of this kind that carries this owner's tag, or none and may be its; whether there
+    /// was one.
+    ///
+    /// An alias that is no tag is the container's own, which can write what it likes.
     @discardableResult
     private func remove(_ name: String, _ kernel: Kernel) throws(KernelError) -> Bool {
         guard let state = try kernel.link(name, in: .container), state.kind == kind.name else {
             return false
         }
-        if let alias, let owner = state.alias, owner != alias { return false }
+        if alias == nil || state.alias != alias {
+            if alias != nil, state.alias.flatMap(ownerWords) != nil { return false }
+            if name == self.name, let former, try !former.fits(state, kernel) { return false }
+        }
         try kernel.removeLinks([state.index], in: .container)
         try kernel.forget(name, in: .container)
         return true

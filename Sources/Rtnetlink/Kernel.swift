@@ -50,6 +50,8 @@ public final class Kernel: System {
     var turn: FileDescriptor?
     /// What another subsystem of the kernel keeps open as long as this is.
     public var companion: AnyObject?
+    /// What the link that this process has lent to the container had on the host.
+    var lent: HostSettings?
     /// Whether a link was there to be removed.
     public internal(set) var hasRemovedLinks = false
 

@@ -177,17 +177,16 @@ extension Kernel {
     ///
     /// A bridge's port is disabled, another link is brought down. Where the bridge runs the
     /// spanning tree protocol the port goes on until it is removed. One that is down, as an ADD that
-    /// was killed leaves it, takes nothing as it is.
+    /// was killed leaves it, takes nothing as it is, and so does one that goes meanwhile with its container.
     public func stopPort(_ name: String, alias: String, in side: Side) throws(KernelError) {
         guard let link = try link(name, in: side), link.alias == nil || link.alias == alias
         else { return }
         guard link.port != nil else {
             guard link.isUp else { return }
-            try request(
-                side,
-                Message(
-                    "stop link \(name)", type: RTM_SETLINK,
-                    ifinfomsg(index: link.index, clear: UInt32(IFF_UP))))
+            let message = Message(
+                "stop link \(name)", type: RTM_SETLINK,
+                ifinfomsg(index: link.index, clear: UInt32(IFF_UP)))
+            try tolerating(.noSuchDevice) { () throws(KernelError) in try request(side, message) }
             return
         }
         var message = Message(
@@ -196,7 +195,7 @@ extension Kernel {
         message.nest(IFLA_PROTINFO | Int(NLA_F_NESTED)) {
             $0.put(IFLA_BRPORT_STATE, UInt8(BR_STATE_DISABLED))
         }
-        try tolerating(.resourceBusy, .networkDown) { () throws(KernelError) in
+        try tolerating(.resourceBusy, .networkDown, .noSuchDevice) { () throws(KernelError) in
             try request(side, message)
         }
     }

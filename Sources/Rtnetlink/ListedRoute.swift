@@ -18,7 +18,7 @@ public struct ListedRoute: Resource {
     /// The namespace it is in.
     public let side: Side
     /// Its link's index; nil for one over several links.
-    public let link: UInt32?
+    public internal(set) var link: UInt32?
     /// Whether its destination is on the link itself, and reached by no gateway.
     public let isOnLink: Bool
     /// Whose it is.
@@ -104,7 +104,11 @@ public struct ListedRoute: Resource {
         let own = [RTA_TABLE, RTA_PREFSRC, RTA_CACHEINFO].map { Int($0.rawValue) }
         for attribute in Attributes(payload.dropFirst((MemoryLayout<rtmsg>.size + 3) & ~3))
         where !own.contains(attribute.type) {
-            message.put(attribute.type, bytes: Array(attribute.payload))
+            if attribute.type == Int(RTA_OIF.rawValue), let link {
+                message.put(attribute.type, link)
+            } else {
+                message.put(attribute.type, bytes: Array(attribute.payload))
+            }
         }
         return message
     }

@@ -6,9 +6,9 @@ internal import SystemPackage
 
 /// A link of the host that is lent to the container.
 ///
-/// Its alias there is its name on the host, by which it is named again when it comes back. An
-/// alternative name says to whom it is lent: by that it is found, wherever it is and whatever it is
-/// called by then.
+/// Its alias there is its name on the host, as another implementation has it. An alternative name says to
+/// whom it is lent: by that it is found, wherever it is and whatever it is called by then. Another one
+/// says what it was called, by which it is named again when it comes back.
 public struct MovedLink: Resource {
     /// How a link of the host is found.
     public enum Device: Sendable, Equatable {
@@ -28,6 +28,8 @@ public struct MovedLink: Resource {
     public let mark: String
     /// Its hardware address as a result has it.
     public var mac: MACAddress?
+    /// What the result of ADD says of it; nil where there is none.
+    public var former: FormerInterface?
 
     /// A link of the host, under a name in the container.
     public init(_ name: String, from device: Device, mark: String) {
@@ -66,11 +68,12 @@ public struct MovedLink: Resource {
         message.put(IFLA_NET_NS_FD, UInt32(try kernel.containerDescriptor().rawValue))
         message.put(IFLA_IFNAME, name)
         message.put(IFLA_IFALIAS, state.name)
-        // What is on the host is lent to nobody; another implementation's DEL leaves the mark.
-        for old in state.alternativeNames where old != mark && old.hasPrefix(Self.markPrefix) {
-            try kernel.setMark(old, of: state, isSet: false)
-        }
-        try kernel.setMark(mark, of: state, isSet: true)
+        // What is on the host is lent to nobody; another implementation's DEL leaves the marks.
+        let own = marks(of: state.name)
+        let settings = try HostSettings(of: state, kernel)
+        try kernel.setMarks(state.marks.filter { !own.contains($0) }, of: state, areSet: false)
+        try kernel.setMarks(own, of: state, areSet: true)
+        kernel.lent = settings
         do throws(KernelError) {
             try kernel.request(.host, message)
         } catch {
@@ -78,10 +81,11 @@ public struct MovedLink: Resource {
             if let stray = try kernel.link(state.name, in: .container), stray.mac == state.mac,
                 try kernel.link(index: state.index, in: .host)?.name != state.name
             {
-                try? kernel.moveHome(stray, as: state.name)
+                try? kernel.moveHome(stray, as: state.name, up: state.isUp)
+                try? settings.restore(kernel)
             }
             if let here = try? kernel.link(state.name, in: .host) {
-                try? kernel.setMark(mark, of: here, isSet: false)
+                try? kernel.setMarks(own, of: here, areSet: false)
             }
             throw error
         }
@@ -93,35 +97,66 @@ public struct MovedLink: Resource {
         }
     }
 
-    /// Moves the link back to the host, down as its driver left it, or up again if this same process
-    /// saw it up there.
+    /// Moves the link back to the host, down as its driver left it, or just as it was if this same process
+    /// has lent it.
     public func erase(_ kernel: Kernel) throws(KernelError) {
         guard kernel.hasContainer, let state = try lent(kernel) else {
             return try restoreName(kernel)
         }
-        guard let original = state.alias, isLinkName(original) else { return }
-        let wasUp = try kernel.known(original, in: .host)?.isUp == true
+        guard let original = originalName(of: state) else {
+            throw KernelError(
+                "move link \(state.name) back to the host", .noSuchDevice,
+                detail: "nothing is left that says what it was called there")
+        }
+        let settings = kernel.lent.flatMap { $0.state.name == original ? $0 : nil }
         if try kernel.link(original, in: .host) != nil {
             throw KernelError(
                 "move link \(state.name) back to the host", .fileExists,
                 detail: "the host has another link \(original)")
         }
-        try kernel.moveHome(state, as: original, up: wasUp)
+        try kernel.moveHome(state, as: original, up: settings?.state.isUp == true)
         try kernel.forget(state.name, in: .container)
         if let back = try kernel.link(alternativeName: mark, in: .host) {
-            try kernel.setMark(mark, of: back, isSet: false)
+            try kernel.setMarks(marks(in: back), of: back, areSet: false)
         }
+        try settings?.restore(kernel)
     }
 
     /// The link in the container: the marked one, or one that another implementation lent, which
-    /// marks none.
+    /// marks none, and of which something must say that it is this one: any link can have an alias.
     private func lent(_ kernel: Kernel) throws(KernelError) -> LinkState? {
         if let marked = try kernel.link(alternativeName: mark, in: .container) { return marked }
-        guard let state = try kernel.link(name, in: .container),
-            !state.alternativeNames.contains(where: { $0.hasPrefix(Self.markPrefix) })
+        guard let state = try kernel.link(name, in: .container), state.marks.isEmpty,
+            let alias = state.alias, isLinkName(alias)
         else { return nil }
-        if case .named(let original) = device, state.alias != original { return nil }
-        return state
+        let isMeant =
+            switch device {
+            case .named(let original): alias == original
+            case .withMAC(let mac): state.mac == mac
+            case .oneOf: try former?.fits(state, kernel) ?? false
+            }
+        return isMeant ? state : nil
+    }
+
+    /// The alternative names of the link while it is lent.
+    private func marks(of original: String) -> [String] { [mark, "\(mark).\(original)"] }
+
+    /// Those of them that it has.
+    private func marks(in state: LinkState) -> [String] {
+        state.marks.filter { $0 == mark || $0.hasPrefix("\(mark).") }
+    }
+
+    /// What the link was called on the host: its second mark says so, or the configuration, or its alias,
+    /// which is the easiest to change in the container.
+    private func originalName(of state: LinkState) -> String? {
+        let noted = marks(in: state).lazy.map { String($0.dropFirst(mark.count + 1)) }
+            .first { isLinkName($0) }
+        if let noted { return noted }
+        // A device may be named by an alternative name, too.
+        if case .named(let original) = device, !state.alternativeNames.contains(original) {
+            return original
+        }
+        return state.alias.flatMap { isLinkName($0) ? $0 : nil }
     }
 
     /// The settings in which `found` misses this state.
@@ -131,36 +166,69 @@ public struct MovedLink: Resource {
 
     /// Gives a link its name again that the kernel moved back when its container's namespace ended,
     /// under whatever name it had there; one whose name somebody else has by then keeps what it has.
+    ///
+    /// One that still has its name, as an ADD that was killed before the move leaves it, is as it was but
+    /// for the marks.
     private func restoreName(_ kernel: Kernel) throws(KernelError) {
-        let marked = try kernel.link(alternativeName: mark, in: .host)
-        var candidate = marked
-        if candidate == nil, case .named(let original) = device,
-            try kernel.link(original, in: .host) == nil
-        {
-            candidate = try kernel.allLinks(in: .host).first { $0.alias == original }
-        }
-        guard let state = candidate else { return }
-        if let original = state.alias, isLinkName(original) {
-            if state.name != original {
-                guard try kernel.link(original, in: .host) == nil else { return }
-                var rename = Message(
-                    "name link \(original)", type: RTM_SETLINK, ifinfomsg(index: state.index))
-                rename.put(IFLA_IFNAME, original)
-                let down = Message(
-                    "set link \(state.name) down", type: RTM_SETLINK,
-                    ifinfomsg(index: state.index, clear: UInt32(IFF_UP)))
-                try kernel.perform(.host, [down, rename])
+        if let marked = try kernel.link(alternativeName: mark, in: .host) {
+            if let original = originalName(of: marked),
+                try !restore(original, of: marked, kernel)
+            {
+                return
             }
+            try kernel.setMarks(marks(in: marked), of: marked, areSet: false)
+        } else if case .named(let original) = device,
+            try kernel.link(original, in: .host) == nil,
+            let state = try kernel.allLinks(in: .host).first(where: { cameHome($0, original) })
+        {
+            _ = try restore(original, of: state, kernel)
+        }
+    }
+
+    /// Whether a link that is not marked is one that another implementation lent, and that is on the host
+    /// as the kernel leaves it there: down, and under its name in the container or one of the kernel's.
+    private func cameHome(_ state: LinkState, _ original: String) -> Bool {
+        guard state.alias == original, !state.isUp, state.marks.isEmpty else { return false }
+        let isKernels =
+            state.name.hasPrefix("dev")
+            && state.name.utf8.dropFirst(3).allSatisfy { (0x30...0x39).contains($0) }
+        return state.name == name || isKernels
+    }
+
+    /// Gives a link of the host its name again, and takes the alias away that says it; whether the name
+    /// was free.
+    private func restore(
+        _ original: String, of state: LinkState, _ kernel: Kernel
+    ) throws(KernelError) -> Bool {
+        let hasName = state.name == original
+        if !hasName {
+            guard try kernel.link(original, in: .host) == nil else { return false }
+            var rename = Message(
+                "name link \(original)", type: RTM_SETLINK, ifinfomsg(index: state.index))
+            rename.put(IFLA_IFNAME, original)
+            let down = Message(
+                "set link \(state.name) down", type: RTM_SETLINK,
+                ifinfomsg(index: state.index, clear: UInt32(IFF_UP)))
+            try kernel.perform(.host, [down, rename])
+        }
+        if !hasName || state.alias == original {
             var clear = Message(
                 "clear alias of \(original)", type: RTM_SETLINK, ifinfomsg(index: state.index))
             clear.put(IFLA_IFALIAS, bytes: [])
             try kernel.request(.host, clear)
         }
-        if marked != nil { try kernel.setMark(mark, of: state, isSet: false) }
+        return true
     }
 
     /// What every mark starts with.
     public static let markPrefix = "lent"
+}
+
+extension LinkState {
+    /// Its alternative names that say to whom it is lent.
+    fileprivate var marks: [String] {
+        alternativeNames.filter { $0.hasPrefix(MovedLink.markPrefix) }
+    }
 }
 
 /// Whether a link can have this name.
@@ -211,16 +279,19 @@ extension Kernel {
         }
     }
 
-    /// Gives a link of the host an alternative name, or takes it away.
-    fileprivate func setMark(
-        _ mark: String, of link: LinkState, isSet: Bool
+    /// Gives a link of the host alternative names, or takes them away.
+    fileprivate func setMarks(
+        _ marks: [String], of link: LinkState, areSet: Bool
     ) throws(KernelError) {
-        guard link.alternativeNames.contains(mark) != isSet else { return }
+        let changed = marks.filter { link.alternativeNames.contains($0) != areSet }
+        guard !changed.isEmpty else { return }
         var message = Message(
-            isSet ? "mark link \(link.name)" : "unmark link \(link.name)",
-            type: isSet ? RTM_NEWLINKPROP : RTM_DELLINKPROP,
-            flags: isSet ? [.create, .exclusive] : [], ifinfomsg(index: link.index))
-        message.nest(IFLA_PROP_LIST | Int(NLA_F_NESTED)) { $0.put(IFLA_ALT_IFNAME, mark) }
+            areSet ? "mark link \(link.name)" : "unmark link \(link.name)",
+            type: areSet ? RTM_NEWLINKPROP : RTM_DELLINKPROP,
+            flags: areSet ? [.create, .exclusive] : [], ifinfomsg(index: link.index))
+        message.nest(IFLA_PROP_LIST | Int(NLA_F_NESTED)) { list in
+            for name in changed { list.put(IFLA_ALT_IFNAME, name) }
+        }
         try tolerating(.notSupportedOnSocket) { () throws(KernelError) in
             try request(.host, message)
         }

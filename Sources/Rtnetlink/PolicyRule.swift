@@ -69,20 +69,37 @@ public struct PolicyRule: Resource {
         let source =
             attributes[FRA_SRC].flatMap { IPAddress(networkOrder: $0.payload) }
             ?? (family == UInt8(AF_INET) ? Family.v4 : .v6).any
-        // A rule for a whole network is not one of these, but its table is in use.
         guard Int(length) == source.family.bitWidth || length == 0 else { return nil }
-        let table = attributes[FRA_TABLE]?.uint32 ?? UInt32(short)
-        self.init(from: source, table: Int(table), in: side)
+        self.init(from: source, table: lookedUpTable(attributes, short), in: side)
     }
+}
+
+/// The table that a rule looks up.
+private func lookedUpTable(_ attributes: Attributes, _ short: UInt8) -> Int {
+    Int(attributes[FRA_TABLE]?.uint32 ?? UInt32(short))
 }
 
 extension Kernel {
     /// The rules of a family for packets from one address, and those for all packets, whose
     /// address is the family's any.
     public func rules(of family: Family, in side: Side) throws(KernelError) -> [PolicyRule] {
+        try listRules(of: family, in: side).compactMap { PolicyRule($0, in: side) }
+    }
+
+    /// The tables that rules of a family look up, whatever packets they are for.
+    public func ruleTables(of family: Family, in side: Side) throws(KernelError) -> [Int] {
+        try listRules(of: family, in: side).compactMap { reply in
+            guard reply.type == RTM_NEWRULE, let short = reply.payload.uint8(at: 4) else {
+                return nil
+            }
+            return lookedUpTable(reply.attributes(after: fib_rule_hdr.self), short)
+        }
+    }
+
+    private func listRules(of family: Family, in side: Side) throws(KernelError) -> [Reply] {
         var header = fib_rule_hdr()
         header.family = family.addressFamily
-        let message = Message("list rules", type: RTM_GETRULE, flags: .dump, header)
-        return try request(side, message).compactMap { PolicyRule($0, in: side) }
+        return try request(
+            side, Message("list rules", type: RTM_GETRULE, flags: .dump, header))
     }
 }

@@ -66,7 +66,7 @@ public struct Route: Resource {
     /// an address of the container's link look up.
     public func read(_ kernel: Kernel) throws(KernelError) -> Route? {
         guard let state = try kernel.link(link, in: side) else { return nil }
-        if let table { return try read(kernel, state, table: UInt32(table)) }
+        if let table { return try read(kernel, state, table: number(table, "table")) }
         let main = try kernel.tableOfMaster(of: state, in: side) ?? RT_TABLE_MAIN.rawValue
         if let found = try read(kernel, state, table: main) { return found }
         guard side == .container else { return nil }
@@ -130,21 +130,43 @@ public struct Route: Resource {
         header.rtm_protocol = UInt8(RTPROT_BOOT)
         header.rtm_type = UInt8(RTN_UNICAST)
         let standardScope = gateway == nil ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE
-        header.rtm_scope = UInt8(scope ?? Int(standardScope.rawValue))
+        header.rtm_scope = try number(scope ?? Int(standardScope.rawValue), "scope")
         var message = Message("\(verb) \(description)", type: type, flags: flags, header)
         message.put(Int(RTA_DST.rawValue), bytes: destination.address.networkOrder)
         if let gateway { message.put(Int(RTA_GATEWAY.rawValue), bytes: gateway.networkOrder) }
         if let source { message.put(Int(RTA_PREFSRC.rawValue), bytes: source.networkOrder) }
         message.put(Int(RTA_OIF.rawValue), try kernel.index(of: link, in: side))
-        message.put(Int(RTA_TABLE.rawValue), UInt32(table ?? Int(RT_TABLE_MAIN.rawValue)))
-        if let priority { message.put(Int(RTA_PRIORITY.rawValue), UInt32(priority)) }
+        let table: UInt32 = try number(table ?? Self.mainTable, "table")
+        message.put(Int(RTA_TABLE.rawValue), table)
+        if let priority = try numberIfGiven(priority, "priority") {
+            message.put(Int(RTA_PRIORITY.rawValue), priority)
+        }
+        let mtu = try numberIfGiven(mtu, "mtu")
+        let advmss = try numberIfGiven(advmss, "advmss")
         if mtu != nil || advmss != nil {
             message.nest(Int(RTA_METRICS.rawValue)) { metrics in
-                if let mtu { metrics.put(RTAX_MTU, UInt32(mtu)) }
-                if let advmss { metrics.put(RTAX_ADVMSS, UInt32(advmss)) }
+                if let mtu { metrics.put(RTAX_MTU, mtu) }
+                if let advmss { metrics.put(RTAX_ADVMSS, advmss) }
             }
         }
         return message
+    }
+
+    /// A number of the route as the kernel takes it.
+    private func number<Number: FixedWidthInteger>(
+        _ value: Int, _ field: String
+    ) throws(KernelError) -> Number {
+        guard let number = Number(exactly: value) else {
+            throw KernelError(description, .invalidArgument, detail: "\(field) \(value)")
+        }
+        return number
+    }
+
+    private func numberIfGiven(
+        _ value: Int?, _ field: String
+    ) throws(KernelError) -> UInt32? {
+        guard let value else { return nil }
+        return try number(value, field) as UInt32
     }
 
     /// Reads a reply to RTM_GETROUTE; nil if it is not a route of the same link and table.

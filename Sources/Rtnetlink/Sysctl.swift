@@ -46,6 +46,16 @@ public struct Sysctl: Resource {
         }
     }
 
+    /// Whether the kernel shows it: there are some that can only be written.
+    public func isReadable(_ kernel: Kernel) -> Bool {
+        do throws(KernelError) {
+            _ = try kernel.sysctl(path, in: side)
+            return true
+        } catch {
+            return error.errno != .permissionDenied
+        }
+    }
+
     /// Writes the value.
     public func write(_ kernel: Kernel, over found: Sysctl?) throws(KernelError) {
         do throws(KernelError) {

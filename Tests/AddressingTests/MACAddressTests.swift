@@ -4,9 +4,10 @@ import Testing
 /// Ethernet addresses.
 @Suite struct MACAddressTests {
     @Test(
-        "an address is read with colons or dashes, and printed in lower case with colons",
+        "an address is read with colons, dashes or dots, and printed in lower case with colons",
         arguments: [
             ("02:fc:00:00:00:01", "02:fc:00:00:00:01"), ("02-FC-00-00-00-0A", "02:fc:00:00:00:0a"),
+            ("02fc.0000.000A", "02:fc:00:00:00:0a"),
             ("FF:FF:FF:FF:FF:FF", "ff:ff:ff:ff:ff:ff"), ("00:00:00:00:00:00", "00:00:00:00:00:00"),
         ])
     func text(text: String, printed: String) throws {
@@ -17,7 +18,8 @@ import Testing
         "what is no address is none",
         arguments: [
             "", "02:fc:00:00:00", "02:fc:00:00:00:01:02", "2:fc:0:0:0:1", "02:fc:00:00:00:0g",
-            "02fc.0000.0001", "02fc00000001", "02:fc-00:00:00:01", "+2:fc:00:00:00:01",
+            "02fc.0000.001", "02fc.0000", "02.fc.00.00.00.01", "+2fc.0000.0001", "02fc00000001",
+            "02:fc-00:00:00:01", "+2:fc:00:00:00:01",
             "-2:fc:00:00:00:01", "02:fc:00:00:00:01 ", ":02:fc:00:00:00:01", "02:fc:00:00:00:",
             "02:fc:00:00:00:é",
         ])

@@ -47,7 +47,8 @@ import Testing
     }
 
     @Test(
-        "an unknown key is no error where IgnoreUnknown says so", arguments: ["1", "true", "TRUE"])
+        "an unknown key is no error where IgnoreUnknown says so",
+        arguments: ["1", "true", "TRUE", "tRuE"])
     func ignored(value: String) throws {
         #expect(try CNIArguments("A=1;IP=10.1.0.5;IgnoreUnknown=\(value)")["IP"] == "10.1.0.5")
     }
@@ -57,5 +58,14 @@ import Testing
         #expect(
             failure { () throws(CNIError) in try CNIArguments("A=1;IgnoreUnknown=\(value)") }?.code
                 == 4)
+    }
+
+    @Test("IgnoreUnknown says yes or no, and nothing else", arguments: ["t", "yes", "2", ""])
+    func flag(value: String) {
+        #expect(
+            failure { () throws(CNIError) in try CNIArguments("IgnoreUnknown=\(value)") }
+                == CNIError(
+                    .environment,
+                    "CNI_ARGS: ARGS: error parsing value of pair \"IgnoreUnknown=\(value)\""))
     }
 }

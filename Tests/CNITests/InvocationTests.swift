@@ -48,6 +48,12 @@ import Testing
         #expect(error == CNIError(.environment, "required env variables [\(names)] missing"))
     }
 
+    @Test("a name that the kernel takes for a pattern is refused by ADD alone")
+    func pattern() throws {
+        #expect(error(["CNI_IFNAME": "t%d"])?.code == 4)
+        #expect(try call(["CNI_COMMAND": "DEL", "CNI_IFNAME": "t%d"]).interface == "t%d")
+    }
+
     @Test("an empty variable is a missing one")
     func empty() {
         #expect(

@@ -87,6 +87,36 @@ import Testing
         }
     }
 
+    @Test("an address may be left out by an empty string; a prefix may not")
+    func emptyAddress() throws {
+        var keys = try keys(#"{"a": "", "o": {"k": ""}}"#)
+        #expect(try keys("a", "", as: IPAddress.self) == nil)
+        #expect(try keys("o.k", "", as: IPAddress.self) == nil)
+        #expect(try keys("a", "", as: String.self) == "")
+        #expect(try error(IPPrefix.self, #""""#)?.code == 6)
+    }
+
+    @Test(
+        "a number of a route that the kernel cannot take is refused by its place",
+        arguments: [
+            ("mtu", "-5"), ("mtu", "5000000000"), ("advmss", "-1"), ("priority", "-1"),
+            ("table", "-1"), ("table", "4294967296"), ("scope", "300"), ("scope", "-1"),
+        ])
+    func route(key: String, value: String) throws {
+        var keys = try keys(#"{"dst": "10.2.0.0/16", "\#(key)": \#(value)}"#, path: "routes[0]")
+        #expect(
+            failure { () throws(CNIError) in try RouteEntry(&keys) }
+                == CNIError(.invalidConfiguration, "routes[0].\(key): out of range: \(value)"))
+    }
+
+    @Test("the largest numbers of a route are taken")
+    func largestRoute() throws {
+        var keys = try keys(
+            #"{"dst": "::/0", "mtu": 4294967295, "table": 4294967295, "scope": 255}"#)
+        let route = try RouteEntry(&keys)
+        #expect(route.mtu == 4_294_967_295 && route.table == 4_294_967_295 && route.scope == 255)
+    }
+
     @Test("a number with a fraction is no integer", arguments: ["1.5", "1e3", "1.0"])
     func fraction(value: String) throws { #expect(try error(Int.self, value)?.code == 6) }
 

@@ -32,17 +32,22 @@ import Testing
         #expect(read.ipamType == "")
     }
 
-    @Test("a version that is none is an error of code 6", arguments: [#""x""#, "1", #""1.0.0.0""#])
+    @Test(
+        "a version that is written like none is incompatible, as to the reference",
+        arguments: ["x", "1.0.0.0", "1.1", "1", "01.1.0", "99999.0.0", "1.0.0-rc1"])
     func badVersion(version: String) {
-        let error = error(#"{"name":"net","cniVersion":\#(version)}"#)
-        #expect(error?.code == 6)
-        #expect(error?.message.hasPrefix("cniVersion: ") == true)
+        #expect(
+            error(#"{"name":"net","cniVersion":"\#(version)"}"#)
+                == CNIError(
+                    .incompatibleVersion, "incompatible CNI versions",
+                    details: "config is \"\(version)\", plugin supports [\"0.1.0\" \"0.2.0\" "
+                        + "\"0.3.0\" \"0.3.1\" \"0.4.0\" \"1.0.0\" \"1.1.0\"]"))
     }
 
     @Test("a version that nobody speaks is read, for VERSION's sake to be refused by name")
     func unknownVersion() throws {
         #expect(
-            try configuration(#"{"name":"n","cniVersion":"9.9"}"#).version.description == "9.9.0")
+            try configuration(#"{"name":"n","cniVersion":"9.9.0"}"#).version.description == "9.9.0")
     }
 
     @Test("a missing name is an error of code 7", arguments: ["{}", #"{"name":""}"#])
@@ -73,7 +78,8 @@ import Testing
     @Test(
         "a shared key of another type is named by its path",
         arguments: [
-            (#"{"name":1}"#, "name: "), (#"{"name":"n","type":[]}"#, "type: "),
+            (#"{"name":1}"#, "name: "), (#"{"name":"n","cniVersion":1}"#, "cniVersion: "),
+            (#"{"name":"n","type":[]}"#, "type: "),
             (#"{"name":"n","ipam":[]}"#, "ipam: "),
             (#"{"name":"n","ipam":{"type":7}}"#, "ipam.type: "),
             (#"{"name":"n","prevResult":7}"#, "prevResult: "),
@@ -100,5 +106,8 @@ import Testing
             #expect(read.validAttachments == [.init(containerID: id, interface: "eth0")])
         }
         #expect(try configuration(#"{"name":"n","cni.dev/attachments":[]}"#).validAttachments == [])
+        #expect(
+            try configuration(#"{"name":"n","cni.dev/attachments":[null]}"#).validAttachments
+                == [.init(containerID: "", interface: "")])
     }
 }

@@ -41,7 +41,11 @@ import Testing
             ),
             (
                 #"{"subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "rangeEnd": "10.1.0.8"}"#,
-                "RangeEnd 10.1.0.8 not in network 10.1.0.0/24"
+                "RangeStart 10.1.0.9 not in network 10.1.0.0/24"
+            ),
+            (
+                #"{"subnet": "10.1.0.0/24", "rangeEnd": "10.1.0.0"}"#,
+                "RangeEnd 10.1.0.0 not in network 10.1.0.0/24"
             ),
         ])
     func refused(range: String, message: String) {

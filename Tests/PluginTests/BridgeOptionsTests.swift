@@ -74,6 +74,7 @@ import Testing
             (#""vlan": 4095"#, 7, "vlan: invalid VLAN ID 4095 (must be between 0 and 4094)"),
             (#""vlan": -1"#, 7, "vlan: invalid VLAN ID -1 (must be between 0 and 4094)"),
             (#""mtu": -1"#, 7, "mtu: invalid MTU -1"),
+            (#""bridge": "cni%d""#, 7, "bridge: not the name of a link: \"cni%d\""),
             (#""mtu": 4294967296"#, 7, "mtu: invalid MTU 4294967296"),
             (
                 #""hairpinMode": true, "promiscMode": true"#, 7,

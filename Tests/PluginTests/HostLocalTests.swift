@@ -83,6 +83,27 @@ import Testing
         #expect(held() == ["10.1.0.2", "10.1.0.3"])
     }
 
+    @Test("an ADD that is refused as a duplicate leaves the container among its pod's")
+    func refusedDuplicate() throws {
+        let record = directory.path + "/.pods/1c-9:net:eth0"
+        let arguments = "K8S_POD_UID=1c-9"
+        _ = try add(call(Self.small, arguments: arguments))
+        let before = try String(contentsOfFile: record, encoding: .utf8)
+        #expect(
+            failure { try add(call(Self.small, arguments: arguments)) }?.message
+                .contains("duplicate allocation is not allowed") == true)
+        #expect(try String(contentsOfFile: record, encoding: .utf8) == before)
+    }
+
+    @Test("an address that is left out may be an empty string")
+    func emptyAddresses() throws {
+        let empty = #", "gateway": "", "rangeStart": "", "rangeEnd": """#
+        let route = #", "routes": [{"dst": "0.0.0.0/0", "gw": ""}]"#
+        let result = try HostLocal.add(call(Self.small + empty + route))
+        #expect(result.addresses.map(\.gateway) == [IPAddress("10.1.0.1")])
+        #expect(result.routes.map(\.gateway) == [nil])
+    }
+
     @Test("addresses are asked for by CNI_ARGS, args and runtimeConfig, with a length or without")
     func requested() throws {
         #expect(try add(call(Self.small, container: "a", arguments: "IP=10.1.0.5")) == ["10.1.0.5"])

@@ -45,7 +45,7 @@ import Testing
     func arguments() throws {
         #expect(
             try addresses(
-                Self.one, arguments: "IP=10.2.0.5/16, fd00::5/64;GATEWAY=10.2.0.1,fd00::1")
+                Self.one, arguments: "IP=10.2.0.5/16 ,\tfd00::5/64 ;GATEWAY= 10.2.0.1 ,fd00::1")
                 == ["10.1.0.5/16 by 10.1.0.1", "10.2.0.5/16 by 10.2.0.1", "fd00::5/64 by fd00::1"])
     }
 

@@ -28,6 +28,7 @@ extension Bridge {
         init(_ keys: inout Keys) throws(CNIError) {
             bridge = try keys(
                 "bridge", default: "cni0", "The bridge's name; it is made when missing.")
+            try keys.requireLinkName(bridge, "bridge")
             isDefaultGateway = try keys(
                 "isDefaultGateway", default: false,
                 "Makes the bridge the containers' default gateway; implies isGateway.")

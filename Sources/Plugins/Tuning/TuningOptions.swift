@@ -90,17 +90,19 @@ extension Tuning {
 
         /// Refuses a `sysctl` object that has a key twice, in whichever spelling.
         func requireSingleKeys(_ call: Call) throws(CNIError) {
-            let repeated = JSON.repeatedKey(in: call.invocation.input)
             var paths: [String] = []
-            for setting in sysctls {
-                let path = setting.path(for: call.invocation.interface)
-                guard repeated != setting.key, !paths.contains(path) else {
-                    throw CNIError(
-                        .invalidConfiguration,
-                        "sysctl: duplicated sysctl keys are not allowed: \(setting.key)")
-                }
-                paths.append(path)
-            }
+            let repeated =
+                [["sysctl"], ["args", "cni", "sysctl"]].lazy
+                .compactMap { JSON.repeatedKey(in: call.invocation.input, under: $0) }.first
+                ?? sysctls.first { setting in
+                    let path = setting.path(for: call.invocation.interface)
+                    defer { paths.append(path) }
+                    return paths.contains(path)
+                }?.key
+            guard let repeated else { return }
+            throw CNIError(
+                .invalidConfiguration,
+                "sysctl: duplicated sysctl keys are not allowed: \(repeated)")
         }
 
         /// What ADD makes of the keys.
