@@ -32,6 +32,7 @@ public enum Bridge: InterfacePlugin {
         // The first container is reached over IPv6 as soon as it is there.
         bridge.skipsDuplicateDetection = true
         bridge.isUp = true
+        if options.checksSpoofing, !attachment.isForeign { bridge.learnsFromLinkLocal = false }
 
         let containerEnd = Link.Peer(
             attachment.interface, in: .container, mac: options.mac ?? attachment.mac)
