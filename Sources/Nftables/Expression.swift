@@ -150,6 +150,8 @@ public enum Expression: Sendable, Equatable {
     /// Loads the number of the sending process's cgroup of version 2, or of one above it: the
     /// level counts from the root, eight bytes of the host's order.
     case senderCgroup(level: Int, to: Register)
+    /// Loads whether a packet of IPv6 has a fragment header, one byte.
+    case isFragment(to: Register)
     /// Counts packets and bytes.
     case counter
     /// Sends the packet out of the link whose index a register holds.
@@ -173,6 +175,8 @@ public enum Expression: Sendable, Equatable {
         case .conntrack: "ct"
         case .destinationType: "fib"
         case .senderCgroup: "socket"
+        case .outside: "range"
+        case .isFragment: "exthdr"
         case .counter: "counter"
         case .forward: "fwd"
         case .match: "match"
@@ -245,6 +249,18 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_SOCKET_KEY, NFT_SOCKET_CGROUPV2.rawValue)
             object.set(NFTNL_EXPR_SOCKET_LEVEL, UInt32(level))
             object.set(NFTNL_EXPR_SOCKET_DREG, register.number)
+        case .outside(let register, let first, let last):
+            object.set(NFTNL_EXPR_RANGE_SREG, register.number)
+            object.set(NFTNL_EXPR_RANGE_OP, NFT_RANGE_NEQ.rawValue)
+            object.set(NFTNL_EXPR_RANGE_FROM_DATA, first)
+            object.set(NFTNL_EXPR_RANGE_TO_DATA, last)
+        case .isFragment(let register):
+            object.set(NFTNL_EXPR_EXTHDR_DREG, register.number)
+            object.set(NFTNL_EXPR_EXTHDR_TYPE, [UInt8(IPPROTO_FRAGMENT)])
+            object.set(NFTNL_EXPR_EXTHDR_OFFSET, 0)
+            object.set(NFTNL_EXPR_EXTHDR_LEN, 1)
+            object.set(NFTNL_EXPR_EXTHDR_FLAGS, UInt32(NFT_EXTHDR_F_PRESENT.rawValue))
+            object.set(NFTNL_EXPR_EXTHDR_OP, NFT_EXTHDR_OP_IPV6.rawValue)
         case .forward(let register):
             object.set(NFTNL_EXPR_FWD_SREG_DEV, register.number)
         case .match(let name, let revision, let bytes):

@@ -96,7 +96,8 @@ public enum Bridge: InterfacePlugin {
                     owner: attachment.owner, port: attachment.hostEnd,
                     addresses: attachment.senders(options.mac ?? attachment.mac))
             }
-            attachment.masquerade(options.masquerade)
+            attachment.masquerade(
+                options.masquerade, mayHaveCheck: !options.checksSpoofing)
             if !options.leavesInterfaceDown {
                 Sysctl(
                     "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container, ifPresent: true)
