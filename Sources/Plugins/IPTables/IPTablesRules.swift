@@ -276,7 +276,16 @@ extension Kernel {
         guard !ports.isEmpty else { return }
         try returnHome()
         var connections = try Connections()
-        try connections.forget(ports)
+        var known: [ArraySlice<UInt8>: Bool] = [:]
+        // What passes through the host to the same port elsewhere is nobody's here.
+        try connections.forget(ports) { (bytes) throws(KernelError) in
+            if let isLocal = known[bytes] { return isLocal }
+            let isLocal = try IPAddress(networkOrder: bytes).map { (address) throws(KernelError) in
+                try self.isOwn(address)
+            }
+            known[bytes] = isLocal ?? false
+            return isLocal ?? false
+        }
     }
 }
 
