@@ -96,11 +96,15 @@ public enum Expression: Sendable, Equatable {
     }
 
     /// How a register is compared.
-    public enum Comparison: Sendable {
+    public enum Comparison: Sendable, CaseIterable {
         /// It must be equal.
         case equal
         /// It must differ.
         case different
+        /// It must be as great or greater, by its bytes.
+        case atLeast
+        /// It must be as great or less, by its bytes.
+        case atMost
     }
 
     /// What is known of a packet's connection.
@@ -131,6 +135,8 @@ public enum Expression: Sendable, Equatable {
     case bitwise(Register, mask: [UInt8], flip: [UInt8], to: Register)
     /// Ends the rule unless a set has a register's content, or has it not.
     case lookup(Register, in: String, inverted: Bool = false)
+    /// Ends the rule unless a register's content is less than the first bytes, or greater than the second.
+    case outside(Register, [UInt8], [UInt8])
     /// Ends the rule unless a register's content is within some ranges, or is not.
     case range(Register, in: Ranges, inverted: Bool = false)
     /// Ends the rule unless a map has a register's content; loads the value.
@@ -200,9 +206,8 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_PAYLOAD_LEN, UInt32(length))
             object.set(NFTNL_EXPR_PAYLOAD_DREG, register.number)
         case .compare(let register, let comparison, let bytes):
-            let operation = comparison == .equal ? NFT_CMP_EQ : NFT_CMP_NEQ
             object.set(NFTNL_EXPR_CMP_SREG, register.number)
-            object.set(NFTNL_EXPR_CMP_OP, operation.rawValue)
+            object.set(NFTNL_EXPR_CMP_OP, comparison.number)
             object.set(NFTNL_EXPR_CMP_DATA, bytes)
         case .bitwise(let source, let mask, let flip, let destination):
             object.set(NFTNL_EXPR_BITWISE_SREG, source.number)
@@ -272,6 +277,23 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_TG_REV, UInt32(revision))
             object.give(NFTNL_EXPR_TG_INFO, bytes)
         }
+    }
+}
+
+extension Expression.Comparison {
+    fileprivate var number: UInt32 {
+        switch self {
+        case .equal: NFT_CMP_EQ.rawValue
+        case .different: NFT_CMP_NEQ.rawValue
+        case .atLeast: NFT_CMP_GTE.rawValue
+        case .atMost: NFT_CMP_LTE.rawValue
+        }
+    }
+
+    /// The comparison of one of the kernel's numbers.
+    init?(number: UInt32) {
+        guard let known = Self.allCases.first(where: { $0.number == number }) else { return nil }
+        self = known
     }
 }
 

@@ -128,8 +128,11 @@ struct Departure {
     }
 
     /// Adds to a batch, which removes those elements, the chains that nothing leads to any more.
-    func complete(_ batch: inout Batch, _ rules: inout Ruleset) throws(KernelError) {
-        guard !batch.isEmpty else { return }
+    ///
+    /// - Returns: Whether the table goes.
+    @discardableResult
+    func complete(_ batch: inout Batch, _ rules: inout Ruleset) throws(KernelError) -> Bool {
+        guard !batch.isEmpty else { return false }
         let findings = try rules.find([.table(table)] + leaving.map { .chain($0.chain) })
         var isUsed = false
         var gone = removed
@@ -145,8 +148,9 @@ struct Departure {
             batch.remove(one.chain)
             gone += 1
         }
-        guard !isUsed, let uses = findings[0]?.uses, uses - gone <= fixed else { return }
+        guard !isUsed, let uses = findings[0]?.uses, uses - gone <= fixed else { return false }
         batch = Batch()
         batch.remove(table)
+        return true
     }
 }

@@ -87,6 +87,8 @@ extension Kernel {
                     do throws(KernelError) {
                         return try rules.commit(batch, generation: generation)
                     } catch  where error.errno.isRestart && attempt < ruleAttempts {
+                        // Several who are in each other's way do not try again at once.
+                        usleep(.random(in: 0..<500 << UInt32(min(attempt, 7))))
                         continue
                     }
                 }
