@@ -74,24 +74,29 @@ extension PortMappings {
     private func mend(
         _ looks: [Ruleset.Finding?], _ rules: inout Ruleset, _ batch: inout Batch
     ) throws(KernelError) {
-        for (part, look) in zip(PortRules.sizes, looks) {
-            guard let look else { continue }
-            // Of two chains that elements lead to, most owners need neither.
-            let isCounted = !PortRules.targets.contains(part.chain) || uses(part.chain)
-            guard isCounted,
+        let places = zip(PortRules.sizes, looks).map { (part: $0, look: $1) }
+        let isOfElements = { (chain: Chain) in PortRules.targets.contains(chain) }
+        var isDamaged = false
+        for (part, look) in places.filter({ !isOfElements($0.part.chain) })
+            + places.filter({ isOfElements($0.part.chain) })
+        {
+            // Of the chains that elements lead to, most owners need none.
+            guard let look, isDamaged || needs(part.chain),
                 try !rules.isWhole(
                     part.chain, look, rules: part.size.rules,
                     references: part.size.references)
             else { continue }
+            isDamaged = true
             for (_, rules) in PortRules.chains({ $0 == part.chain }) {
                 batch.refill(part.chain, rules)
             }
         }
     }
 
-    /// Whether the owner's elements lead to a chain.
-    private func uses(_ chain: Chain) -> Bool {
-        addresses.contains { verdict(for: $0) == .verdict(.goto(chain.name)) }
+    /// Whether a chain that is there for all is one that the owner's connections come by.
+    func needs(_ chain: Chain) -> Bool {
+        !PortRules.targets.contains(chain)
+            || addresses.contains { verdict(for: $0) == .verdict(.goto(chain.name)) }
     }
 
     /// What shows whether the owner has anything of a family from before.

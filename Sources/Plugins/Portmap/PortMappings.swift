@@ -32,7 +32,7 @@ struct PortMappings: Resource {
         let served = served
         guard !served.isEmpty else { return self }
         return try kernel.withRules { (rules) throws(KernelError) -> PortMappings? in
-            var chains = PortRules.chains()
+            var chains = PortRules.chains(needs)
             for address in served where masquerades && !masqueradesAll {
                 chains.append((PortRules.chain(for: address), PortRules.rules(for: address)))
             }
@@ -210,19 +210,16 @@ struct PortMappings: Resource {
         let ways: [(map: NamedSet, keys: [[UInt8]])] = [
             (sets.networks, owners), (sets.conditions, conditionKeys),
         ]
-        let found = try rules.find(
-            ways.flatMap { way in way.keys.map { .element(way.map, $0) } }
-                + claims.flatMap { one -> [Ruleset.Question] in
-                    let maps = sets.maps(one.claim)
-                    return [
-                        .element(maps.targets, one.claim.key),
-                        .element(maps.sources, one.claim.key),
-                        .element(maps.conditions, one.claim.key),
-                        .element(sets.contested, one.claim.port),
-                        .element(sets.waiting, one.claim.address),
-                    ]
-                }
-        ).map { $0?.element }
+        var asked = ways.flatMap { way in way.keys.map { (set: way.map, key: $0) } }
+        for one in claims {
+            let maps = sets.maps(one.claim)
+            asked += [
+                (maps.targets, one.claim.key), (maps.sources, one.claim.key),
+                (maps.conditions, one.claim.key), (sets.contested, one.claim.port),
+                (sets.waiting, one.claim.address),
+            ]
+        }
+        let found = try rules.elements(asked)
         var verdicts: [String] = []
         var answers = found[...]
         for (map, keys) in ways {

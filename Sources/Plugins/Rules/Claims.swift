@@ -57,10 +57,29 @@ extension Ruleset {
             open = open.enumerated().filter { place, _ in
                 answers[(place + 1) * count - 1] != nil
             }.map(\.element)
-            count = 32
+            count = max(32, 2 * count)
         }
         let tag = owner.tag
         return found.map { $0.filter { $0.comment == tag } }
+    }
+
+    /// The elements of some sets of a table that have these keys, nil for each that is not there.
+    ///
+    /// Of many the sets are read as a whole: the less time a DEL takes to read, the less often somebody
+    /// changes the ruleset meanwhile.
+    mutating func elements(
+        _ asked: [(set: NamedSet, key: [UInt8])]
+    ) throws(KernelError) -> [Element?] {
+        guard asked.count > 1024 else {
+            return try find(asked.map { .element($0.set, $0.key) }).map { $0?.element }
+        }
+        var sets: [String: [[UInt8]: Element]] = [:]
+        for (set, _) in asked where sets[set.name] == nil {
+            var elements: [[UInt8]: Element] = [:]
+            for element in try self.elements(of: set) ?? [] { elements[element.key] = element }
+            sets[set.name] = elements
+        }
+        return asked.map { sets[$0.set.name]?[$0.key] }
     }
 
     /// The claims that some owners have in each of some maps; reads them all.
