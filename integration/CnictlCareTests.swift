@@ -134,6 +134,9 @@ struct CnictlCareTests {
             } else {
                 try world.onHost("nft flush map inet cni_portmap any4_condition")
                 try world.onHost("nft flush map inet cni_masquerade sources4")
+                for table in ["inet cni_portmap", "inet cni_masquerade", "bridge cni_firewall"] {
+                    try world.onHost("nft flush table \(table)")
+                }
             }
         }
         #expect(try cnictl.run("repair --dry-run").status == 2)

@@ -163,4 +163,52 @@ struct FilterSecurityTests {
         #expect(try sorted(world.onHost("nft list ruleset")).count == sorted(before).count)
         #expect(try network.check(container) == nil)
     }
+
+    /// `route_localnet` of the bridge.
+    private func routesLoopback() throws -> String {
+        try world.onHost("sysctl -n net.ipv4.conf.cni0.route_localnet")
+    }
+
+    @Test("with the last port the link to the containers routes 127.0.0.0/8 no more")
+    func loopbackClosed() throws {
+        let networks = [network("nftables"), network("iptables", port: 9090, name: "db")]
+        for order in [[0, 1], [1, 0]] {
+            let containers = try networks.map { network in
+                let container = try world.container()
+                try network.add(container)
+                return container
+            }
+            #expect(try routesLoopback() == "1\n")
+            try networks[order[0]].del(containers[order[0]])
+            #expect(try routesLoopback() == "1\n")
+            try networks[order[1]].del(containers[order[1]])
+            #expect(try routesLoopback() == "0\n")
+            #expect(try !world.onHost("nft list ruleset").contains("cni_route_localnet"))
+        }
+    }
+
+    @Test(
+        "it routes them no more also where the rules have been flushed meanwhile",
+        arguments: backends)
+    func loopbackAfterFlush(backend: String) throws {
+        let network = network(backend)
+        let (one, two) = (try world.container(), try world.container())
+        try network.add(one)
+        try world.onHost("nft flush ruleset")
+        try network.add(two)
+        for container in [one, two] { try network.del(container) }
+        #expect(try routesLoopback() == "0\n")
+    }
+
+    @Test("an ADD that fails leaves 127.0.0.0/8 as it was")
+    func loopbackAfterFailure() throws {
+        let lan = Network(bridge: "{}", name: "lan", version: "1.1.0", in: world)
+        let container = try world.container()
+        let result = try lan.add(container)
+        let network = network("iptables")
+        let call = network.configuration(
+            network.plugins[1], previous: result, with: #"{"externalSetMarkChain": "NOPE"}"#)
+        #expect(try !world.call("portmap", "ADD", call, container).succeeded)
+        #expect(try routesLoopback() == "0\n")
+    }
 }

@@ -211,4 +211,77 @@ struct FirewallTests {
         #expect(try rules() == before)
         #expect(try network.check(two) == nil)
     }
+
+    @Test(
+        "the admin chain decides also where another chain leads to it",
+        arguments: ["FORWARD", "INPUT"])
+    func sharedAdminChain(chain: String) throws {
+        for rule in ["-N CNI-FORWARD", "-N OPERATOR", "-A \(chain) -j OPERATOR"] {
+            try world.onHost("iptables \(rule)")
+        }
+        let network = network(#"{"iptablesAdminChainName": "OPERATOR"}"#)
+        let (one, two) = (try world.container(), try world.container())
+        for container in [one, two] {
+            try network.add(container)
+            let jumps = try world.onHost("iptables -S CNI-FORWARD").split(separator: "\n")
+                .filter { $0.hasSuffix("-j OPERATOR") }
+            #expect(jumps.count == 1)
+            #expect(try network.check(container) == nil)
+        }
+        try network.del(one)
+        try network.del(two)
+    }
+
+    @Test(
+        "an ADD isolates where somebody has emptied chains",
+        arguments: [
+            "flush table bridge cni_firewall", "flush chain bridge cni_firewall alone",
+            "flush table inet cni_firewall",
+        ])
+    func emptied(command: String) throws {
+        let network = network(#"{"ingressPolicy": "isolated"}"#)
+        let (one, two) = (try world.container(), try world.container())
+        try network.add(one)
+        try world.onHost("nft \(command)")
+        try network.add(two)
+        for container in [one, two] { #expect(try network.check(container) == nil) }
+        #expect(try !one.run("ping -c 1 -W 1 10.71.0.3").succeeded)
+        try network.del(one)
+        try network.del(two)
+        #expect(try !ruleset().contains("cni_firewall"))
+    }
+
+    @Test("hundreds of addresses are admitted, whatever interface the result says they are of")
+    func many() throws {
+        let network = network()
+        let container = try world.container()
+        var previous = try network.add(container)
+        let addresses: [[String: Any]] = (0..<400).map {
+            ["address": "10.73.\($0 / 200).\($0 % 200 + 1)/16", "interface": $0 % 9 - 1]
+        }
+        previous["ips"] = JSON(addresses)
+        let configuration = network.configuration(network.plugins[1], previous: previous)
+        let ended = try world.call("firewall", "ADD", configuration, container)
+        #expect(ended.succeeded, "\(ended.output)")
+        let admitted = try rules().split(separator: "\n").filter { $0.contains("-s 10.73.") }
+        #expect(admitted.count == 400)
+        #expect(try world.call("firewall", "CHECK", configuration, container).succeeded)
+        try network.del(container)
+        #expect(try !rules().contains("10.73."))
+    }
+
+    @Test("a container without a veth is isolated as far as it is routed")
+    func isolatedWithoutPort() throws {
+        let container = try world.container()
+        let previous: JSON = #"""
+            {"cniVersion": "1.1.0", "interfaces": [{"name": "up0"}],
+                "ips": [{"address": "10.71.0.2/16"}]}
+            """#
+        let configuration = network(#"{"ingressPolicy": "isolated"}"#)
+            .configuration(
+                #"{"type": "firewall", "ingressPolicy": "isolated"}"#, previous: previous)
+        let ended = try world.call("firewall", "ADD", configuration, container)
+        #expect(ended.succeeded, "\(ended.output)")
+        #expect(try world.call("firewall", "DEL", configuration, container).succeeded)
+    }
 }

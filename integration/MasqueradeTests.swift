@@ -315,4 +315,55 @@ struct MasqueradeTests {
         try named.add(container)
         #expect(try container.reaches(Outside.address))
     }
+
+    @Test(
+        "an ADD fills chains again that somebody has emptied",
+        arguments: [
+            "flush table inet cni_masquerade", "flush chain inet cni_masquerade net-10.71.0.0/16",
+        ])
+    func emptied(command: String) throws {
+        let network = network()
+        let containers = try (0..<4).map { _ in try world.container() }
+        for container in containers.dropLast() { try network.add(container) }
+        try world.onHost("nft \(command)")
+        try network.add(containers[3])
+        for container in containers {
+            #expect(try container.reaches(Outside.address))
+            #expect(try network.check(container) == nil)
+        }
+        let seen = try outside.seen()
+        #expect(seen.contains("192.0.2.1") && seen.allSatisfy { !$0.hasPrefix("10.71.") })
+        for container in containers { try network.del(container) }
+        #expect(try ruleset() == "")
+    }
+
+    @Test("an address in two networks is masqueraded once")
+    func twice() throws {
+        let network = network(
+            #"""
+            {"isGateway": false, "isDefaultGateway": false, "ipam": {"type": "static",
+                "addresses": [{"address": "10.71.0.9/16"}, {"address": "10.71.0.9/24"}]}}
+            """#)
+        let container = try world.container()
+        try network.add(container)
+        #expect(try ruleset().contains("10.71.0.9 comment"))
+        #expect(try network.check(container) == nil)
+        try network.del(container)
+        #expect(try ruleset() == "")
+    }
+
+    @Test(
+        "DEL removes the rules where the configuration no longer asks for them",
+        arguments: [true, false])
+    func formerConfiguration(isByIPTables: Bool) throws {
+        let keys: JSON = isByIPTables ? #"{"ipMasqBackend": "iptables"}"# : "{}"
+        let network = network(keys.merging(#"{"macspoofchk": true}"#))
+        let container = try world.container()
+        try network.add(container)
+        #expect(try ruleset() != "")
+        let now = network.configuration(with: #"{"ipMasq": false, "macspoofchk": false}"#)
+        #expect(try world.call("bridge", "DEL", now, container).succeeded)
+        let left = try ruleset()
+        #expect(left == "", "\(left)")
+    }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @Suite("portmap: conditions", .enabled(if: isRoot))
@@ -242,5 +243,59 @@ struct PortConditionTests {
         #expect(ended.json["msg"].string?.contains(message) == true, "\(ended.output)")
         #expect(try ruleset() == "")
         try network.del(container)
+    }
+
+    @Test("who does not meet the conditions of a port of one address gets the one of all addresses")
+    func oneAddress() throws {
+        let all = network(mapping(8080), name: "db", subnet: 72, bridge: "cni1")
+        let one = network(
+            #"""
+            {"conditionsV4": ["ip saddr 127.0.0.0/8"], "runtimeConfig": {"portMappings":
+                [{"hostPort": 8080, "containerPort": 80, "hostIP": "192.0.2.1"}]}}
+            """#)
+        let (first, second) = (try world.container(), try world.container())
+        try all.add(second)
+        try one.add(first)
+        let server = try Socket.server(.tcp, port: 80, in: second.path)
+        #expect(try reaches(server, from: outside.machine.path, "192.0.2.1"))
+        #expect(try one.check(first) == nil)
+        #expect(try all.check(second) == nil)
+        try all.del(second)
+        #expect(
+            try Socket.client(.tcp, to: "192.0.2.1", port: 8080, in: outside.machine.path) == nil)
+        try one.del(first)
+        #expect(try ruleset() == "")
+    }
+
+    @Test(
+        "the rules of one who waits may be saved and loaded by nft, and are his still",
+        arguments: [
+            #"["ip saddr { 10.0.0.0/8, 192.0.2.2 }"]"#, #"["tcp sport != { 1-10, 50 }"]"#,
+            #"["tcp sport 1024-65535"]"#, #"["tcp sport != 1-1023"]"#,
+        ])
+    func saved(conditions: String) throws {
+        let holds = network(
+            mapping(8080).merging(
+                #"{"conditionsV4": ["ip saddr { 127.0.0.0/8, 10.71.0.1 }", "tcp sport 1-65535"]}"#))
+        let waits = network(
+            mapping(8080).merging(JSON(text: #"{"conditionsV4": \#(conditions)}"#)), name: "db",
+            subnet: 72, bridge: "cni1")
+        let (one, two) = (try world.container(), try world.container())
+        try holds.add(one)
+        try waits.add(two)
+        let before = try ruleset()
+        let file = world.directory + "/ruleset"
+        try before.write(toFile: file, atomically: true, encoding: .utf8)
+        try world.onHost("nft flush ruleset")
+        try world.onHost("nft -f \(file)")
+        #expect(try ruleset() == before)
+        let server = try Socket.server(.tcp, port: 80, in: two.path)
+        #expect(try reaches(server, from: outside.machine.path, "192.0.2.1"))
+        #expect(try holds.check(one) == nil)
+        #expect(try waits.check(two) == nil)
+        try holds.del(one)
+        #expect(try reaches(server, from: outside.machine.path, "192.0.2.1"))
+        try waits.del(two)
+        #expect(try ruleset() == "")
     }
 }

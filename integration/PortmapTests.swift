@@ -290,4 +290,85 @@ struct PortmapTests {
         #expect(ended.json["code"].number == 7)
         #expect(ended.json["msg"].string?.contains(message) == true)
     }
+
+    @Test("an ADD fills chains again that somebody has emptied")
+    func emptied() throws {
+        let network = network()
+        let (one, two) = (try world.container(), try world.container())
+        try network.add(one, with: mapping(web))
+        try world.onHost("nft flush table inet cni_portmap")
+        let other = mapping(#"{"hostPort": 8081, "containerPort": 80}"#)
+        try network.add(two, with: other)
+        for (container, port) in [(one, 8080), (two, 8081)] {
+            let server = try Socket.server(.tcp, port: 80, in: container.path)
+            let from = outside.machine.path
+            #expect(try peer(of: server, from: from, to: "192.0.2.1", port: port) != nil)
+            #expect(try peer(of: server, from: world.host, to: "127.0.0.1", port: port) != nil)
+            #expect(try network.check(container) == nil)
+            try network.del(container)
+        }
+        #expect(try ruleset() == "")
+    }
+
+    @Test("a second ADD with another address or other ports replaces the first one's")
+    func replaced() throws {
+        let network = network()
+        let container = try world.container()
+        var previous = try network.add(container, with: mapping(web))
+        let portmap = network.plugins[1]
+        let add = { (keys: JSON) in
+            let call = network.configuration(portmap, previous: previous, with: keys)
+            let ended = try world.call("portmap", "ADD", call, container)
+            #expect(ended.succeeded, "\(ended.output)")
+            #expect(try world.call("portmap", "CHECK", call, container).succeeded)
+        }
+        try add(mapping(web))
+        try add(mapping(#"{"hostPort": 8081, "containerPort": 80}"#))
+        let server = try Socket.server(.tcp, port: 80, in: container.path)
+        let from = outside.machine.path
+        #expect(try peer(of: server, from: from, to: "192.0.2.1", port: 8081) != nil)
+        #expect(try Socket.client(.tcp, to: "192.0.2.1", port: 8080, in: from) == nil)
+        try container.output(of: "ip addr add 10.71.0.99/16 dev eth0")
+        previous["ips"] = JSON([["address": "10.71.0.99/16", "interface": 2]])
+        try add(mapping(web))
+        #expect(try peer(of: server, from: from, to: "192.0.2.1") != nil)
+        #expect(try ruleset().contains("10.71.0.99 . 80"))
+        #expect(try !ruleset().contains("fd00:71::2"))
+        try network.del(container)
+        #expect(try ruleset() == "")
+    }
+
+    @Test("what flows to the same port elsewhere is not forgotten")
+    func strangers() throws {
+        let masquerading = Network(
+            dualStack: #"{"ipMasq": true, "bridge": "cni1"}"#, subnet: 72, name: "db", in: world)
+        let (stranger, container) = (try world.container(), try world.container())
+        try masquerading.add(stranger)
+        let server = try Socket.server(.udp, port: 5353, in: outside.machine.path)
+        let client = try #require(
+            try Socket.client(.udp, to: Outside.address, port: 5353, in: stranger.path))
+        #expect(server.peer() == "192.0.2.1")
+        let tracked = {
+            try world.onHost("cat /proc/net/nf_conntrack").split(separator: "\n")
+                .filter { $0.contains("src=10.72.0.2") && $0.contains("dport=5353") }.count
+        }
+        let network = network()
+        let keys = mapping(#"{"hostPort": 5353, "containerPort": 53, "protocol": "udp"}"#)
+        try network.add(container, with: keys)
+        #expect(try tracked() == 1)
+        try network.del(container)
+        #expect(try tracked() == 1)
+        client.say()
+    }
+
+    @Test("snat false leaves sources alone with masqAll too")
+    func unhidden() throws {
+        let network = network(#"{"snat": false, "masqAll": true}"#)
+        let container = try world.container()
+        try network.add(container, with: mapping(web))
+        let server = try Socket.server(.tcp, port: 80, in: container.path)
+        #expect(
+            try peer(of: server, from: outside.machine.path, to: "192.0.2.1") == Outside.address)
+        #expect(try network.check(container) == nil)
+    }
 }

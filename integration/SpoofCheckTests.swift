@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @Suite("bridge: macspoofchk", .enabled(if: isRoot))
@@ -136,5 +137,69 @@ struct SpoofCheckTests {
         try current.gc(keeping: [(kept, "eth0")])
         #expect(try !ruleset().contains(stale.id))
         #expect(try web.check(kept) == nil)
+    }
+
+    @Test(
+        "a link-local frame from another's hardware address takes nothing away from that one",
+        arguments: [true, false])
+    func linkLocalFrame(isBridgeThere: Bool) throws {
+        let (watched, victim) = (try world.container(), try world.container())
+        let open = Network(name: "db", in: world)
+        if isBridgeThere { try open.add(victim, arguments: "IP=10.71.0.77") }
+        let port = try network().add(watched)["interfaces"][1]["name"].string ?? ""
+        if !isBridgeThere { try open.add(victim, arguments: "IP=10.71.0.77") }
+        let mac = try victim.ip("link show eth0")[0]["address"].string ?? ""
+        for last in ["00", "02", "0e"] {
+            let sent = try Command(
+                [
+                    "python3", "-c",
+                    """
+                    import socket, sys
+                    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+                    s.bind(('eth0', 0))
+                    mac = bytes.fromhex(sys.argv[1].replace(':', ''))
+                    s.send(bytes.fromhex('0180c20000' + sys.argv[2]) + mac + bytes.fromhex('88cc') + bytes(46))
+                    """, mac, last,
+                ], in: watched.path
+            ).wait()
+            #expect(sent.succeeded, "\(sent.errors)")
+        }
+        #expect(try !world.onHost("bridge fdb show brport \(port)").contains(mac))
+        #expect(try victim.reaches("10.71.0.1"))
+    }
+
+    @Test(
+        "an ADD fills chains again that somebody has emptied",
+        arguments: ["flush table bridge cni_macspoofchk", "flush chain bridge cni_macspoofchk mac"])
+    func emptied(command: String) throws {
+        let network = network()
+        let (first, second) = (try world.container(), try world.container())
+        try network.add(first)
+        try world.onHost("nft \(command)")
+        try network.add(second)
+        for container in [first, second] {
+            #expect(try network.check(container) == nil)
+            try container.output(of: "ip link set eth0 address 02:00:00:00:00:66")
+            #expect(try !container.run("ping -c 1 -W 1 10.71.0.1").succeeded)
+            try network.del(container)
+        }
+        #expect(try ruleset() == "")
+    }
+
+    @Test("the rules of hardware addresses may be saved and loaded by nft, and check as before")
+    func saved() throws {
+        let network = network()
+        let container = try world.container()
+        try network.add(container)
+        let before = try ruleset()
+        #expect(!before.contains("icmpv6"))
+        let file = world.directory + "/ruleset"
+        try before.write(toFile: file, atomically: true, encoding: .utf8)
+        try world.onHost("nft flush ruleset")
+        try world.onHost("nft -f \(file)")
+        #expect(try ruleset() == before)
+        #expect(try network.check(container) == nil)
+        try network.del(container)
+        #expect(try ruleset() == "")
     }
 }

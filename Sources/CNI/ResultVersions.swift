@@ -20,13 +20,6 @@ extension AddResult {
             addresses.append(Address(legacy.address, gateway: legacy.gateway))
             routes += legacy.routes
         }
-        for (index, address) in addresses.enumerated() {
-            guard let interface = address.interface else { continue }
-            guard interfaces.indices.contains(interface) else {
-                throw CNIError(
-                    .decode, "\(path).ips[\(index)].interface: there is no interface \(interface)")
-            }
-        }
     }
 
     /// The result in the shape of a version.

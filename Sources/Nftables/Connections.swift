@@ -23,10 +23,12 @@ public struct Connections: ~Copyable {
         }
     }
 
-    /// Forgets the connections that were first sent to one of these ports.
+    /// Forgets the connections that were first sent to one of these ports of an address that counts.
     ///
     /// One that ends by itself meanwhile is as good as forgotten.
-    public mutating func forget(_ ports: [Port]) throws(KernelError) {
+    public mutating func forget(
+        _ ports: [Port], at counts: (_ address: ArraySlice<UInt8>) throws(KernelError) -> Bool
+    ) throws(KernelError) {
         let ports = Set(ports)
         for family in [AF_INET, AF_INET6] {
             let header = CLinux.nfgenmsg(
@@ -39,7 +41,11 @@ public struct Connections: ~Copyable {
                     let end = tuple.nested[Int(CTA_TUPLE_PROTO.rawValue)]?.nested,
                     let kind = end[Int(CTA_PROTO_NUM.rawValue)]?.uint8,
                     let port = end[Int(CTA_PROTO_DST_PORT.rawValue)]?.payload.uint16(at: 0),
-                    ports.contains(Port(kind, port.bigEndian))
+                    ports.contains(Port(kind, port.bigEndian)),
+                    let address = tuple.nested[Int(CTA_TUPLE_IP.rawValue)]?.nested.first(where: {
+                        $0.type == Int(CTA_IP_V4_DST.rawValue)
+                            || $0.type == Int(CTA_IP_V6_DST.rawValue)
+                    })?.payload, try counts(address)
                 else { continue }
                 var removal = Message(
                     "forget connection to port \(port.bigEndian)",

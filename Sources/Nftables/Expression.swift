@@ -96,11 +96,15 @@ public enum Expression: Sendable, Equatable {
     }
 
     /// How a register is compared.
-    public enum Comparison: Sendable {
+    public enum Comparison: Sendable, CaseIterable {
         /// It must be equal.
         case equal
         /// It must differ.
         case different
+        /// It must be as great or greater, by its bytes.
+        case atLeast
+        /// It must be as great or less, by its bytes.
+        case atMost
     }
 
     /// What is known of a packet's connection.
@@ -131,6 +135,8 @@ public enum Expression: Sendable, Equatable {
     case bitwise(Register, mask: [UInt8], flip: [UInt8], to: Register)
     /// Ends the rule unless a set has a register's content, or has it not.
     case lookup(Register, in: String, inverted: Bool = false)
+    /// Ends the rule unless a register's content is less than the first bytes, or greater than the second.
+    case outside(Register, [UInt8], [UInt8])
     /// Ends the rule unless a register's content is within some ranges, or is not.
     case range(Register, in: Ranges, inverted: Bool = false)
     /// Ends the rule unless a map has a register's content; loads the value.
@@ -150,6 +156,8 @@ public enum Expression: Sendable, Equatable {
     /// Loads the number of the sending process's cgroup of version 2, or of one above it: the
     /// level counts from the root, eight bytes of the host's order.
     case senderCgroup(level: Int, to: Register)
+    /// Loads whether a packet of IPv6 has a fragment header, one byte.
+    case isFragment(to: Register)
     /// Counts packets and bytes.
     case counter
     /// Sends the packet out of the link whose index a register holds.
@@ -173,6 +181,8 @@ public enum Expression: Sendable, Equatable {
         case .conntrack: "ct"
         case .destinationType: "fib"
         case .senderCgroup: "socket"
+        case .outside: "range"
+        case .isFragment: "exthdr"
         case .counter: "counter"
         case .forward: "fwd"
         case .match: "match"
@@ -196,9 +206,8 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_PAYLOAD_LEN, UInt32(length))
             object.set(NFTNL_EXPR_PAYLOAD_DREG, register.number)
         case .compare(let register, let comparison, let bytes):
-            let operation = comparison == .equal ? NFT_CMP_EQ : NFT_CMP_NEQ
             object.set(NFTNL_EXPR_CMP_SREG, register.number)
-            object.set(NFTNL_EXPR_CMP_OP, operation.rawValue)
+            object.set(NFTNL_EXPR_CMP_OP, comparison.number)
             object.set(NFTNL_EXPR_CMP_DATA, bytes)
         case .bitwise(let source, let mask, let flip, let destination):
             object.set(NFTNL_EXPR_BITWISE_SREG, source.number)
@@ -245,6 +254,18 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_SOCKET_KEY, NFT_SOCKET_CGROUPV2.rawValue)
             object.set(NFTNL_EXPR_SOCKET_LEVEL, UInt32(level))
             object.set(NFTNL_EXPR_SOCKET_DREG, register.number)
+        case .outside(let register, let first, let last):
+            object.set(NFTNL_EXPR_RANGE_SREG, register.number)
+            object.set(NFTNL_EXPR_RANGE_OP, NFT_RANGE_NEQ.rawValue)
+            object.set(NFTNL_EXPR_RANGE_FROM_DATA, first)
+            object.set(NFTNL_EXPR_RANGE_TO_DATA, last)
+        case .isFragment(let register):
+            object.set(NFTNL_EXPR_EXTHDR_DREG, register.number)
+            object.set(NFTNL_EXPR_EXTHDR_TYPE, [UInt8(IPPROTO_FRAGMENT)])
+            object.set(NFTNL_EXPR_EXTHDR_OFFSET, 0)
+            object.set(NFTNL_EXPR_EXTHDR_LEN, 1)
+            object.set(NFTNL_EXPR_EXTHDR_FLAGS, UInt32(NFT_EXTHDR_F_PRESENT.rawValue))
+            object.set(NFTNL_EXPR_EXTHDR_OP, NFT_EXTHDR_OP_IPV6.rawValue)
         case .forward(let register):
             object.set(NFTNL_EXPR_FWD_SREG_DEV, register.number)
         case .match(let name, let revision, let bytes):
@@ -256,6 +277,23 @@ public enum Expression: Sendable, Equatable {
             object.set(NFTNL_EXPR_TG_REV, UInt32(revision))
             object.give(NFTNL_EXPR_TG_INFO, bytes)
         }
+    }
+}
+
+extension Expression.Comparison {
+    fileprivate var number: UInt32 {
+        switch self {
+        case .equal: NFT_CMP_EQ.rawValue
+        case .different: NFT_CMP_NEQ.rawValue
+        case .atLeast: NFT_CMP_GTE.rawValue
+        case .atMost: NFT_CMP_LTE.rawValue
+        }
+    }
+
+    /// The comparison of one of the kernel's numbers.
+    init?(number: UInt32) {
+        guard let known = Self.allCases.first(where: { $0.number == number }) else { return nil }
+        self = known
     }
 }
 

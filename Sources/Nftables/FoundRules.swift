@@ -61,10 +61,10 @@ extension Expression {
             else { return nil }
             self = .payload(header, offset: Int(offset), length: Int(length), to: to)
         case "cmp":
-            guard let from = register(NFTA_CMP_SREG), let operation = number(NFTA_CMP_OP),
-                let value = bytes(NFTA_CMP_DATA)
+            guard let from = register(NFTA_CMP_SREG), let value = bytes(NFTA_CMP_DATA),
+                let comparison = number(NFTA_CMP_OP).flatMap(Comparison.init(number:))
             else { return nil }
-            self = .compare(from, operation == NFT_CMP_EQ.rawValue ? .equal : .different, value)
+            self = .compare(from, comparison, value)
         case "bitwise":
             guard let from = register(NFTA_BITWISE_SREG), let to = register(NFTA_BITWISE_DREG),
                 let mask = bytes(NFTA_BITWISE_MASK), let flip = bytes(NFTA_BITWISE_XOR)

@@ -33,7 +33,7 @@ extension Ruleset {
             for index in wanted.indices {
                 if case .range(_, let ranges, _) = rule.expressions[index] {
                     guard let name = there[index].setName, wanted[index].isAmong(there[index]),
-                        try elements(ofSet: name, in: table) == ranges.elements
+                        try rangeElements(ofSet: name, in: table) == ranges.elements
                     else { return false }
                 } else {
                     guard wanted[index].isAmong(there[index]) else { return false }
@@ -41,6 +41,14 @@ extension Ruleset {
             }
         }
         return true
+    }
+
+    /// The elements of a set of ranges, without the beginning that `nft` marks as outside of them.
+    private mutating func rangeElements(
+        ofSet name: String, in table: Table
+    ) throws(KernelError) -> [Element] {
+        let found = try elements(ofSet: name, in: table)
+        return found.first?.isEnd == true ? Array(found.dropFirst()) : found
     }
 
     private static func target(of rules: [[Attribute]]) -> UInt32? {

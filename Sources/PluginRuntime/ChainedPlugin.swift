@@ -254,6 +254,15 @@ extension Attachment {
         result = previous
     }
 
+    /// The host's end of the container's veth pair; nil where its interface is of another kind, or there is
+    /// none.
+    public func hostEndIfAny(_ kernel: Kernel) throws(CNIError) -> LinkState? {
+        let own = try wrapping { () throws(KernelError) in
+            try kernel.seen(interface, in: .container)
+        }
+        return own?.kind == "veth" ? try hostEnd(kernel) : nil
+    }
+
     /// The host's end of the container's veth pair, which must be among the result's interfaces.
     public func hostEnd(_ kernel: Kernel) throws(CNIError) -> LinkState {
         guard !result.interfaces.isEmpty else {

@@ -32,6 +32,7 @@ public enum Bridge: InterfacePlugin {
         // The first container is reached over IPv6 as soon as it is there.
         bridge.skipsDuplicateDetection = true
         bridge.isUp = true
+        if options.checksSpoofing, !attachment.isForeign { bridge.learnsFromLinkLocal = false }
 
         let containerEnd = Link.Peer(
             attachment.interface, in: .container, mac: options.mac ?? attachment.mac)
@@ -95,7 +96,8 @@ public enum Bridge: InterfacePlugin {
                     owner: attachment.owner, port: attachment.hostEnd,
                     addresses: attachment.senders(options.mac ?? attachment.mac))
             }
-            attachment.masquerade(options.masquerade)
+            attachment.masquerade(
+                options.masquerade, mayHaveCheck: !options.checksSpoofing)
             if !options.leavesInterfaceDown {
                 Sysctl(
                     "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container, ifPresent: true)

@@ -26,7 +26,7 @@ public enum Firewall: ChainedPlugin {
         _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
     ) throws(CNIError) -> Plan<Kernel> {
         var port: String?
-        if options.policy == .isolated { port = try attachment.hostEnd(kernel).name }
+        if options.policy == .isolated { port = try attachment.hostEndIfAny(kernel)?.name }
         var isolation: Isolation?
         if options.policy != .open {
             guard let bridge = attachment.result.interfaces.first?.name, !bridge.isEmpty else {
@@ -35,7 +35,7 @@ public enum Firewall: ChainedPlugin {
             }
             isolation = Isolation(policy: options.policy, bridge: bridge, port: port)
         }
-        let addresses = attachment.addresses.map(\.address.address)
+        let addresses = attachment.result.addresses.map(\.address.address)
         let ways = try ways(of: addresses, options, kernel)
         return Plan {
             if !ways.rules.isEmpty || isolation != nil {
@@ -240,7 +240,7 @@ extension Firewall {
             var keys = Keys(call.configuration.json)
             try self.init(&keys)
             guard call.invocation.verb == .del else { return }
-            formerAddresses = call.formerAddresses
+            formerAddresses = (call.configuration.previous?.addresses ?? []).map(\.address.address)
         }
 
         /// The chains of iptables before nftables.

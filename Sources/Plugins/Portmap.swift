@@ -26,23 +26,33 @@ public enum Portmap: ChainedPlugin {
     ) throws(CNIError) -> Plan<Kernel> {
         let addresses = attachment.firstAddresses
         var link: String?
-        if options.masquerades, let address = addresses.first(where: { $0.family == .v4 }) {
+        // By iptables IPv4 has its guards with its own ports, or else all have them.
+        let families: [Family] = options.usesIPTables ? [.v4] : addresses.map(\.address.family)
+        if options.masquerades, families.contains(where: { !options.mappings(of: $0).isEmpty }),
+            let address = addresses.first(where: { $0.family == .v4 })
+        {
             link = try wrapping { () throws(KernelError) in
                 try kernel.outputLink(to: address.address, in: .host)
             }
         }
+        var (rules, mappings): (IPTablesRules?, PortMappings?)
+        if options.usesIPTables {
+            var own = IPTablesRules(options, to: addresses, of: attachment.owner)
+            own.opened = link
+            rules = own
+        } else {
+            var own = PortMappings(
+                owner: attachment.owner, mappings: options.mappings, addresses: addresses,
+                masquerades: options.masquerades, masqueradesAll: options.masqueradesAll,
+                conditions: options.conditions)
+            own.opened = link
+            mappings = own
+        }
         return Plan {
-            if let link {
-                Sysctl("net/ipv4/conf/\(link)/route_localnet", "1", in: .host, .shared)
-            }
-            if options.usesIPTables {
-                IPTablesRules(options, to: addresses, of: attachment.owner)
-            } else {
-                PortMappings(
-                    owner: attachment.owner, mappings: options.mappings, addresses: addresses,
-                    masquerades: options.masquerades, masqueradesAll: options.masqueradesAll,
-                    conditions: options.conditions)
-            }
+            if let rules { rules }
+            if let mappings { mappings }
+            // What the rules guard comes after them.
+            if let link { Sysctl(LoopbackRoutes.path(link), "1", in: .host, .shared) }
         }
     }
 

@@ -95,6 +95,9 @@ public struct Link: Resource {
     public var hairpin: Bool?
     /// Whether a bridge's port sends nothing to other isolated ports.
     public var isIsolated: Bool?
+    /// Whether a bridge takes the senders of link-local frames for neighbours: no rule sees these frames
+    /// before it does.
+    public var learnsFromLinkLocal: Bool?
 
     /// An interface of a kind; its other settings are set afterwards.
     public init(_ name: String, _ kind: Kind, in side: Side, _ sharing: Sharing) {
@@ -126,6 +129,7 @@ public struct Link: Resource {
         found.isUp = state.isUp
         found.hairpin = state.port?.hairpin
         found.isIsolated = state.port?.isIsolated
+        found.learnsFromLinkLocal = state.learnsFromLinkLocal
         found.master = try state.master.flatMap { (index) throws(KernelError) in
             try kernel.link(index: index, in: side)?.name
         }
@@ -254,6 +258,9 @@ public struct Link: Resource {
                 in: "\(description): promiscuous", wanted: promiscuous, found: found.promiscuous),
             Difference(in: "\(description): hairpin", wanted: hairpin, found: found.hairpin),
             Difference(in: "\(description): isolated", wanted: isIsolated, found: found.isIsolated),
+            Difference(
+                in: "\(description): learns from link-local frames", wanted: learnsFromLinkLocal,
+                found: found.learnsFromLinkLocal),
         ]
         if sharing == .owned {
             // A shared bridge's MTU follows its ports.
@@ -297,6 +304,16 @@ public struct Link: Resource {
             message.put(IFLA_MASTER, try kernel.index(of: master, in: side))
         }
         if flags != 0 || setsMaster { try kernel.request(side, message) }
+        guard let learnsFromLinkLocal, learnsFromLinkLocal != found.learnsFromLinkLocal else {
+            return
+        }
+        var options = Message(
+            "set options of \(description)", type: RTM_NEWLINK, ifinfomsg(index: index))
+        options.nest(IFLA_LINKINFO) { info in
+            info.put(IFLA_INFO_KIND, kind.name)
+            info.nest(IFLA_INFO_DATA) { $0.putLearning(learnsFromLinkLocal) }
+        }
+        try kernel.request(side, options)
     }
 
     /// One message makes the link, its peer in the peer's namespace, and joins it to its bridge.
@@ -323,6 +340,7 @@ public struct Link: Resource {
                 case .ifb: break
                 case .bridge(let filtersVLANs):
                     if filtersVLANs { data.put(IFLA_BR_VLAN_FILTERING, UInt8(1)) }
+                    if let learnsFromLinkLocal { data.putLearning(learnsFromLinkLocal) }
                 case .veth(let peer):
                     data.nest(VETH_INFO_PEER) { end in
                         // The peer must not come up here: veth cannot open before its other end.
@@ -405,5 +423,16 @@ public struct Link: Resource {
             if let isIsolated { options.put(IFLA_BRPORT_ISOLATED, UInt8(isIsolated ? 1 : 0)) }
         }
         return [link, port]
+    }
+}
+
+extension Message {
+    /// Says whether a bridge learns from link-local frames.
+    fileprivate mutating func putLearning(_ isOn: Bool) {
+        let bit = UInt32(1) << BR_BOOLOPT_NO_LL_LEARN.rawValue
+        let options = br_boolopt_multi(optval: isOn ? 0 : bit, optmask: bit)
+        put(
+            IFLA_BR_MULTI_BOOLOPT,
+            bytes: unsafe withUnsafeBytes(of: options) { bytes in unsafe Array(bytes) })
     }
 }

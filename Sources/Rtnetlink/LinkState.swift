@@ -49,6 +49,14 @@ public struct LinkState: Sendable {
     /// Its settings as a bridge's port, if it is one.
     public private(set) var port: Port?
 
+    /// Whether a bridge learns from link-local frames; nil of other links.
+    var learnsFromLinkLocal: Bool? {
+        guard kind == "bridge",
+            let options = settings?[IFLA_BR_MULTI_BOOLOPT]?.payload.uint32(at: 0)
+        else { return nil }
+        return options & 1 << BR_BOOLOPT_NO_LL_LEARN.rawValue == 0
+    }
+
     /// The routing table of a VRF.
     public var table: UInt32? { kind == "vrf" ? settings?[IFLA_VRF_TABLE]?.uint32 : nil }
 

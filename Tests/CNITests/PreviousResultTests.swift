@@ -106,14 +106,6 @@ import Testing
             (#"{"ips":[{}]}"#, "prevResult.ips[0].address: missing"),
             (#"{"ips":[{"address":"10.1.0.5"}]}"#, "prevResult.ips[0].address: "),
             (#"{"ips":[{"address":"10.1.0.5/8","gateway":"x"}]}"#, "prevResult.ips[0].gateway: "),
-            (
-                #"{"ips":[{"address":"10.1.0.5/8","interface":0}]}"#,
-                "prevResult.ips[0].interface: there is no interface 0"
-            ),
-            (
-                #"{"interfaces":[{"name":"a"}],"ips":[{"address":"10.1.0.5/8","interface":-1}]}"#,
-                "prevResult.ips[0].interface: there is no interface -1"
-            ),
             (#"{"routes":[{"gw":"10.1.0.1"}]}"#, "prevResult.routes[0].dst: missing"),
             (#"{"routes":[{"dst":"x"}]}"#, "prevResult.routes[0].dst: "),
             (#"{"dns":{"search":"x"}}"#, "prevResult.dns.search: "),
@@ -122,5 +114,14 @@ import Testing
         ])
     func wrong(text: String, path: String) {
         #expect(error(text)?.message.hasPrefix(path) == true, "\(error(text) as Any)")
+    }
+
+    @Test("an interface that is not in the list is passed on as it came")
+    func strangeInterface() throws {
+        for index in [-1, 7] {
+            let result = try #require(
+                try previous(#"{"ips":[{"address":"10.1.0.5/8","interface":\#(index)}]}"#))
+            #expect(result.addresses.map(\.interface) == [index])
+        }
     }
 }

@@ -210,8 +210,8 @@ struct Snapshot: Equatable, CustomStringConvertible {
             guard let colon = line.firstIndex(of: ":") else { continue }
             var path = line[..<colon].split(separator: "/").dropFirst(2).map(String.init)
             let value = String(line[line.index(after: colon)...])
-            // One counts by itself; the other belongs to a link that containers share, and stays.
-            guard !["nf_conntrack_count", "route_localnet"].contains(path.last) else { continue }
+            // It counts by itself.
+            guard path.last != "nf_conntrack_count" else { continue }
             if path.count == 5, ["conf", "neigh"].contains(path[2]) {
                 let link = path.remove(at: 3)
                 guard objects["link \(link)"] == nil else {

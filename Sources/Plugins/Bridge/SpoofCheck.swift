@@ -27,15 +27,16 @@ struct SpoofCheck: Resource {
     var goesFirst: Bool { true }
     var description: String { "hardware address check of port " + port }
 
+    /// What checks the port.
+    private var chain: Chain { checksAddresses ? SpoofRules.addresses : SpoofRules.mac }
+
     private var portElement: Element {
-        let chain = checksAddresses ? SpoofRules.addresses : SpoofRules.mac
-        return Element(
-            Element.interfaceName(port), .verdict(.goto(chain.name)), comment: owner.tag)
+        Element(Element.interfaceName(port), .verdict(.goto(chain.name)), comment: owner.tag)
     }
 
     func read(_ kernel: Kernel) throws(KernelError) -> SpoofCheck? {
         try kernel.withRules { (rules) throws(KernelError) in
-            for (chain, wanted) in SpoofRules.chains {
+            for (chain, wanted) in SpoofRules.chains(for: chain) {
                 guard try rules.rules(of: chain) == wanted.map(\.names) else { return nil }
             }
             let sender = mac.map { SpoofRules.sender($0, port, owner.tag) }
@@ -52,7 +53,7 @@ struct SpoofCheck: Resource {
     func write(_ kernel: Kernel, over found: SpoofCheck?) throws(KernelError) {
         guard let mac else { return }
         try kernel.addRules { (rules) throws(KernelError) in
-            var batch = try SpoofRules.missing(&rules)
+            var batch = try SpoofRules.missing(for: chain, &rules)
             batch.add(
                 [SpoofRules.claims.element(0, mac.bytes, of: owner)], to: SpoofRules.claims.map)
             batch.add(
@@ -151,8 +152,9 @@ struct AddressCheck: Resource {
     }
 
     func write(_ kernel: Kernel, over found: AddressCheck?) throws(KernelError) {
-        try kernel.addRules { (rules) throws(KernelError) in
-            var batch = try SpoofRules.missing(&rules)
+        try kernel.addRules { (_) throws(KernelError) in
+            // The check of the port has made what they are in.
+            var batch = Batch()
             for family in Family.allCases {
                 let own = addresses.filter { $0.family == family }
                 let sources = SpoofRules.sources(family)

@@ -56,14 +56,34 @@ enum SpoofRules {
     }
 
     /// What is not there yet.
-    static func missing(_ rules: inout Ruleset) throws(KernelError) -> Batch {
+    static func missing(
+        for target: Chain, _ rules: inout Ruleset
+    ) throws(KernelError) -> Batch {
         var batch = Batch()
-        guard try !rules.has(chains[0].chain) else { return batch }
-        batch.add(table)
-        for set in allSets { batch.add(set) }
-        for (chain, _) in chains { batch.add(chain, exclusively: true) }
-        for (_, rules) in chains { for rule in rules { batch.add(rule) } }
+        let wanted = chains(for: target)
+        let looks = try rules.find(wanted.map { .chain($0.chain) })
+        if looks[0] == nil {
+            batch.add(table)
+            for set in allSets { batch.add(set) }
+        }
+        for ((chain, _), look) in zip(wanted, looks) where look == nil {
+            batch.add(chain, exclusively: true)
+        }
+        for ((chain, content), look) in zip(wanted, looks) {
+            if let look {
+                if try !rules.isWhole(chain, look, rules: content.count) {
+                    batch.refill(chain, content)
+                }
+            } else {
+                for rule in content { batch.add(rule) }
+            }
+        }
         return batch
+    }
+
+    /// The chains that a port needs which one of them checks.
+    static func chains(for target: Chain) -> [(chain: Chain, rules: [Rule])] {
+        chains.filter { $0.chain.hook != nil || $0.chain == target }
     }
 
     /// The chains and rules, in the order in which they are made.
@@ -141,6 +161,10 @@ enum SpoofRules {
         return [
             isIPv6 + isMessage(routerAdvertisement) + [.verdict(.drop)],
             isIPv6 + isMessage(redirect) + [.verdict(.drop)],
+            // Of an advertisement in parts the target cannot be seen.
+            isIPv6 + isMessage(136) + [
+                .isFragment(to: port), .compare(port, .equal, [1]), .verdict(.drop),
+            ],
             isIPv6 + isMessage(136) + isNot(target, sources(.v6).set),
         ]
             + [135, 143].map { number in

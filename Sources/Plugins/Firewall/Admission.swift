@@ -26,6 +26,10 @@ struct Admission: Resource {
     let adminChain: String
     let isolation: Isolation?
 
+    /// Of how many addresses the kernel is asked what it calls their rules: of more the answers would not
+    /// fit into a socket's buffer.
+    private static let mostRemembered = 50
+
     var sharing: Sharing { .owned }
     /// ADD need not look first: `write` finds what is there.
     var isExclusive: Bool { true }
@@ -131,56 +135,63 @@ struct Admission: Resource {
         var batch = Batch()
         let chain = FirewallRules.chain(isolation)
         let filters = filters.filter { !addresses(of: $0.family).isEmpty }
+        let bridged = isolation?.port == nil ? [] : FirewallRules.Bridged.chains
+        let shared = FirewallRules.chains
         let looks = try rules.find(
-            [
-                .chain(FirewallRules.open), .chain(chain.chain),
-                .element(FirewallRules.members, member.key),
-            ] + filters.flatMap(\.questions))
-        let before = looks[2]?.element
+            [.element(FirewallRules.members, member.key), .chain(chain.chain)]
+                + (shared + bridged).map { .chain($0.chain) } + filters.flatMap(\.questions))
+        let before = looks[0]?.element
+        let places = looks.dropFirst(2)
         if isThere || before?.comment == owner.tag {
             // No packet sees the rules missing meanwhile: it is one transaction.
             try remove(&rules, &batch, keepsTable: true)
         }
-        if looks[0] == nil {
+        if places.prefix(shared.count).contains(where: { $0 == nil }) {
             batch.add(FirewallRules.table)
             for set in FirewallRules.allSets { batch.add(set) }
-            batch.add(FirewallRules.chains)
         }
+        // No packet comes by the chain of those who are open, so that its rules need not be counted.
+        try batch.complete(
+            shared, Array(places.prefix(shared.count)), isCounting: false, &rules)
         // A chain that the removal above takes away is made again with the rest.
         let isGone = before?.comment == owner.tag && before?.value == member.value
         if let isolation {
             let isRemoved = isGone ? try isLast(chain, &rules) : false
-            if looks[1] == nil || isRemoved { batch.add([chain]) }
+            try batch.complete([chain], [isRemoved ? nil : looks[1]], &rules)
             let bridges = FirewallRules.bridges(isolation.policy)
             let bridge = Element.interfaceName(isolation.bridge)
             batch.add([Element(bridge, member.value)], to: bridges.from)
             batch.add([Element(bridge)], to: bridges.to)
-            if let port = isolation.port { try draft(port, &rules, &batch) }
+            if let port = isolation.port {
+                let looks = Array(places.dropFirst(shared.count).prefix(bridged.count))
+                try draft(port, looks, &rules, &batch)
+            }
         }
         batch.add([member], to: FirewallRules.members, exclusively: true)
         for (index, filter) in filters.enumerated() {
             let own = addresses(of: filter.family)
             let size = filter.questions.count
-            try filter.draft(Array(looks[(3 + index * size)...].prefix(size)), &rules, &batch)
+            let chains = places.dropFirst(shared.count + bridged.count + index * size).prefix(size)
+            try filter.draft(Array(chains), &rules, &batch)
             let claims = FirewallRules.claims(filter.family)
             batch.add(
                 own.enumerated().map { claims.element($0, $1.networkOrder, of: owner) },
                 to: claims.map)
             for rule in own.flatMap({ filter.rules(for: $0, of: owner) }) {
-                batch.add(rule, handled: true)
+                batch.add(rule, handled: addresses.count <= Self.mostRemembered)
             }
         }
         return batch
     }
 
     private func draft(
-        _ port: String, _ rules: inout Ruleset, _ batch: inout Batch
+        _ port: String, _ looks: [Ruleset.Finding?], _ rules: inout Ruleset, _ batch: inout Batch
     ) throws(KernelError) {
-        if try !rules.has(FirewallRules.Bridged.alone) {
+        if looks.contains(where: { $0 == nil }) {
             batch.add(FirewallRules.Bridged.table)
             batch.add(FirewallRules.Bridged.isolated)
-            batch.add(FirewallRules.Bridged.chains)
         }
+        try batch.complete(FirewallRules.Bridged.chains, looks, &rules)
         batch.add([FirewallRules.Bridged.element(port, owner)], to: FirewallRules.Bridged.isolated)
         batch.add(
             [FirewallRules.ports.element(0, Element.interfaceName(port), of: owner)],
@@ -292,7 +303,12 @@ extension IPTablesFilter {
     }
 
     /// What `draft` must know of the chains.
-    fileprivate var questions: [Ruleset.Question] { [.chain(forward), .chain(own), .chain(admin)] }
+    fileprivate var questions: [Ruleset.Question] {
+        [.chain(forward), .chain(own), .chain(admin), .table(table)] + others.map { .chain($0) }
+    }
+
+    /// The table's other chains that packets enter by themselves.
+    private var others: [Chain] { ["INPUT", "OUTPUT"].map { Chain($0, in: table) } }
 
     /// The table and the chains, as far as they are missing; what there is stays as it is.
     fileprivate func draft(
@@ -308,8 +324,26 @@ extension IPTablesFilter {
         if !listed.contains(where: { $0.verdict == .jump(own.name) }) {
             batch.add(jumps[0], first: true)
         }
-        let count = uses[2] == 0 ? 0 : try rules.countRules(of: admin)
-        if looks[1] == nil || uses[2] <= count { batch.add(jumps[1], first: true) }
+        if try !isJumpedTo(looks, listed, &rules) { batch.add(jumps[1], first: true) }
+    }
+
+    /// Whether the plugin's chain leads to the operator's.
+    private func isJumpedTo(
+        _ looks: [Ruleset.Finding?], _ forwarded: [ListedRule], _ rules: inout Ruleset
+    ) throws(KernelError) -> Bool {
+        guard let there = looks[1], let aim = looks[2], there.uses > 0, aim.uses > 0 else {
+            return false
+        }
+        // Where no other chain has rules that may lead there, it is enough to count: the plugin's has
+        // two for each container.
+        let isOnlyOurs =
+            looks[3]?.uses ?? 0 <= 3 + others.count && looks[4...].allSatisfy { $0?.uses ?? 0 == 0 }
+            && !forwarded.contains {
+                $0.verdict == .jump(admin.name) || $0.verdict == .goto(admin.name)
+            }
+        return isOnlyOurs
+            ? try aim.uses > rules.countRules(of: admin)
+            : try !rules.rules(of: own, leadingTo: admin).isEmpty
     }
 
     /// Removes the rules of an owner's addresses, by their handles where these are known.
@@ -377,9 +411,23 @@ extension Expression {
 }
 
 extension Batch {
-    /// Makes chains with their rules, which must not be there.
-    fileprivate mutating func add(_ chains: [(chain: Chain, rules: [Rule])]) {
-        for (chain, _) in chains { add(chain, exclusively: true) }
-        for (_, rules) in chains { for rule in rules { add(rule) } }
+    /// Makes what is missing of chains that have been looked at, with their rules.
+    fileprivate mutating func complete(
+        _ chains: [(chain: Chain, rules: [Rule])], _ looks: [Ruleset.Finding?],
+        isCounting: Bool = true, _ rules: inout Ruleset
+    ) throws(KernelError) {
+        for ((chain, _), look) in zip(chains, looks) where look == nil {
+            add(chain, exclusively: true)
+        }
+        for ((chain, wanted), look) in zip(chains, looks) {
+            if let look {
+                let references = isCounting ? nil : 0
+                if try !rules.isWhole(chain, look, rules: wanted.count, references: references) {
+                    refill(chain, wanted)
+                }
+            } else {
+                for rule in wanted { add(rule) }
+            }
+        }
     }
 }

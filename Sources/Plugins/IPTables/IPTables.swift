@@ -75,6 +75,13 @@ struct IPTables {
 
     static let guardComment = "CNI portfwd loopback guard"
 
+    /// Whether there are the guards of port mappings.
+    func hasGuards(_ rules: inout Ruleset) throws(KernelError) -> Bool {
+        try (rules.listedRules(of: rawPrerouting) ?? []).contains {
+            $0.commentOfMatch == Self.guardComment
+        }
+    }
+
     /// With `route_localnet` the kernel no longer drops what comes from elsewhere and is from or to
     /// 127.0.0.0/8; these rules do.
     var guards: [Rule] {

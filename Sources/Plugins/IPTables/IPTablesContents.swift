@@ -43,9 +43,7 @@ extension IPTablesRules {
         self.init(owner: owner, kind: .portMappings)
         for address in addresses {
             let conditions = options.conditions[address.family] ?? .none
-            let mappings = options.mappings.filter {
-                $0.isFor(address.family) && conditions.admit($0.number)
-            }
+            let mappings = options.mappings(of: address.family)
             guard !mappings.isEmpty else { continue }
             ports += mappings.map { Connections.Port($0.number, $0.hostPort) }
             let tables = IPTables(address.family)

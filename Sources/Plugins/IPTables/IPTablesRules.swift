@@ -44,6 +44,8 @@ struct IPTablesRules: Resource {
     var contents: [Content] = []
     /// The ports that connections without an end may still go to the former holder of.
     var ports: [Connections.Port] = []
+    /// The link whose `route_localnet` comes on after the rules.
+    var opened: String?
     /// The addresses that the container had, if that is known, for rules that say no more than these.
     var formerAddresses: [IPAddress] = []
 
@@ -88,7 +90,13 @@ struct IPTablesRules: Resource {
 
     func write(_ kernel: Kernel, over found: IPTablesRules?) throws(KernelError) {
         guard contents.contains(where: { !$0.rules.isEmpty }) else { return }
-        try kernel.addRules(draft)
+        try kernel.addRules { (rules) throws(KernelError) in
+            var batch = try draft(&rules)
+            if let opened, try rules.find([LoopbackRoutes.question(opened)])[0] == nil {
+                LoopbackRoutes.note(opened, &batch)
+            }
+            return batch
+        }
         try kernel.forgetConnections(to: ports)
     }
 
@@ -111,6 +119,7 @@ struct IPTablesRules: Resource {
             + ReferenceTables.questions(kind)
         // Most hosts have none of it.
         guard try kernel.findRules(questions).contains(where: { $0 != nil }) else { return }
+        var loopback = LoopbackRoutes()
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             freed = []
             let looks = try rules.find(questions)
@@ -118,8 +127,16 @@ struct IPTablesRules: Resource {
                 // What the rules were there for must not get by while the link is still there.
                 try kernel.stopPort(owner.hostEnd, alias: owner.tag, in: .host)
             }
+            var isLast = false
             for (family, look) in zip(Family.allCases, looks) where look != nil {
-                freed += try remove(family, &rules, &batch)
+                let (ports, hasOthers) = try remove(family, &rules, &batch)
+                freed += ports
+                if family == .v4 { isLast = !hasOthers }
+            }
+            if kind == .portMappings {
+                // Those by the other backend have guards of their own.
+                if isLast { isLast = try !rules.contains(PortRules.table) }
+                try loopback.settle(isLast: isLast, kernel, &rules, &batch)
             }
             freed += try ReferenceTables.remove(
                 of: owner, kind, formerAddresses, &rules, &batch)
@@ -228,10 +245,10 @@ extension IPTablesRules {
     }
 
     /// Removes what the owner has in a family, and with the last of all what all have needed; the ports
-    /// that are free then.
+    /// that are free then, and whether anybody has any still.
     private func remove(
         _ family: Family, _ rules: inout Ruleset, _ batch: inout Batch
-    ) throws(KernelError) -> [Connections.Port] {
+    ) throws(KernelError) -> (ports: [Connections.Port], hasOthers: Bool) {
         var ports: [Connections.Port] = []
         let (mine, others, left) = try ownRules(family, &rules)
         let own = chain(family)
@@ -248,7 +265,7 @@ extension IPTablesRules {
         }
         if kind == .portMappings, left == 0 { try departure.takeShared(&batch, &rules) }
         try departure.complete(&batch, &rules)
-        return ports
+        return (ports, left > 0)
     }
 }
 
@@ -276,7 +293,16 @@ extension Kernel {
         guard !ports.isEmpty else { return }
         try returnHome()
         var connections = try Connections()
-        try connections.forget(ports)
+        var known: [ArraySlice<UInt8>: Bool] = [:]
+        // What passes through the host to the same port elsewhere is nobody's here.
+        try connections.forget(ports) { (bytes) throws(KernelError) in
+            if let isLocal = known[bytes] { return isLocal }
+            let isLocal = try IPAddress(networkOrder: bytes).map { (address) throws(KernelError) in
+                try self.isOwn(address)
+            }
+            known[bytes] = isLocal ?? false
+            return isLocal ?? false
+        }
     }
 }
 

@@ -34,14 +34,16 @@ struct PortCondition: Sendable, Equatable {
         switch test {
         case .transport: return []
         case .address(let isSource, let networks):
-            guard networks.count > 1, let family = networks.first?.family else {
-                return networks.flatMap { $0.isAddress(isSource: isSource, comparison) }
+            guard let family = networks.first?.family else { return [] }
+            guard networks.count > 1 else {
+                return family.isThePackets
+                    + networks[0].isAddress(isSource: isSource, comparison)
             }
             let size = family.bitWidth / 8
             let ranges = Ranges(
                 family == .v4 ? .ipv4 : .ipv6,
                 networks.map { ($0.first.networkOrder, $0.last.networkOrder) })
-            return [
+            return family.isThePackets + [
                 .payload(
                     .network, offset: family.sourceOffset + (isSource ? 0 : size), length: size,
                     to: first),
@@ -52,6 +54,16 @@ struct PortCondition: Sendable, Equatable {
                 .transport, offset: isSource ? 0 : 2, length: 2, to: first)
             if ports.count == 1, ports[0].count == 1 {
                 return [load, .compare(first, comparison, ports[0].lowerBound.networkOrder)]
+            }
+            // One range as `nft` writes it.
+            if ports.count == 1 {
+                let (lower, upper) = (
+                    ports[0].lowerBound.networkOrder, ports[0].upperBound.networkOrder
+                )
+                return [load]
+                    + (isInverted
+                        ? [.outside(first, lower, upper)]
+                        : [.compare(first, .atLeast, lower), .compare(first, .atMost, upper)])
             }
             let ranges = Ranges(
                 .port, ports.map { ($0.lowerBound.networkOrder, $0.upperBound.networkOrder) })

@@ -20,6 +20,8 @@ struct PortMappings: Resource {
     let masqueradesAll: Bool
     /// What connections of a family must be like.
     var conditions: [Family: PortConditions] = [:]
+    /// The link whose `route_localnet` comes on after the rules.
+    var opened: String?
 
     var sharing: Sharing { .owned }
     /// An owner's elements come into being once.
@@ -30,15 +32,14 @@ struct PortMappings: Resource {
         let served = served
         guard !served.isEmpty else { return self }
         return try kernel.withRules { (rules) throws(KernelError) -> PortMappings? in
-            var chains = PortRules.chains()
+            var chains = PortRules.chains(needs)
             for address in served where masquerades && !masqueradesAll {
                 chains.append((PortRules.chain(for: address), PortRules.rules(for: address)))
             }
             for (chain, wanted) in chains {
                 guard try rules.rules(of: chain) == wanted.map(\.names) else { return nil }
             }
-            for address in served {
-                guard let (chain, wanted) = condition(address.family) else { continue }
+            for (chain, wanted) in served.flatMap({ conditionChains($0.family) }) {
                 guard try rules.hasExactly(wanted, in: chain) == true else { return nil }
             }
             let families = PortRules.Sets.all
@@ -62,7 +63,7 @@ struct PortMappings: Resource {
                         isOwn
                         ? target?.value == .data(claim.target)
                             && source?.value == verdict(for: address)
-                            && check?.chain == condition(address.family)?.chain.name
+                            && check?.chain == condition(address.family, claim.isForAny)?.name
                         : try isWaiting(for: claim, address, &rules)
                     isWhole =
                         isWhole && isClaimed && target != nil && source != nil && isServed
@@ -75,27 +76,57 @@ struct PortMappings: Resource {
         }
     }
 
-    /// The chain of a family's conditions, with its rules; nil without any.
-    private func condition(_ family: Family) -> (chain: Chain, rules: [Rule])? {
+    /// The chain of a family's conditions for ports of all addresses, or of one; nil without any.
+    func condition(_ family: Family, _ isForAny: Bool) -> Chain? {
         guard let conditions = conditions[family], !conditions.isEmpty else { return nil }
-        return (
-            PortRules.chain(for: conditions, family), PortRules.rules(for: conditions, family)
-        )
+        return PortRules.chain(for: conditions, family, isForAny: isForAny)
+    }
+
+    /// The chains of a family's conditions that its ports need, with their rules.
+    func conditionChains(_ family: Family) -> [(chain: Chain, rules: [Rule])] {
+        guard let conditions = conditions[family], !conditions.isEmpty else { return [] }
+        return kinds(family).map { isForAny in
+            (
+                PortRules.chain(for: conditions, family, isForAny: isForAny),
+                PortRules.rules(for: conditions, family, isForAny: isForAny)
+            )
+        }
+    }
+
+    /// Whether a family's ports are of all addresses, of one, or of either kind.
+    func kinds(_ family: Family) -> [Bool] {
+        let mappings = mappings(of: family)
+        return [true, false].filter { isForAny in
+            mappings.contains { ($0.address == nil) == isForAny }
+        }
     }
 
     /// The addresses that any port leads to.
-    private var served: [IPPrefix] {
+    var served: [IPPrefix] {
         addresses.filter { !mappings(of: $0.family).isEmpty }
     }
 
     /// The mappings for connections of a family, as far as these can meet the conditions.
-    private func mappings(of family: Family) -> [Portmap.Mapping] {
+    func mappings(of family: Family) -> [Portmap.Mapping] {
         mappings.filter { $0.isFor(family) && conditions[family]?.admit($0.number) ?? true }
     }
 
     func write(_ kernel: Kernel, over found: PortMappings?) throws(KernelError) {
         let contested = PortRules.Sets.all.flatMap { [$0.any, $0.one] }
-        try kernel.addRules(contesting: contested, draft)
+        var hasFormer = false
+        let add = { () throws(KernelError) in
+            _ = try kernel.addRules(contesting: contested) { (rules) throws(KernelError) in
+                var batch = Batch()
+                hasFormer = try !draft(&rules, &batch)
+                return hasFormer ? Batch() : batch
+            }
+        }
+        try add()
+        if hasFormer {
+            // The container has been started anew, and has another address or other ports.
+            try erase(kernel)
+            try add()
+        }
         do throws(KernelError) {
             try kernel.forgetConnections(
                 to: addresses.flatMap { address in
@@ -142,6 +173,7 @@ struct PortMappings: Resource {
         _ claims: (inout Ruleset, [Claims]) throws(KernelError) -> [[Element]]
     ) throws(KernelError) {
         var ports: [PortRules.Claim] = []
+        var loopback = LoopbackRoutes()
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             let families = PortRules.Sets.all
             ports = []
@@ -154,7 +186,10 @@ struct PortMappings: Resource {
                 ports += gone.compactMap(sets.claim)
                 try remove(gone, sets, &rules, &batch, &departure)
             }
-            try departure.complete(&batch, &rules)
+            var isLast = try departure.complete(&batch, &rules)
+            // Those by iptables have guards of their own.
+            if isLast { isLast = try !IPTables(.v4).hasGuards(&rules) }
+            try loopback.settle(isLast: isLast, kernel, &rules, &batch)
         }
         try kernel.forgetConnections(
             to: ports.map { Connections.Port($0.protocolNumber, $0.hostPort) })
@@ -165,37 +200,35 @@ struct PortMappings: Resource {
         _ batch: inout Batch, _ departure: inout Departure
     ) throws(KernelError) {
         batch.remove(gone, from: sets.claims.map)
-        var owners: [[UInt8]] = []
-        for element in gone {
-            let owner = Array(element.key.prefix(16))
-            if !owners.contains(owner) { owners.append(owner) }
-        }
+        let owners = Array(Set(gone.map { Array($0.key.prefix(16)) }))
         let claims = gone.compactMap { claim in
             sets.claim(claim).map { (claim: $0, tag: claim.comment) }
         }
-        let ways = [sets.networks, sets.conditions]
-        let found = try rules.find(
-            ways.flatMap { map in owners.map { .element(map, $0) } }
-                + claims.flatMap { one -> [Ruleset.Question] in
-                    let maps = sets.maps(one.claim)
-                    return [
-                        .element(maps.targets, one.claim.key),
-                        .element(maps.sources, one.claim.key),
-                        .element(maps.conditions, one.claim.key),
-                        .element(sets.contested, one.claim.port),
-                        .element(sets.waiting, one.claim.address),
-                    ]
-                }
-        ).map { $0?.element }
+        let conditionKeys = owners.flatMap { owner in
+            [true, false].map { PortRules.conditionKey(owner, isForAny: $0) }
+        }
+        let ways: [(map: NamedSet, keys: [[UInt8]])] = [
+            (sets.networks, owners), (sets.conditions, conditionKeys),
+        ]
+        var asked = ways.flatMap { way in way.keys.map { (set: way.map, key: $0) } }
+        for one in claims {
+            let maps = sets.maps(one.claim)
+            asked += [
+                (maps.targets, one.claim.key), (maps.sources, one.claim.key),
+                (maps.conditions, one.claim.key), (sets.contested, one.claim.port),
+                (sets.waiting, one.claim.address),
+            ]
+        }
+        let found = try rules.elements(asked)
         var verdicts: [String] = []
-        for (index, map) in ways.enumerated() {
-            let elements = found[index * owners.count..<(index + 1) * owners.count]
-                .compactMap { $0 }
+        var answers = found[...]
+        for (map, keys) in ways {
+            let elements = answers.prefix(keys.count).compactMap { $0 }
+            answers = answers.dropFirst(keys.count)
             batch.remove(elements, from: map)
             verdicts += elements.compactMap(\.chain)
         }
-        let answers = found.dropFirst(ways.count * owners.count)
-        var removed: [(map: NamedSet, elements: [Element])] = []
+        var removed: [(map: NamedSet, elements: [Element], keys: Set<[UInt8]>)] = []
         var contested: [(port: Element, isFree: Bool)] = []
         for (index, one) in claims.enumerated() {
             let answers = Array(answers.dropFirst(5 * index).prefix(5))
@@ -217,21 +250,22 @@ struct PortMappings: Resource {
                 guard let element else { continue }
                 if let place = removed.firstIndex(where: { $0.map == map }) {
                     // A port that its owner has claimed twice.
-                    guard !removed[place].elements.contains(element) else { continue }
+                    guard removed[place].keys.insert(element.key).inserted else { continue }
                     removed[place].elements.append(element)
                 } else {
-                    removed.append((map, [element]))
+                    removed.append((map, [element], [element.key]))
                 }
                 if let chain = element.chain { verdicts.append(chain) }
             }
         }
-        for (map, elements) in removed { batch.remove(elements, from: map) }
+        for (map, elements, _) in removed { batch.remove(elements, from: map) }
         for chain in verdicts {
             departure.note(
                 Chain(chain, in: PortRules.table), PortRules.rulesOfNetwork, verdicts: 1)
         }
         guard !contested.isEmpty else { return }
-        let left = try rules.elements(of: sets.claims.map)?.filter { !gone.contains($0) } ?? []
+        let keys = Set(gone.map(\.key))
+        let left = try rules.elements(of: sets.claims.map)?.filter { !keys.contains($0.key) } ?? []
         for (port, isFree) in contested {
             let waiting = left.compactMap { claim in
                 sets.claim(claim).map { (element: claim, claim: $0) }
@@ -242,20 +276,27 @@ struct PortMappings: Resource {
             let leavers = claims.filter { $0.claim.port == port.key }
             guard let claim = leavers.first?.claim else { continue }
             let queue = try queue(claim, sets, &rules)
-            let first = (queue ?? []).compactMap(\.owner).compactMap { tag in
-                waiting.first { $0.element.comment == tag }
+            let first = (queue ?? []).compactMap { rule in
+                waiting.first { rule.isOf($0.element.comment, $0.claim) }
             }.first
             let next = isFree ? first ?? waiting.first : nil
             if let queue {
+                let gone = queue.filter { rule in
+                    leavers.contains { rule.isOf($0.tag, $0.claim) }
+                        || next.map { rule.isOf($0.element.comment, $0.claim) } ?? false
+                }
                 try leaveQueue(
-                    queue, claim, sets,
-                    tags: leavers.compactMap(\.tag) + [next?.element.comment ?? ""],
-                    &rules, &batch, &departure)
+                    gone, isWhole: gone.count == queue.count, claim, sets, &rules, &batch,
+                    &departure)
             }
             guard let next else { continue }
             let owner = Array(next.element.key.prefix(16))
             guard let network = try rules.elements([owner], of: sets.networks)[0] else { continue }
-            let condition = try rules.elements([owner], of: sets.conditions)[0]
+            // One that an earlier version has put here has but the one for all addresses.
+            let condition = try rules.elements(
+                [next.claim.isForAny, true].map { PortRules.conditionKey(owner, isForAny: $0) },
+                of: sets.conditions
+            ).compactMap { $0 }.first
             let maps = sets.maps(next.claim)
             let tag = next.element.comment
             batch.add(
@@ -272,88 +313,9 @@ struct PortMappings: Resource {
         }
     }
 
-    /// Everything that is missing.
-    private func draft(_ rules: inout Ruleset) throws(KernelError) -> Batch {
-        var batch = Batch()
-        let served = served
-        guard !served.isEmpty else { return batch }
-        if try !rules.has(PortRules.fixedChains[0]) {
-            batch.add(PortRules.table)
-            for set in PortRules.Sets.all.flatMap(\.all) { batch.add(set) }
-            for chain in PortRules.fixedChains { batch.add(chain, exclusively: true) }
-            for (_, rules) in PortRules.chains() { for rule in rules { batch.add(rule) } }
-        }
-        for address in served { try draft(address, &rules, &batch) }
-        return batch
-    }
-
-    /// A family's elements.
-    private func draft(
-        _ address: IPPrefix, _ rules: inout Ruleset, _ batch: inout Batch
-    ) throws(KernelError) {
-        let (sets, verdict) = (PortRules.Sets(address.family), verdict(for: address))
-        let chain = PortRules.chain(for: address)
-        if verdict == .verdict(.goto(chain.name)), try !rules.has(chain) {
-            batch.add(chain, exclusively: true)
-            for rule in PortRules.rules(for: address) { batch.add(rule) }
-        }
-        let wanted = mappings(of: address.family)
-        let condition = condition(address.family)
-        if let condition {
-            if try !rules.has(condition.chain) {
-                batch.add(condition.chain, exclusively: true)
-                for rule in condition.rules { batch.add(rule) }
-            }
-            batch.add(
-                [
-                    Element(
-                        Element.interfaceName(owner.hostEnd),
-                        .verdict(.jump(condition.chain.name)), comment: owner.tag)
-                ], to: sets.conditions)
-        }
-        let claims = wanted.map { PortRules.Claim($0, to: address.address) }
-        let holders = try rules.find(
-            claims.map { .element(sets.maps($0).targets, $0.key) })
-        batch.add(
-            claims.enumerated().map { number, claim in
-                sets.claims.element(number, claim.bytes, of: owner)
-            }, to: sets.claims.map)
-        batch.add(
-            [Element(Element.interfaceName(owner.hostEnd), verdict, comment: owner.tag)],
-            to: sets.networks)
-        var taken: [[UInt8]] = []
-        var additions: [Bool: (targets: [Element], sources: [Element])] = [:]
-        for (claim, holder) in zip(claims, holders) where !taken.contains(claim.port) {
-            taken.append(claim.port)
-            if let holder = holder?.element, holder.comment != owner.tag {
-                batch.add([Element(claim.port)], to: sets.contested)
-                try wait(for: claim, of: holder, address, sets, &rules, &batch)
-                continue
-            }
-            // Somebody may have removed another part of an own one.
-            if holder == nil {
-                additions[claim.isForAny, default: ([], [])].targets.append(
-                    Element(claim.key, .data(claim.target), comment: owner.tag))
-            }
-            additions[claim.isForAny, default: ([], [])].sources.append(
-                Element(claim.key, verdict, comment: owner.tag))
-            if let condition {
-                batch.add(
-                    [
-                        Element(
-                            claim.key, .verdict(.jump(condition.chain.name)), comment: owner.tag)
-                    ], to: sets.maps(claim).conditions)
-            }
-        }
-        for (isForAny, elements) in additions {
-            batch.add(elements.targets, to: isForAny ? sets.any : sets.one, exclusively: true)
-            batch.add(elements.sources, to: isForAny ? sets.anySource : sets.oneSource)
-        }
-    }
-
     /// Which sources to hide.
     func verdict(for address: IPPrefix) -> Element.Value {
-        if masqueradesAll { return .verdict(.goto(PortRules.everything.name)) }
+        if masquerades && masqueradesAll { return .verdict(.goto(PortRules.everything.name)) }
         return .verdict(
             .goto(masquerades ? PortRules.chain(for: address).name : PortRules.nothing.name))
     }

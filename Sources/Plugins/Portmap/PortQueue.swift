@@ -18,7 +18,10 @@ extension PortMappings {
             batch.add(chain, exclusively: true)
             batch.add([Element(claim.key, .verdict(.jump(chain.name)))], to: maps.queues)
         }
-        let own = looks[0] == nil ? [] : try rules.listedRules(of: chain, ownedBy: owner.tag)
+        let own =
+            looks[0] == nil
+            ? []
+            : try (rules.listedRules(of: chain) ?? []).filter { $0.isOf(owner.tag, claim) }
         // A second ADD keeps its place.
         if own.count != 1 || !own[0].isExactly(rule) {
             for rule in own { batch.remove(rule: rule.handle, from: chain) }
@@ -41,8 +44,9 @@ extension PortMappings {
         let wanted = waitingRule(claim, address.family)
         let sets = PortRules.Sets(address.family)
         let waiting = try rules.elements([claim.address], of: sets.waiting)[0]
-        let own = try rules.listedRules(of: wanted.chain, ownedBy: owner.tag)
-        return waiting?.value == verdict(for: address) && own.contains { $0.isExactly(wanted) }
+        let listed = try rules.listedRules(of: wanted.chain) ?? []
+        return waiting?.value == verdict(for: address)
+            && listed.contains { $0.isOf(owner.tag, claim) && $0.isExactly(wanted) }
     }
 
     private func waitingRule(_ claim: PortRules.Claim, _ family: Family) -> Rule {
@@ -57,19 +61,26 @@ extension PortMappings {
         try rules.listedRules(of: PortRules.queue(claim, sets.family))
     }
 
-    /// Removes the rules of some owners from a port's, and the chain when it is empty.
+    /// Removes rules of those who wait for a port, or the chain with the last of them.
     static func leaveQueue(
-        _ queue: [ListedRule], _ claim: PortRules.Claim, _ sets: PortRules.Sets, tags: [String],
+        _ gone: [ListedRule], isWhole: Bool, _ claim: PortRules.Claim, _ sets: PortRules.Sets,
         _ rules: inout Ruleset, _ batch: inout Batch, _ departure: inout Departure
     ) throws(KernelError) {
         let (chain, queues) = (PortRules.queue(claim, sets.family), sets.maps(claim).queues)
-        let gone = queue.filter { $0.owner.map(tags.contains) ?? false }
-        guard gone.count == queue.count else {
+        guard isWhole else {
             for rule in gone { batch.remove(rule: rule.handle, from: chain) }
             return
         }
         batch.remove(try rules.elements([claim.key], of: queues).compactMap { $0 }, from: queues)
         batch.remove(chain)
         departure.removed += 1
+    }
+}
+
+extension ListedRule {
+    /// Whether it is of an owner that waits for a port; of one that was loaded from a listing, which names no
+    /// owner, the container's address tells.
+    func isOf(_ tag: String?, _ claim: PortRules.Claim) -> Bool {
+        owner.map { $0 == tag } ?? (loaded.first == claim.address)
     }
 }

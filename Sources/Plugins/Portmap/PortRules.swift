@@ -26,24 +26,40 @@ enum PortRules {
 
     /// The chains that are there for all, in the order in which they are made, with what makes their rules:
     /// of most calls only the chains are asked for.
-    private static let parts: [(chain: Chain, rules: @Sendable () -> [Rule])] = [
-        (local, { Family.allCases.flatMap(translations) }),
-        (everything, { [Rule(in: everything, [.masquerade])] }),
-        (nothing, { [Rule(in: nothing, [.verdict(.accept)])] }),
-        (guardian, { loopbacks.map { Rule(in: guardian, $0) } }),
-        (incoming, { [Rule(in: incoming, isLocal + [.verdict(.jump(local.name))])] }),
-        (own, { [Rule(in: own, isLocal + [.verdict(.jump(local.name))])] }),
-        (leaving, { Family.allCases.flatMap { sources($0, leaving) } }),
+    private static let parts: [(chain: Chain, size: Size, rules: @Sendable () -> [Rule])] = [
+        (local, Size(rules: 8, references: 2), { Family.allCases.flatMap(translations) }),
+        (everything, Size(rules: 1), { [Rule(in: everything, [.masquerade])] }),
+        (nothing, Size(rules: 1), { [Rule(in: nothing, [.verdict(.accept)])] }),
+        (guardian, Size(rules: 2), { loopbacks.map { Rule(in: guardian, $0) } }),
+        (
+            incoming, Size(rules: 1),
+            { [Rule(in: incoming, isLocal + [.verdict(.jump(local.name))])] }
+        ),
+        (own, Size(rules: 1), { [Rule(in: own, isLocal + [.verdict(.jump(local.name))])] }),
+        (leaving, Size(rules: 14), { Family.allCases.flatMap { sources($0, leaving) } }),
     ]
+
+    /// How many rules a chain has, and how many rules lead to it if no element does.
+    struct Size: Sendable {
+        let rules: Int
+        var references: Int?
+    }
 
     /// The chains that are there for all.
     static var fixedChains: [Chain] { parts.map(\.chain) }
+
+    /// The chains that are there for all, with what shows whether they are whole.
+    static var sizes: [(chain: Chain, size: Size)] { parts.map { ($0.chain, $0.size) } }
 
     /// Those chains, or some of them, with their rules.
     static func chains(
         _ isWanted: (Chain) -> Bool = { _ in true }
     ) -> [(chain: Chain, rules: [Rule])] {
-        parts.filter { isWanted($0.chain) }.map { ($0.chain, $0.rules()) }
+        parts.filter { isWanted($0.chain) }.map { part in
+            let rules = part.rules()
+            assert(rules.count == part.size.rules, "\(part.chain)")
+            return (part.chain, rules)
+        }
     }
 
     /// With `route_localnet` the kernel no longer drops what comes from elsewhere and is from or to
@@ -81,26 +97,44 @@ enum PortRules {
     /// The chain that lets only connections pass that meet a network's conditions.
     ///
     /// Networks that ask for the same share it.
-    static func chain(for conditions: PortConditions, _ family: Family) -> Chain {
-        Chain("if-" + hashDigits(of: "\(family.bitWidth) " + conditions.text), in: table)
+    static func chain(
+        for conditions: PortConditions, _ family: Family, isForAny: Bool
+    ) -> Chain {
+        let digits = hashDigits(of: "\(family.bitWidth) " + conditions.text)
+        return Chain("if-" + digits + (isForAny ? "" : "-one"), in: table)
+    }
+
+    /// The key, in the map of each owner's conditions, of those for ports of all addresses, or of one.
+    static func conditionKey(_ link: [UInt8], isForAny: Bool) -> [UInt8] {
+        // No link has a name with a stroke.
+        isForAny ? link : [UInt8(ascii: "/")] + link.dropFirst()
     }
 
     /// The rules of such a chain: who meets the conditions goes back to be translated, who does not
-    /// may meet those of another who waits for the port, or is none of ours.
-    static func rules(for conditions: PortConditions, _ family: Family) -> [Rule] {
-        let (chain, sets) = (chain(for: conditions, family), Sets(family))
-        let others = [false, true].map { isForAny in
-            let queues = isForAny ? sets.anyQueue : sets.oneQueue
-            return family.isThePackets + key(family, isForAny: isForAny)
-                + [.map(first, by: queues.name, to: .verdict)]
-        }
+    /// may meet those of another who waits for the port, or is none of ours; where the port is of one
+    /// address, he may be another's who has it on all.
+    static func rules(
+        for conditions: PortConditions, _ family: Family, isForAny: Bool
+    ) -> [Rule] {
+        let chain = chain(for: conditions, family, isForAny: isForAny)
+        let sets = Sets(family)
+        let (one, any) = (key(family, isForAny: false), key(family, isForAny: true))
+        let lead = { (map: NamedSet) in [Expression.map(first, by: map.name, to: .verdict)] }
+        let others =
+            isForAny
+            ? [one + lead(sets.oneQueue), any + lead(sets.anyQueue)]
+            : [
+                one + lead(sets.oneQueue), any + lead(sets.anyCondition),
+                any + [.map(first, by: sets.any.name, to: first), translation(family)],
+            ]
         return
-            ([conditions.all.flatMap(\.expressions) + [.verdict(.return)]] + others
-            + [[.verdict(.accept)]]).map { Rule(in: chain, $0) }
+            ([conditions.all.flatMap(\.expressions) + [.verdict(.return)]]
+            + others.map { family.isThePackets + $0 } + [[.verdict(.accept)]])
+            .map { Rule(in: chain, $0) }
     }
 
     /// Rules of any network, which are to be counted: as many as any network has.
-    static var rulesOfNetwork: [Rule] { rules(for: .none, .v4) }
+    static var rulesOfNetwork: [Rule] { rules(for: .none, .v4, isForAny: false) }
 
     /// A port that somebody wants to lead to a container.
     struct Claim {
@@ -243,9 +277,10 @@ enum PortRules {
     }
 
     /// Translates to the address and the port that have been loaded.
-    private static func translation(_ family: Family) -> Expression {
+    private static func translation(_ family: Family, port: Register? = nil) -> Expression {
         .destinationNAT(
-            family == .v4 ? .ip : .ip6, address: first, port: Register(word: family.bitWidth / 32))
+            family == .v4 ? .ip : .ip6, address: first,
+            port: port ?? Register(word: family.bitWidth / 32))
     }
 
     private static func translations(_ family: Family) -> [Rule] {
@@ -272,13 +307,17 @@ enum PortRules {
         for claim: Claim, _ conditions: PortConditions, _ family: Family, of tag: String
     ) -> Rule {
         let size = family.bitWidth / 8
+        // As `nft` reads its listing: it wants the protocol before a port, which gets a register of its own.
+        let port = Register(word: 4)
         return Rule(
             in: queue(claim, family), owner: tag,
-            conditions.all.flatMap(\.expressions) + [
+            [
+                .meta(.ipProtocol, to: first),
+                .compare(first, .equal, [claim.protocolNumber]),
+            ] + conditions.all.flatMap(\.expressions) + [
                 .immediate(claim.address, to: first),
-                .immediate(
-                    Array(claim.target.dropFirst(size).prefix(2)), to: Register(word: size / 4)),
-                translation(family),
+                .immediate(Array(claim.target.dropFirst(size).prefix(2)), to: port),
+                translation(family, port: port),
             ])
     }
 

@@ -20,6 +20,11 @@ extension Portmap {
         /// What connections of a family must be like.
         private(set) var conditions: [Family: PortConditions] = [:]
 
+        /// The mappings for connections of a family, as far as these can meet the conditions.
+        func mappings(of family: Family) -> [Mapping] {
+            mappings.filter { $0.isFor(family) && conditions[family]?.admit($0.number) ?? true }
+        }
+
         init(_ keys: inout Keys) throws(CNIError) {
             let entries =
                 try keys.object(

@@ -57,10 +57,29 @@ extension Ruleset {
             open = open.enumerated().filter { place, _ in
                 answers[(place + 1) * count - 1] != nil
             }.map(\.element)
-            count = 32
+            count = max(32, 2 * count)
         }
         let tag = owner.tag
         return found.map { $0.filter { $0.comment == tag } }
+    }
+
+    /// The elements of some sets of a table that have these keys, nil for each that is not there.
+    ///
+    /// Of many the sets are read as a whole: the less time a DEL takes to read, the less often somebody
+    /// changes the ruleset meanwhile.
+    mutating func elements(
+        _ asked: [(set: NamedSet, key: [UInt8])]
+    ) throws(KernelError) -> [Element?] {
+        guard asked.count > 1024 else {
+            return try find(asked.map { .element($0.set, $0.key) }).map { $0?.element }
+        }
+        var sets: [String: [[UInt8]: Element]] = [:]
+        for (set, _) in asked where sets[set.name] == nil {
+            var elements: [[UInt8]: Element] = [:]
+            for element in try self.elements(of: set) ?? [] { elements[element.key] = element }
+            sets[set.name] = elements
+        }
+        return asked.map { sets[$0.set.name]?[$0.key] }
     }
 
     /// The claims that some owners have in each of some maps; reads them all.
@@ -128,8 +147,11 @@ struct Departure {
     }
 
     /// Adds to a batch, which removes those elements, the chains that nothing leads to any more.
-    func complete(_ batch: inout Batch, _ rules: inout Ruleset) throws(KernelError) {
-        guard !batch.isEmpty else { return }
+    ///
+    /// - Returns: Whether the table goes.
+    @discardableResult
+    func complete(_ batch: inout Batch, _ rules: inout Ruleset) throws(KernelError) -> Bool {
+        guard !batch.isEmpty else { return false }
         let findings = try rules.find([.table(table)] + leaving.map { .chain($0.chain) })
         var isUsed = false
         var gone = removed
@@ -145,8 +167,9 @@ struct Departure {
             batch.remove(one.chain)
             gone += 1
         }
-        guard !isUsed, let uses = findings[0]?.uses, uses - gone <= fixed else { return }
+        guard !isUsed, let uses = findings[0]?.uses, uses - gone <= fixed else { return false }
         batch = Batch()
         batch.remove(table)
+        return true
     }
 }

@@ -81,6 +81,11 @@ struct Masquerade: Resource {
         }
     }
 
+    /// What shows whether an owner has any address.
+    static func questions(of owner: Owner) -> [Ruleset.Question] {
+        Sets.all.map { .element($0.claims.map, Claims.key(of: owner, 0)) }
+    }
+
     /// Who has which address of a family.
     static func holders(
         _ family: Family, _ rules: inout Ruleset
@@ -137,7 +142,8 @@ struct Masquerade: Resource {
         }
         batch.remove(sources, from: sets.sources)
         guard !shared.isEmpty else { return }
-        let left = try rules.elements(of: sets.claims.map)?.filter { !gone.contains($0) } ?? []
+        let keys = Set(gone.map(\.key))
+        let left = try rules.elements(of: sets.claims.map)?.filter { !keys.contains($0.key) } ?? []
         for address in shared {
             let heirs = left.filter { sets.prefix($0)?.address.networkOrder == address.key }
             if heirs.count < 2 { batch.remove([address], from: sets.shared) }
@@ -169,15 +175,26 @@ struct Masquerade: Resource {
                 + addresses.map {
                     .element(Sets($0.family).sources, $0.address.networkOrder)
                 })
-        if looks[0] == nil {
+        if let start = looks[0] {
+            let wanted = Self.startRules
+            if try !rules.isWhole(Self.start, start, rules: wanted.count) {
+                batch.refill(Self.start, wanted)
+            }
+        } else {
             batch.add(Self.table)
             for set in Sets.all.flatMap(\.all) { batch.add(set) }
             batch.add(Self.start, exclusively: true)
             for rule in Self.startRules { batch.add(rule) }
         }
-        for (network, look) in zip(networks, looks.dropFirst()) where look == nil {
-            batch.add(network.chain, exclusively: true)
-            for rule in network.rules { batch.add(rule) }
+        for (network, look) in zip(networks, looks.dropFirst()) {
+            if let look {
+                if try !rules.isWhole(network.chain, look, rules: network.rules.count) {
+                    batch.refill(network.chain, network.rules)
+                }
+            } else {
+                batch.add(network.chain, exclusively: true)
+                for rule in network.rules { batch.add(rule) }
+            }
         }
         for sets in Sets.all {
             let own = addresses.filter { $0.family == sets.family }
@@ -277,18 +294,34 @@ struct Masquerade: Resource {
 }
 
 extension Attachment {
-    /// What masquerades the attachment's traffic; at DEL, when no addresses are known, by either way.
-    func masquerade(_ options: MasqueradeOptions) -> [any Resource<Kernel>] {
-        guard options.isOn, !isForeign else { return [] }
+    /// What masquerades the attachment's traffic; at DEL, when no addresses are known, by either way, and what
+    /// else of rules there may be that the configuration no longer asks for.
+    func masquerade(
+        _ options: MasqueradeOptions, mayHaveCheck: Bool = false
+    ) -> [any Resource<Kernel>] {
+        guard !isForeign else { return [] }
+        // Only DEL knows no hardware address.
+        let isGoing = addresses.isEmpty && mac == nil
+        let former = FormerRules(owner: owner, masquerade: !options.isOn, check: mayHaveCheck)
+        let others: [any Resource<Kernel>] =
+            isGoing && (former.masquerade || former.check) ? [former] : []
+        guard options.isOn else { return others }
         let prefixes = addresses.map(\.address)
         if prefixes.isEmpty {
-            return [
+            return others + [
                 Masquerade(owner: owner, addresses: []),
                 IPTablesRules(owner: owner, kind: .masquerade),
             ]
         }
-        return options.usesIPTables
-            ? [IPTablesRules(masquerading: prefixes, of: owner)]
-            : [Masquerade(owner: owner, addresses: prefixes)]
+        guard !options.usesIPTables else {
+            return [IPTablesRules(masquerading: prefixes, of: owner)]
+        }
+        // The same address in two networks is masqueraded as one of the first.
+        var distinct: [IPPrefix] = []
+        for prefix in prefixes
+        where !distinct.contains(where: { $0.address == prefix.address }) {
+            distinct.append(prefix)
+        }
+        return [Masquerade(owner: owner, addresses: distinct)]
     }
 }

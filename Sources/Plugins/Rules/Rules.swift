@@ -87,6 +87,8 @@ extension Kernel {
                     do throws(KernelError) {
                         return try rules.commit(batch, generation: generation)
                     } catch  where error.errno.isRestart && attempt < ruleAttempts {
+                        // Several who are in each other's way do not try again at once.
+                        usleep(.random(in: 0..<500 << UInt32(min(attempt, 7))))
                         continue
                     }
                 }
@@ -94,6 +96,30 @@ extension Kernel {
         } catch  where error.errno == .protocolNotSupported {
             return
         }
+    }
+}
+
+extension Ruleset {
+    /// Whether a chain that has been looked at has as many rules as it should.
+    ///
+    /// The kernel counts together what a chain consists of and what leads to it. Where it is not known
+    /// how much that is, the rules are counted, which takes one more question.
+    mutating func isWhole(
+        _ chain: Chain, _ look: Finding, rules: Int, references: Int? = nil
+    ) throws(KernelError) -> Bool {
+        if let references = chain.hook == nil ? references : 0 {
+            return look.uses >= rules + references
+        }
+        guard look.uses >= rules else { return false }
+        return try countRules(of: chain) >= rules
+    }
+}
+
+extension Batch {
+    /// Makes rules the only ones of a chain that has lost some.
+    mutating func refill(_ chain: Chain, _ rules: [Rule]) {
+        removeRules(of: chain)
+        for rule in rules { add(rule) }
     }
 }
 
