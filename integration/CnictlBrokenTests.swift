@@ -165,6 +165,21 @@ struct CnictlBrokenTests {
         #expect(try containers[0].run("ip link show weird0").succeeded)
     }
 
+    @Test("to look changes nothing of what host-local keeps")
+    func looking() throws {
+        let world = try World()
+        let (cnictl, _) = try world.attached(["web"])
+        let directory = world.directory + "/networks"
+        for name in [".index", "shaped/lock"] { try run("rm -r \(directory)/\(name)") }
+        let listing = { try run("find \(directory) -printf %p:%s:%T@\\n").output }
+        let before = try listing()
+        #expect(before.contains("10.99.0.2"))
+        for words in ["repair --dry-run", "explain web", "ls", "gc --dry-run"] {
+            #expect(try cnictl.run(words).status == 0)
+            #expect(try listing() == before, "\(words)")
+        }
+    }
+
     @Test("repair reserves an address again, and not one that somebody else has by now")
     func reservation() throws {
         let world = try World()
@@ -230,7 +245,8 @@ struct CnictlBrokenTests {
         try #"{"kind":"#.write(toFile: path, atomically: true, encoding: .utf8)
         let listed = try cnictl.run("ls")
         #expect(listed.status == 0 && listed.errors.contains("\(path): damaged"))
-        #expect(try cnictl.run("explain web").output.contains("\(path) is damaged"))
+        let explained = try cnictl.run("explain web")
+        #expect(explained.status == 2 && explained.output.contains("\(path) is damaged"))
         #expect(
             try cnictl.output(of: "repair")
                 == "left out shaped web eth0: the result that is kept in \(path) is damaged\n")
@@ -239,6 +255,35 @@ struct CnictlBrokenTests {
         #expect(try cnictl.run("repair nobody").status == 3)
         try cnictl.output(of: "del shaped \(containers[0].path) --container-id web")
         #expect(try cnictl.json("ls").array.isEmpty)
+    }
+
+    @Test(
+        "what is kept of one that cannot be read keeps nobody else from repair",
+        arguments: ["address", "interface", "configuration", "version"])
+    func unreadable(part: String) throws {
+        let world = try World()
+        let (cnictl, _) = try world.attached(["a", "b", "c"])
+        let path = "cache/results/shaped-b-eth0"
+        var kept = JSON(text: world.file(path) ?? "")
+        var address = kept["result"]["ips"][0]
+        switch part {
+        case "address": address["address"] = #""nonsense""#
+        case "interface": address["interface"] = "99"
+        case "version": kept["result"]["cniVersion"] = #""1.2.0""#
+        default: kept["config"] = JSON(Data("{nope".utf8).base64EncodedString())
+        }
+        kept["result"]["ips"] = JSON([address.value])
+        try kept.description.write(
+            toFile: "\(world.directory)/\(path)", atomically: true, encoding: .utf8)
+        #expect(try cnictl.run("explain b").status == 2)
+        try world.onHost("nft flush ruleset")
+        let ended = try cnictl.run("repair")
+        #expect(ended.status == 1)
+        #expect(ended.output.contains("not repaired shaped b eth0: "), "\(ended.output)")
+        for id in ["a", "c"] {
+            #expect(ended.output.contains("repaired shaped \(id) eth0: "), "\(ended.output)")
+            #expect(try cnictl.run("explain \(id)").status == 0)
+        }
     }
 
     @Test("a second add is refused, and takes nothing of the first one away")
@@ -275,5 +320,42 @@ struct CnictlBrokenTests {
         defer { _ = try? run("umount \(full)") }
         #expect(try cnictl.run("bundle \(full)/report.tar.gz").status == 1)
         #expect(world.files("full") == [])
+        try "before".write(
+            toFile: full + "/report.tar.gz", atomically: true, encoding: .utf8)
+        #expect(try cnictl.run("bundle \(full)/report.tar.gz").status == 1)
+        #expect(world.file("full/report.tar.gz") == "before")
+        #expect(world.files("full") == ["report.tar.gz"])
+    }
+
+    @Test("bundle that is interrupted leaves nothing behind")
+    func interrupted() throws {
+        let world = try World()
+        let (cnictl, _) = try world.attached(["web"])
+        let bundle = try cnictl.start(["bundle", world.directory + "/report.tar.gz"])
+        let scratch = NSTemporaryDirectory() + "cnictl-bundle-\(bundle.process)"
+        while access(scratch, F_OK) != 0 { usleep(1_000) }
+        kill(bundle.process, SIGTERM)
+        #expect(bundle.wait().status == -SIGTERM)
+        #expect(access(scratch, F_OK) != 0)
+        #expect(world.files("") == ["cache", "net.d", "networks"])
+    }
+
+    @Test("explain finds whose a port is at one address of the host, without a result")
+    func portAtAddress() throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        try cnictl.configure(world.shapedList(), as: "shaped.conflist")
+        try world.onHost("ip address add 192.0.2.1/32 dev lo")
+        try cnictl.output(
+            of: "add shaped \(world.container("web").path) --container-id web "
+                + #"--cap portMappings=[{"hostPort":7000,"containerPort":80,"hostIP":"192.0.2.1"}]"#
+        )
+        for isKept in [true, false] {
+            if !isKept { try run("rm -r \(world.directory)/cache") }
+            for word in ["7000", ":7000", "7000/tcp"] {
+                let ended = try cnictl.run("explain \(word)")
+                #expect(ended.output.hasPrefix("web eth0 on network shaped"), "\(ended.errors)")
+            }
+        }
     }
 }

@@ -505,6 +505,27 @@ struct CallLogTests {
         #expect(world.file("calls.log") == nil)
     }
 
+    @Test("goes to a file that is named from where one is, and nothing of a log is lost for it")
+    func elsewhere() throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        let (log, target) = (world.directory + "/calls.log", world.directory + "/rel.log")
+        let turnOn = {
+            try Command(
+                ["env", "-C", world.directory, cnictl.program, "log", "--on", "--to", "rel.log"]
+                    + ["--file", log], in: world.host
+            ).wait()
+        }
+        try "{}\n".write(toFile: log, atomically: true, encoding: .utf8)
+        #expect(try turnOn().status == 1)
+        #expect(world.file("calls.log") == "{}\n")
+        try cnictl.output(of: "log --off --file \(log)")
+        for _ in 1...2 { #expect(try turnOn().succeeded) }
+        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: log) == target)
+        #expect(try call(world, "ADD", good, log: log).succeeded)
+        #expect(world.file("rel.log")?.contains(#""verb":"ADD""#) == true)
+    }
+
     @Test("goes to the journal's socket where a link leads there")
     func journal() throws {
         let world = try World()

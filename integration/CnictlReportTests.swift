@@ -18,14 +18,19 @@ struct CnictlReportTests {
         let odd = """
             {"cniVersion": "1.1.0", "name": "odd", "plugins": [{"type": "strange",
              "etcd": {"apiToken": "hush-1", "Password": "hush-2", "url": "https://me:hush-3@host/"},
+             "pwd": "hush-7", "pass": "hush-8", "dsn": "hush-9",
              "list": [{"tls_key": {"pem": "hush-4"}}], "plain": "visible"}]}
             """
         try cnictl.configure(JSON(text: odd), as: "odd.conflist")
         try #"{"name": "broken", "token": "hush-5","#.write(
             toFile: cnictl.networks + "/broken.conf", atomically: true, encoding: .utf8)
-        let file = world.directory + "/report.tar.gz"
+        try #"{"cniVersion": "1.1.0", "name": "bad", "password": "hush-6\q", "type": "x"}"#.write(
+            toFile: cnictl.networks + "/bad.conf", atomically: true, encoding: .utf8)
+        // A colon would mean another host to tar.
+        let file = world.directory + "/16:52.tar.gz"
         let told = try cnictl.json("bundle \(file)")
-        let names = try output(of: "tar -tzf \(file)").split(separator: "\n").map(String.init)
+        let names = try output(of: "tar --force-local -tzf \(file)").split(separator: "\n").map(
+            String.init)
         for part in told["parts"].array {
             #expect(names.contains("cnictl-bundle/\(part.string ?? "")"))
         }
@@ -34,6 +39,7 @@ struct CnictlReportTests {
             "shaped web eth0", "visible", "Linux", "nftables", "cni-shaped", "class htb 1:1 root",
             "10.99.0.2", "left out",
         ] { #expect(whole.contains(word), "\(word)") }
+        #expect(whole.contains("invalid escape near"))
         #expect(!whole.contains("hush"))
         let attributes = try FileManager.default.attributesOfItem(atPath: file)
         #expect((attributes[.posixPermissions] as? Int ?? 0) & 0o077 == 0)
@@ -84,7 +90,9 @@ struct CnictlReportTests {
         usleep(200_000)
         #expect(try status("-m 15 \(url)/metrics") == "200")
         #expect(try cnictl.run("metrics --listen 127.0.0.1:9476").status == 1)
-        #expect(try cnictl.run("metrics --listen nonsense").status == 1)
+        for place in ["nonsense", "127.0.0.1:99999", ":-1", ":http"] {
+            #expect(try cnictl.run("metrics --listen=\(place)").status == 1)
+        }
     }
 
     @Test("every subcommand takes -o json")
@@ -131,5 +139,44 @@ struct CnictlReportTests {
         let unwritten = try cnictl.run("bundle /nowhere/report.tar.gz -o json")
         #expect(unwritten.status == 1 && unwritten.json["code"].number == 5)
         #expect(try cnictl.run("exec shaped -- false").status == 1)
+        #expect(try cnictl.run("status --conf-dir /nowhere").status == 3)
+        let refused = try cnictl.run("explain nobody -o=json")
+        #expect(refused.status == 3 && refused.json["code"].number == 3)
+    }
+
+    @Test("an ID that no plugin takes is refused before anything is done")
+    func senselessID() throws {
+        let (world, cnictl) = try attached()
+        let path = try world.container("other").path
+        for words in ["plan shaped", "add shaped \(path)", "exec shaped"] {
+            let ended = try cnictl.run("\(words) --container-id a/b")
+            #expect(ended.status == 1 && ended.output == "", "\(words): \(ended.output)")
+            #expect(ended.errors == "cnictl: invalid characters in containerID; a/b\n")
+        }
+    }
+
+    @Test("numbers that cannot be meant are refused, and none ends the command otherwise")
+    func numbers() throws {
+        let (_, cnictl) = try attached()
+        for words in [
+            "top --once --interval inf", "top --once --interval nan", "top --once --lines=-1",
+            "gc --interval inf", "gc --interval 1e300", "log --lines=-1",
+            "shape web --egress-ceil 99999999999G", "shape web --egress-ceil 1e400",
+        ] { #expect(try cnictl.run(words).status == 64, "\(words)") }
+        #expect(try cnictl.run("gc --interval 5000").status == 0)
+    }
+
+    @Test("metrics have each sample once, and sums of any numbers")
+    func samples() throws {
+        let (world, cnictl) = try attached()
+        try cnictl.configure(world.shapedList(), as: "shaped-again.conflist")
+        let call = #"{"time":"2026-01-01T00:00:00.000Z","verb":"ADD","plugin":"x","code":0,"us":"#
+        let log = world.directory + "/calls.log"
+        try "\(call)\(Int.max)}\n\(call)\(Int.max)}\n".write(
+            toFile: log, atomically: true, encoding: .utf8)
+        let lines = try cnictl.output(of: "metrics --log \(log)").split(separator: "\n")
+        let names = lines.filter { !$0.hasPrefix("#") }.map { $0.prefix { $0 != "}" } }
+        #expect(Set(names).count == names.count)
+        #expect(lines.contains(#"cni_call_duration_seconds_count{plugin="x",verb="ADD"} 2"#))
     }
 }

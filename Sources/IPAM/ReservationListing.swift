@@ -33,6 +33,16 @@ extension ReservationStore {
         return reservations.sorted { $0.address < $1.address }
     }
 
+    /// Who holds an address, read without a lock and without a change; nil if nobody does.
+    package static func holder(
+        of address: IPAddress, _ dataDirectory: String, network: String
+    ) throws(CNIError) -> Holder? {
+        guard let parent = try Directory.open(dataDirectory, creating: false),
+            let directory = try parent.open(network, creating: false)
+        else { return nil }
+        return try directory.read("\(address)").map { Holder(text: $0) }
+    }
+
     /// The addresses that were freed so few seconds ago, read without a lock and without a change.
     package static func cooling(
         _ dataDirectory: String, network: String, seconds: Int

@@ -116,10 +116,22 @@ public struct AttachmentState: Sendable {
     /// What its interface is called in the container: as was asked for, or as a plugin that makes none
     /// says, such as loopback.
     var interfaces: [String] {
-        let listed = (cached?.result["interfaces"]?.elements ?? []).filter {
+        [owner.interface] + givenInterfaces.compactMap { $0["name"]?.text }
+    }
+
+    /// What the result says of interfaces in the container.
+    var givenInterfaces: [JSON] {
+        (cached?.result["interfaces"]?.elements ?? []).filter {
             $0["sandbox"]?.text?.isEmpty == false
         }
-        return [owner.interface] + listed.compactMap { $0["name"]?.text }
+    }
+
+    /// The addresses of the result; results before version 0.3.0 have one of each family.
+    var givenAddresses: [IPAddress] {
+        let texts =
+            (cached?.result["ips"]?.elements ?? []).map { $0["address"] }
+            + ["ip4", "ip6"].map { cached?.result[$0]?["ip"] }
+        return texts.compactMap { $0?.text.flatMap { IPPrefix($0) }?.address }
     }
 
     /// Whether somebody has given its interface another name.
@@ -127,11 +139,8 @@ public struct AttachmentState: Sendable {
 
     /// Whether an address is its own, or should be.
     public func has(_ address: IPAddress) -> Bool {
-        let given = (cached?.result["ips"]?.elements ?? []).compactMap {
-            $0["address"]?.text.flatMap { IPPrefix($0) }?.address
-        }
-        return addresses.contains { $0.address == address } || kept.contains(address)
-            || given.contains(address)
+        addresses.contains { $0.address == address } || kept.contains(address)
+            || givenAddresses.contains(address)
     }
 
     /// The ports of the host that a runtime has asked for of a network that maps ports: `8080/tcp`.
@@ -149,6 +158,12 @@ public struct AttachmentState: Sendable {
     public var uncertainty: String? {
         if let damagedResult { return "the result that is kept in \(damagedResult) is damaged" }
         return cached == nil ? "no result of it is kept" : nil
+    }
+
+    /// Why its objects cannot be compared with what they should be; nil if they can.
+    public var obstacle: String? {
+        if isOrphan { return "its container has gone" }
+        return uncertainty ?? (netns == nil ? "no path leads to its namespace" : nil)
     }
 
     /// The MTU of its interface, in bytes.

@@ -41,15 +41,37 @@ public struct Collector: Sendable {
         }
     }
 
+    /// Refuses a list of containers that cannot be this host's: it knows nobody who is attached here, and
+    /// somebody is there.
+    ///
+    /// The program that should have made it has failed, or asks another runtime.
+    public static func requireKnowledge(
+        _ inventory: Inventory, _ containers: Set<String>, from source: String
+    ) throws(CNIError) {
+        let stale = stale(inventory, known: containers)
+        guard stale.count == inventory.attachments.count,
+            let living = stale.first(where: { !$0.isOrphan })
+        else { return }
+        throw CNIError(
+            .invalidConfiguration,
+            "\(source) names no container that is attached here, and \(living.owner.tag) is there: "
+                + "to keep nothing of a network, gc NETWORK --all")
+    }
+
     /// Removes an attachment: DEL by its network's plugins, then all that still carries its owner.
+    ///
+    /// What a plugin fails at it may succeed at the next time, with what is kept of the attachment: that
+    /// stays until nothing fails.
     public func remove(_ state: AttachmentState) throws(CNIError) {
         var failures: [CNIError] = []
         if let list = list(of: state) {
-            let target =
+            var target =
                 state.cached.map { Runtime.Target($0) }
                 ?? Runtime.Target(
                     containerID: state.owner.containerID, netns: "",
                     interface: state.owner.interface)
+            // The path that was noted at ADD may be another container's by now.
+            target.netns = state.netns ?? ""
             do throws(CNIError) {
                 try runtime.del(list, target)
             } catch {
@@ -62,6 +84,7 @@ public struct Collector: Sendable {
             failures.append(error)
         }
         try throwTogether(failures)
+        runtime.cache.remove(state.owner)
     }
 
     /// The network's configuration: the one the attachment was made by, or else today's.
@@ -94,7 +117,6 @@ public struct Collector: Sendable {
             try store.release(holder)
             store.close()
         }
-        runtime.cache.remove(state.owner)
     }
 
     /// Removes an owner's classes, in whatever group they are, as the plugin does.

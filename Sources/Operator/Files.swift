@@ -85,6 +85,9 @@ enum Files {
         return unsafe String(cString: real)
     }
 
+    /// Where paths begin that do not begin with a slash.
+    static var workingDirectory: String { FileManager.default.currentDirectoryPath }
+
     /// When a file was changed last.
     static func modified(_ path: String) -> Date? {
         status(path).map {

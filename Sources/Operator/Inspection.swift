@@ -17,6 +17,8 @@ public struct Inspection {
         public let object: String
         /// How it differs from what is wanted; nothing where it is as it should be.
         public let differences: [String]
+        /// Whether it was looked at: what plugins of others have made is not known.
+        public var isCompared = true
     }
 
     /// The plugins' plans, and what they are for.
@@ -32,15 +34,17 @@ public struct Inspection {
     public static func findings(_ state: AttachmentState) throws(CNIError) -> [Finding] {
         var findings: [Finding] = []
         for (type, call) in try calls(state) {
-            guard let plugin = plugin(named: type) else {
+            guard let plugin = plugin(named: type), let call else {
                 findings.append(
-                    Finding(plugin: type, object: "plugin", differences: ["none of this project's"])
-                )
+                    Finding(plugin: type, object: "plugin", differences: [], isCompared: false))
                 continue
             }
             findings += Self.findings(plugin, call)
             guard let ipam = Plugins.plugin(named: call.configuration.ipamType) else { continue }
-            findings.append(check(ipam, call, "reservation"))
+            findings.append(
+                Finding(
+                    plugin: ipam.name, object: "reservation",
+                    differences: differences(ofAddresses: ipam, call)))
         }
         return findings
     }
@@ -69,6 +73,16 @@ public struct Inspection {
                 let text = "\(difference)".replacing("\(step.description): ", with: "")
                 return text.hasPrefix(prefix) ? String(text.dropFirst(prefix.count)) : text
             }
+        } catch {
+            return ["\(error)"]
+        }
+    }
+
+    /// What CHECK of an IPAM plugin finds; nothing is written for it.
+    static func differences(ofAddresses ipam: any Plugin.Type, _ call: Call) -> [String] {
+        do throws(CNIError) {
+            if ipam == HostLocal.self { try HostLocal.look(call) } else { try ipam.check(call) }
+            return []
         } catch {
             return ["\(error)"]
         }
@@ -123,8 +137,8 @@ public struct Inspection {
             attachment, P.asAdded(attachment, options, kernel), kernel, attempt: 0)
     }
 
-    /// CHECK's call of each plugin of an attachment's chain.
-    static func calls(_ state: AttachmentState) throws(CNIError) -> [(type: String, call: Call)] {
+    /// CHECK's call of each plugin of an attachment's chain; none of a plugin of others'.
+    static func calls(_ state: AttachmentState) throws(CNIError) -> [(type: String, call: Call?)] {
         guard !state.isOrphan else {
             throw CNIError(.unknownContainer, "its container has gone: gc removes what is left")
         }
@@ -133,33 +147,33 @@ public struct Inspection {
                 .unknownContainer,
                 "\(state.uncertainty ?? ""): what it should be is not known, a new ADD makes it")
         }
-        let path = state.netns
+        // The path that was noted at ADD may be another container's by now.
+        guard let path = state.netns else {
+            throw CNIError(.unknownContainer, "\(state.obstacle ?? "")")
+        }
         let list = try cached.list()
-        var calls: [(type: String, call: Call)] = []
-        for configuration in list.plugins {
+        return try list.plugins.map { (configuration) throws(CNIError) in
+            let type = configuration["type"]?.text ?? ""
+            guard plugin(named: type) != nil else { return (type, nil) }
             let json = list.configuration(
                 of: configuration, previous: cached.result(at: path),
                 capabilities: cached.capabilities)
             let invocation = Invocation(
-                verb: .check, containerID: state.owner.containerID, netns: path ?? cached.netns,
+                verb: .check, containerID: state.owner.containerID, netns: path,
                 interface: state.owner.interface,
                 arguments: cached.arguments.map { "\($0.key)=\($0.value)" }.joined(separator: ";"))
-            calls.append(
-                (
-                    configuration["type"]?.text ?? "",
-                    Call(
-                        invocation, try NetworkConfiguration(json: json),
-                        siblings: { plugin(named: $0) })
-                ))
+            let call = Call(
+                invocation, try NetworkConfiguration(json: json),
+                siblings: { plugin(named: $0) })
+            return (type, call)
         }
-        return calls
     }
 }
 
 extension CachedAttachment {
     /// The result with the container's namespace by a path that leads there now.
-    fileprivate func result(at path: String?) -> JSON {
-        guard let path, let interfaces = result["interfaces"]?.elements else { return result }
+    fileprivate func result(at path: String) -> JSON {
+        guard let interfaces = result["interfaces"]?.elements else { return result }
         let moved = interfaces.map { interface in
             interface["sandbox"]?.text ?? "" == ""
                 ? interface : interface.setting("sandbox", to: .string(path))

@@ -226,13 +226,11 @@ private struct Collection {
     /// The attachments, each with its container looked for.
     func resolved(_ links: [LinkState]) -> [AttachmentState] {
         guard !states.isEmpty else { return [] }
-        let views = NamespaceView.all()
         let holders = states.values.flatMap { state in
             state.mappings.map { (side: $0.hostSide, owner: state.owner) }
         }
-        return states.values.map { state in
-            state.awaiting(holders).resolved(views, links).sorted
-        }.sorted {
+        let search = ContainerSearch(for: states.values.map { $0.awaiting(holders) }, links)
+        return search.found.map(\.sorted).sorted {
             ($0.owner.network, $0.owner.containerID, $0.owner.interface)
                 < ($1.owner.network, $1.owner.containerID, $1.owner.interface)
         }
@@ -251,11 +249,12 @@ extension AttachmentState {
     fileprivate func awaiting(_ holders: [(side: String, owner: Owner)]) -> AttachmentState {
         var state = self
         state.awaitedPorts = wantedPorts.compactMap { port in
-            let held = holders.filter { $0.side == port || $0.side.hasSuffix(":" + port) }
-            guard let other = held.first, !held.contains(where: { $0.owner == owner }) else {
-                return nil
+            // One that is mapped at an address of the host alone keeps it from nobody else.
+            let isOwn = mappings.contains {
+                $0.hostSide == port || $0.hostSide.hasSuffix(" " + port)
             }
-            return (port, other.owner)
+            let other = isOwn ? nil : holders.first { $0.side == port && $0.owner != owner }
+            return other.map { (port, $0.owner) }
         }
         return state
     }
@@ -269,91 +268,5 @@ extension AttachmentState {
         var state = self
         state.shares.sort { key($0) < key($1) }
         return state
-    }
-
-    /// The state with its container looked for among the namespaces.
-    ///
-    /// A veth's host end leads to the other one. What has none is known by its alias, or else by the
-    /// namespace that the runtime has noted or, when another implementation has made it, by its
-    /// address.
-    fileprivate func resolved(
-        _ views: [NamespaceView], _ links: [LinkState]
-    ) -> AttachmentState {
-        if let end = hostEnd {
-            let found = views.first { $0.number == end.peerNamespace }
-            if let view = found, let link = view.links.first(where: { $0.index == end.peer }) {
-                return living(by: link, in: view, links)
-            }
-            // Without a path there may be somebody who holds the namespace all the same.
-            if end.hasPeerElsewhere { return with(.alive(nil)) }
-        }
-        // A veth's tag is at its host's end, also in other hosts' namespaces.
-        let tagged = { (view: NamespaceView) in
-            view.links.first { $0.kind != "veth" && $0.owner == owner }
-        }
-        // A link that somebody else is known to own is none of this attachment's, whatever it has.
-        let candidates = { (view: NamespaceView) in
-            view.links.filter { link in
-                let end = links.first { $0.isOtherEnd(of: link, in: view) }
-                return interfaces.contains(link.name) && (link.owner ?? end?.owner) == nil
-            }
-        }
-        let noted = cached.flatMap { Files.status($0.netns)?.identity }
-        if let view = views.first(where: { $0.identity == noted }) {
-            if let link = tagged(view) ?? candidates(view).first {
-                return living(by: link, in: view, links)
-            }
-            // Where another attachment has the interface, the path has become another container's.
-            let isOthers = view.links.contains { $0.name == owner.interface }
-            return with(isOthers ? .gone : .cutOff(view.path))
-        }
-        for view in views {
-            if let link = tagged(view) { return living(by: link, in: view, links) }
-        }
-        guard !kept.isEmpty else { return self }
-        for view in views {
-            let link = candidates(view).first { link in
-                // Another host on this machine may have the same addresses: a veth must lead here.
-                let isOurs =
-                    link.kind != "veth" || links.contains { $0.isOtherEnd(of: link, in: view) }
-                return isOurs
-                    && !Set(kept).isDisjoint(with: view.addresses(of: link.index).map(\.address))
-            }
-            if let link { return living(by: link, in: view, links) }
-        }
-        return self
-    }
-
-    private func living(
-        by link: LinkState, in view: NamespaceView, _ links: [LinkState]
-    ) -> AttachmentState {
-        var state = with(.alive(view.path))
-        state.inner = link
-        // The end of a pair that another implementation has made bears no tag.
-        let untagged = hostEnd == nil ? links.first { $0.isOtherEnd(of: link, in: view) } : nil
-        if let end = untagged {
-            state.hostEnd = end
-            state.master = links.first { $0.index == end.master }?.name
-        }
-        state.addOwnShares(view, untagged: untagged, links)
-        let addresses = view.addresses(of: link.index)
-        if !addresses.isEmpty { state.addresses = addresses }
-        return state
-    }
-
-    private func with(_ presence: Presence) -> AttachmentState {
-        var state = self
-        state.presence = presence
-        return state
-    }
-}
-
-extension LinkState {
-    /// The attachment whose tag is the link's alias.
-    fileprivate var owner: Owner? { alias.flatMap { Owner(tag: $0) } }
-
-    /// Whether it is the host's end of a veth pair whose other end is in a namespace.
-    fileprivate func isOtherEnd(of link: LinkState, in view: NamespaceView) -> Bool {
-        index == link.peer && hasPeerElsewhere && peerNamespace == view.number
     }
 }

@@ -1,3 +1,4 @@
+internal import CLinux
 public import CNI
 public import FoundationEssentials
 internal import Glibc
@@ -60,17 +61,32 @@ public struct LoggedCall: Sendable {
     }
 
     /// Makes plugins log: to a file, which is made, or to the journal.
+    ///
+    /// - Throws: Code 4 if what was logged until now would be lost.
     public static func turnOn(at path: String, to target: String?) throws(CNIError) {
         if let slash = path.lastIndex(of: "/") {
             try Files.makeDirectory(String(path[..<slash]), mode: 0o755)
         }
-        let place = target == "journal" ? CallLog.journal : target ?? path
+        // A link to what is not absolute leads beside the link.
+        let place =
+            target == "journal"
+            ? CallLog.journal
+            : target.map { $0.hasPrefix("/") ? $0 : Files.workingDirectory + "/" + $0 } ?? path
+        let (there, wanted) = (Files.status(path)?.identity, Files.status(place)?.identity)
+        var status = stat()
+        if there != wanted, unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
+            status.st_size > 0
+        {
+            throw CNIError(
+                .environment,
+                "\(path): has calls in it: move it away first, or log --off removes it")
+        }
         if target != "journal" {
             let file = unsafe open(place, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
             guard file >= 0 else { throw failure("create", place) }
             close(file)
         }
-        guard place != path else { return }
+        guard place != path, there == nil || there != wanted else { return }
         unsafe _ = unlink(path)
         guard unsafe symlink(place, path) == 0 else { throw failure("create", path) }
     }

@@ -76,6 +76,8 @@ public struct Metrics: Sendable {
         var used: [(String, [(String, String)], String)] = []
         var sizes: [(String, [(String, String)], String)] = []
         var unreadable: [String: Bool] = [:]
+        // Two files may have one network; a sample may be there once.
+        var seen: Set<[String]> = []
         for (_, list) in ConfigurationList.all(in: directory) {
             guard let list = try? list.get() else { continue }
             for plugin in list.plugins where plugin["ipam"]?["type"]?.text == HostLocal.name {
@@ -86,7 +88,8 @@ public struct Metrics: Sendable {
                 let held = try? ReservationStore.reservations(
                     options.dataDirectory, network: list.name)
                 unreadable[list.name] = held == nil || unreadable[list.name] == true
-                for range in options.rangeSets.flatMap(\.ranges) {
+                for range in options.rangeSets.flatMap(\.ranges)
+                where seen.insert([list.name, "\(range)"]).inserted {
                     let labels = [("network", list.name), ("pool", "\(range)")]
                     let all =
                         range.end.bits - range.start.bits + 1
@@ -185,8 +188,8 @@ public struct Metrics: Sendable {
                 samples.append(("_bucket", labels + [("le", bound)], "\(count)"))
             }
             samples.append(("_bucket", labels + [("le", "+Inf")], "\(calls.count)"))
-            let sum = calls.reduce(0) { $0 + $1.microseconds }
-            samples.append(("_sum", labels, "\(Double(sum) / 1e6)"))
+            let sum = calls.reduce(0.0) { $0 + Double($1.microseconds) }
+            samples.append(("_sum", labels, "\(sum / 1e6)"))
             samples.append(("_count", labels, "\(calls.count)"))
         }
         family(

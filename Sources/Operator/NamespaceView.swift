@@ -41,19 +41,40 @@ public struct NamespaceView: Sendable {
         addresses.filter { $0.link == index && !$0.prefix.address.isLinkLocal }.map(\.prefix)
     }
 
-    /// Every namespace on the machine that has a name or a process, but the host's.
-    public static func all() -> [NamespaceView] {
-        var paths = Files.names(in: "/run/netns").map { "/run/netns/\($0)" }
+    /// Every namespace on the machine that has a path or a process, but the host's; to some of them the
+    /// paths may lead that were `noted`.
+    public static func all(besides noted: [String]) -> [NamespaceView] {
+        var paths = Files.names(in: "/run/netns").map { "/run/netns/\($0)" } + noted + mounted()
         let processes = Files.names(in: "/proc").filter { $0.allSatisfy(\.isNumber) }
         paths += processes.map { "/proc/\($0)/ns/net" }
-        var seen: Set<[UInt64]> = []
-        if let own = Files.status("/proc/thread-self/ns/net") { seen.insert(own.identity) }
+        guard let own = Files.status("/proc/thread-self/ns/net") else { return [] }
+        var seen: Set<[UInt64]> = [own.identity]
         return paths.compactMap { path in
-            guard let status = Files.status(path), seen.insert(status.identity).inserted else {
-                return nil
-            }
+            // To open what is no namespace, such as a device, may do something.
+            guard let status = Files.status(path), status.st_dev == own.st_dev,
+                seen.insert(status.identity).inserted
+            else { return nil }
             return NamespaceView(path: path)
         }
+    }
+
+    /// Where network namespaces are mounted, which keeps them without a process.
+    private static func mounted() -> [String] {
+        guard let bytes = try? Files.read("/proc/self/mountinfo") else { return [] }
+        return String(decoding: bytes, as: UTF8.self).split(separator: "\n").compactMap { line in
+            let words = line.split(separator: " ")
+            guard words.count > 4, words[3].hasPrefix("net:[") else { return nil }
+            return unescaped(words[4])
+        }
+    }
+
+    /// A path of /proc/self/mountinfo, in which a blank is `\040`.
+    private static func unescaped(_ path: Substring) -> String {
+        var text = String(path)
+        for (escaped, character) in [("040", " "), ("011", "\t"), ("012", "\n"), ("134", "\\")] {
+            text = text.replacing("\\" + escaped, with: character)
+        }
+        return text
     }
 }
 

@@ -1,4 +1,4 @@
-public import CNI
+internal import CNI
 internal import Netlink
 internal import Plan
 internal import PluginRuntime
@@ -23,12 +23,20 @@ public enum Repair {
 
     /// Looks at every object of an attachment and, unless it is only to be told of, puts it back.
     ///
+    /// What is kept of one that cannot be read is a step that fails, and keeps nobody else from repair.
     /// - Returns: The objects that were not as they should be.
-    public static func run(
-        _ state: AttachmentState, onlyTells: Bool
-    ) throws(CNIError) -> [Step] {
+    public static func run(_ state: AttachmentState, onlyTells: Bool) -> [Step] {
+        do throws(CNIError) {
+            return try run(Inspection.calls(state), state, onlyTells)
+        } catch {
+            return [Step(plugin: "", object: "what is kept", differences: [], failure: "\(error)")]
+        }
+    }
+
+    private static func run(
+        _ calls: [(type: String, call: Call?)], _ state: AttachmentState, _ onlyTells: Bool
+    ) -> [Step] {
         var steps: [Step] = []
-        let calls = try Inspection.calls(state)
         guard state.isAlive else {
             return [
                 Step(
@@ -43,7 +51,7 @@ public enum Repair {
             if onlyTells || step.failure != nil { return steps }
         }
         for (type, call) in calls {
-            guard let plugin = plugin(named: type) else { continue }
+            guard let plugin = plugin(named: type), let call else { continue }
             do throws(CNIError) {
                 if let (plan, kernel) = try Inspection.wanted(plugin, call) {
                     steps += mend(plan, of: type, kernel, onlyTells)
@@ -86,25 +94,22 @@ public enum Repair {
     /// anew where nobody has got them meanwhile.
     private static func reserve(_ call: Call, _ onlyTells: Bool) -> [Step] {
         guard let ipam = plugin(named: call.configuration.ipamType) else { return [] }
-        do throws(CNIError) {
-            try ipam.check(call)
-            return []
-        } catch {
-            var failure: String?
-            if !onlyTells {
-                do throws(CNIError) {
-                    if ipam == HostLocal.self { try HostLocal.restore(call) }
-                    try ipam.check(call)
-                } catch {
-                    failure = "\(error)"
-                }
+        let differences = Inspection.differences(ofAddresses: ipam, call)
+        guard !differences.isEmpty else { return [] }
+        var failure: String?
+        if !onlyTells {
+            do throws(CNIError) {
+                if ipam == HostLocal.self { try HostLocal.restore(call) }
+                try ipam.check(call)
+            } catch {
+                failure = "\(error)"
             }
-            return [
-                Step(
-                    plugin: ipam.name, object: "reservation", differences: ["\(error)"],
-                    failure: failure)
-            ]
         }
+        return [
+            Step(
+                plugin: ipam.name, object: "reservation", differences: differences,
+                failure: failure)
+        ]
     }
 
     private static func mend(

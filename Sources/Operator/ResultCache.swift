@@ -27,6 +27,13 @@ public struct CachedAttachment: Sendable {
 }
 
 extension CachedAttachment {
+    /// Whether a path leads to the namespace that was noted, or is the same where neither leads anywhere.
+    public func isNoted(at path: String) -> Bool {
+        let (noted, given) = (Files.status(netns)?.identity, Files.status(path)?.identity)
+        return netns == path || Files.target(netns) == Files.target(path)
+            || noted != nil && noted == given
+    }
+
     /// What has become of the network's configuration since, if it is not the same: a sentence.
     public func change(in directory: String) -> String? {
         guard let now = try? ConfigurationList.find(owner.network, in: directory) else {

@@ -2,7 +2,7 @@ public import CNI
 internal import FoundationEssentials
 internal import Glibc
 internal import Netlink
-internal import PluginRuntime
+public import PluginRuntime
 internal import SystemPackage
 
 /// Runs chains of plugins as a container runtime's library does, and keeps what they answer.
@@ -52,6 +52,16 @@ public struct Runtime: Sendable {
                 containerID: cached.owner.containerID, netns: cached.netns,
                 interface: cached.owner.interface, arguments: cached.arguments,
                 capabilities: cached.capabilities)
+        }
+
+        /// Refuses an ID, or a name of an interface, that every plugin refuses.
+        public func validate() throws(CNIError) {
+            let variables = [
+                "CNI_COMMAND": Verb.del.rawValue, "CNI_CONTAINERID": containerID,
+                "CNI_IFNAME": interface, "CNI_PATH": "/",
+            ]
+            _ = try Invocation(
+                environment: { variables[$0] }, input: { () throws(CNIError) in [] })
         }
 
         /// This target, with what ADD was told where nothing else is said now.
@@ -154,16 +164,21 @@ public struct Runtime: Sendable {
 
     /// GC: DEL of what was kept and is not valid, then GC of each plugin.
     ///
-    /// All is done that can be; then the failures are thrown as one.
+    /// All is done that can be; then the failures are thrown as one. `netns` says where a container is now,
+    /// if that is known: the path that was noted at ADD may be another's, from whom some plugins' DEL
+    /// would take the interface.
     public func gc(
-        _ network: ConfigurationList, valid: Set<NetworkConfiguration.ValidAttachment>
+        _ network: ConfigurationList, valid: Set<NetworkConfiguration.ValidAttachment>,
+        netns: [Owner: String] = [:]
     ) throws(CNIError) {
         guard !network.disablesGC else { return }
         var failures: [CNIError] = []
         for cached in cache.entries().entries
         where cached.owner.network == network.name && !valid.contains(cached.owner.attachment) {
+            var target = Target(cached)
+            target.netns = netns[cached.owner] ?? cached.netns
             do throws(CNIError) {
-                try del(network, Target(cached))
+                try del(network, target)
             } catch {
                 failures.append(error)
             }

@@ -111,7 +111,7 @@ public enum HostLocal: Plugin {
     }
 
     /// The addresses of the previous result that are of the ranges.
-    private static func expected(_ call: Call, _ options: Options) -> [IPAddress] {
+    static func expected(_ call: Call, _ options: Options) -> [IPAddress] {
         (call.configuration.previous?.addresses ?? []).map(\.address.address)
             .filter { address in options.rangeSets.contains { $0.range(of: address) != nil } }
     }
@@ -174,7 +174,7 @@ public enum HostLocal: Plugin {
         store.close()
     }
 
-    private static func notFound(_ call: Call) -> CNIError {
+    static func notFound(_ call: Call) -> CNIError {
         CNIError(
             .internalError,
             "host-local: Failed to find address added by container \(call.owner.containerID)")

@@ -30,6 +30,10 @@ struct Bundle: ParsableCommand {
 
     func run() throws {
         try requireRoot()
+        try Interruption.postponed { try write($0) }
+    }
+
+    private func write(_ interruption: Interruption) throws {
         guard HelperProgram(["tar"]).path != nil else {
             throw CNIError(.io, "tar is not installed")
         }
@@ -41,16 +45,24 @@ struct Bundle: ParsableCommand {
             throw CNIError(.io, "create \(directory): \(unsafe String(cString: strerror(errno)))")
         }
         defer { try? FileManager.default.removeItem(atPath: directory) }
-        let parts = parts()
+        let parts = parts(interruption)
+        guard !interruption.hasCome else { return }
         for (name, text) in parts {
             try text.write(toFile: "\(content)/\(name)", atomically: false, encoding: .utf8)
         }
         _ = umask(0o077)
+        // tar takes what is before a colon for a host, but not where a slash is before it.
+        let path =
+            file.hasPrefix("/") ? file : FileManager.default.currentDirectoryPath + "/" + file
+        let draft = path + ".new"
         do {
-            _ = try HelperProgram(["tar", "-C", directory, "-czf", file, "cnictl-bundle"]).output()
+            _ = try HelperProgram(["tar", "-C", directory, "-czf", draft, "cnictl-bundle"]).output()
+            guard unsafe rename(draft, path) == 0 else {
+                throw CNIError(.io, "create \(file): \(unsafe String(cString: strerror(errno)))")
+            }
         } catch {
             // Half an archive is none.
-            unsafe _ = unlink(file)
+            unsafe _ = unlink(draft)
             throw error
         }
         output.print(
@@ -60,9 +72,11 @@ struct Bundle: ParsableCommand {
         }
     }
 
-    private func parts() -> [(name: String, text: String)] {
+    /// What is collected; after an interruption, some of it.
+    private func parts(_ interruption: Interruption) -> [(name: String, text: String)] {
         var parts: [(name: String, text: String)] = []
         func add(_ name: String, _ commands: [[String]]) {
+            guard !interruption.hasCome || parts.isEmpty else { return }
             parts.append((name, commands.map(Self.said).joined(separator: "\n")))
         }
         add(
@@ -165,6 +179,21 @@ struct Bundle: ParsableCommand {
         return json.withoutSecrets.text(indented: true)
     }
 
+    /// A text without the pieces of files at which a parser gave up: a secret may be in them.
+    private static func withoutPieces(_ text: String) -> String {
+        guard text.contains(JSON.piece) else { return text }
+        if let json = try? JSON(parsing: Array(text.utf8)) {
+            return json.withoutPieces.text(indented: true) + "\n"
+        }
+        return text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
+            guard let start = line.firstRange(of: JSON.piece) else { return String(line) }
+            // A line of the log is a value of its own.
+            let json = try? JSON(parsing: Array(line.utf8))
+            return json?.withoutPieces.text(indented: false)
+                ?? String(line[..<start.upperBound]) + "…"
+        }.joined(separator: "\n")
+    }
+
     /// What a command says, after a line with the command, or why there is nothing.
     private static func said(_ words: [String]) -> String {
         let title = "$ " + words.joined(separator: " ").replacing(HelperProgram.own, with: "cnictl")
@@ -174,7 +203,7 @@ struct Bundle: ParsableCommand {
             // What it complains of belongs to what it says.
             let (status, bytes) = try Subprocess.run(
                 "/bin/sh", ["-c", "exec \"$@\" 2>&1", "sh", path.string] + words.dropFirst())
-            return "\(title)\n" + String(decoding: bytes, as: UTF8.self)
+            return "\(title)\n" + withoutPieces(String(decoding: bytes, as: UTF8.self))
                 + (status == 0 ? "" : "# status \(status)\n")
         } catch {
             return "\(title)\n\(error)\n"
@@ -192,7 +221,7 @@ extension FileManager {
 extension JSON {
     /// Parts of keys whose values are nobody else's affair.
     private static let secretWords = [
-        "secret", "token", "password", "passwd", "passphrase", "credential", "auth", "key", "cert",
+        "secret", "token", "pass", "pwd", "credential", "auth", "key", "cert", "dsn",
     ]
 
     /// This, with the values of keys that look like secrets, and passwords in URLs, left out.
@@ -207,5 +236,18 @@ extension JSON {
         if let elements { return .array(elements.map(\.withoutSecrets)) }
         guard let text, text.contains("://"), text.contains("@") else { return self }
         return "left out"
+    }
+
+    /// What a parser's complaint has before the piece of the file.
+    fileprivate static let piece = "near '"
+
+    /// This, with the pieces of files in complaints left out.
+    fileprivate var withoutPieces: JSON {
+        if let members {
+            return .object(members.map { (key: $0.key, value: $0.value.withoutPieces) })
+        }
+        if let elements { return .array(elements.map(\.withoutPieces)) }
+        guard let text, let start = text.firstRange(of: Self.piece) else { return self }
+        return .string(text[..<start.upperBound] + "…")
     }
 }

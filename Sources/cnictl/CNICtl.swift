@@ -52,7 +52,7 @@ struct CNICtl: ParsableCommand {
         let words = CommandLine.arguments.prefix { $0 != "--" }
         return zip(words, words.dropFirst()).contains {
             ["-o", "--output"].contains($0) && $1 == "json"
-        } || words.contains("--output=json") || words.contains("-ojson")
+        } || ["--output=json", "-o=json", "-ojson"].contains(where: words.contains)
     }
 
     private static func end(with error: any Error) {

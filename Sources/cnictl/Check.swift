@@ -24,6 +24,7 @@ struct Check: ParsableCommand {
     func run() throws {
         let target = try target.target(namespace)
         let list = try places.network(network, of: target)
+        if self.target.containerID == nil { try places.requireSame(target, on: list) }
         let runtime = places.runtime
         let outcome = Result { () throws(CNIError) in try runtime.check(list, target) }
         guard case .failure(let error) = outcome else {

@@ -50,7 +50,7 @@ struct Collect: ParsableCommand {
         if let from, !["crictl", "podman", "-"].contains(from) {
             throw ValidationError("--from takes crictl, podman or -")
         }
-        guard interval >= 0 else { throw ValidationError("--interval must not be negative") }
+        try requirePause(interval, atLeast: 0)
     }
 
     func run() throws {
@@ -60,7 +60,7 @@ struct Collect: ParsableCommand {
         // The look at the host comes before the runtime's list: who is added meanwhile is in
         // neither, and so nobody takes him for gone.
         let first = try look(input)
-        if !first.isEmpty, !dryRun { usleep(useconds_t(interval * 1_000_000)) }
+        if !first.isEmpty, !dryRun { pause(interval) }
         let second = dryRun ? first : try look(input)
         let owners = Set(first.map(\.owner))
         let stale = second.filter { owners.contains($0.owner) }
@@ -90,13 +90,19 @@ struct Collect: ParsableCommand {
                 containerID: words.first ?? "", interface: words.count > 1 ? words[1] : "eth0")
         }
         let list = try places.network(network)
-        try places.runtime.gc(list, valid: Set(valid))
+        let found = try Inventory(places.sources).attachments.map { ($0.owner, $0.netns ?? "") }
+        try places.runtime.gc(
+            list, valid: Set(valid), netns: Dictionary(uniqueKeysWithValues: found))
         output.print(["network": .string(list.name), "kept": .integer(valid.count)]) {}
     }
 
     private func look(_ input: Set<String>?) throws -> [AttachmentState] {
         let inventory = try Inventory(places.sources)
         let known = try from.map { try input ?? Self.containers(of: $0) }
+        if let known, let from {
+            try Collector.requireKnowledge(
+                inventory, known, from: from == "-" ? "standard input" : from)
+        }
         return Collector.stale(inventory, known: known).filter {
             network == nil || $0.owner.network == network
         }
@@ -127,12 +133,13 @@ struct Collect: ParsableCommand {
     private static func readIDs() throws(CNIError) -> Set<String> {
         var ids: Set<String> = []
         while let line = readLine() {
-            let id = line.split(whereSeparator: \.isWhitespace).first.map(String.init) ?? ""
-            guard !id.isEmpty else { continue }
+            let words = line.split(whereSeparator: \.isWhitespace).map(String.init)
+            guard let id = words.first else { continue }
             let isID = id.wholeMatch(of: #/[A-Za-z0-9][A-Za-z0-9_.\-]*/#) != nil
-            guard isID else {
+            guard isID, words.count == 1 else {
                 throw CNIError(
-                    .invalidConfiguration, "standard input: \"\(id)\" is no container's ID")
+                    .invalidConfiguration,
+                    "standard input: \"\(words.joined(separator: " "))\" is no container's ID")
             }
             ids.insert(id)
         }

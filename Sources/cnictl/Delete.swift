@@ -32,6 +32,7 @@ struct Delete: ParsableCommand {
     func run() throws {
         let target = try target.target(namespace)
         let list = try places.network(network, of: target)
+        if self.target.containerID == nil { try places.requireSame(target, on: list) }
         try places.runtime.del(list, target)
         output.print(
             [

@@ -3,6 +3,7 @@ import ArgumentParser
 import CNI
 import Operator
 import PluginRuntime
+import Plugins
 import Rtnetlink
 import TrafficControl
 
@@ -25,13 +26,14 @@ struct Explain: ParsableCommand {
     func run() throws {
         try requireRoot()
         let inventory = try Inventory(places.sources)
-        let found = inventory.attachments.filter { $0.isMeant(by: subject) }
+        let all = inventory.attachments
+        let found = all.filter { $0.isMeant(by: subject, in: all) }
         guard !found.isEmpty else {
             let classes = try classes(inventory)
             guard !classes.isEmpty else {
                 throw CNIError(.unknownContainer, inventory.meaning(of: subject))
             }
-            return output.print(.array(classes.map(\.node.json))) {
+            return output.print(.array(classes.map { $0.node.json() })) {
                 for (link, node) in classes {
                     print("class \(subject) on \(link): \(node.title)")
                 }
@@ -63,7 +65,7 @@ extension Explain {
 
 extension AttachmentState {
     /// Whether it is what an operator means by a word.
-    fileprivate func isMeant(by word: String) -> Bool {
+    fileprivate func isMeant(by word: String, in all: [AttachmentState]) -> Bool {
         if let address = IPAddress(word) ?? IPPrefix(word)?.address {
             return has(address)
         }
@@ -74,12 +76,12 @@ extension AttachmentState {
         }
         let port = word.hasPrefix(":") ? String(word.dropFirst()) : word
         // A port that is asked for and leads nowhere is what somebody may be looking for.
-        if (ports + wantedPorts).contains(where: {
-            $0 == port || $0.hasPrefix(port + "/") || $0.hasPrefix(port + " to")
-        }) {
+        let sides = mappings.map { $0.hostSide.split(separator: " ").last.map(String.init) ?? "" }
+        if (sides + wantedPorts).contains(where: { $0 == port || $0.hasPrefix(port + "/") }) {
             return true
         }
-        return (matches(word) || master == word) && word != owner.network
+        return (isOf(container: word, in: all) || matches(word) || master == word)
+            && word != owner.network
     }
 }
 
@@ -102,8 +104,10 @@ private struct Explanation {
         }
     }
 
+    /// Whether something is not as it should be, or what is kept to tell it by cannot be read.
     var hasFaults: Bool {
         !state.isAlive || findings.contains { !$0.differences.isEmpty }
+            || state.damagedResult != nil || problem != nil && state.obstacle == nil
     }
 
     var json: JSON {
@@ -111,6 +115,7 @@ private struct Explanation {
             [
                 "plugin": .string(finding.plugin), "object": .string(finding.object),
                 "differences": .array(finding.differences.map { .string($0) }),
+                "compared": .bool(finding.isCompared),
             ]
         }
         return state.json.setting("objects", to: .array(objects))
@@ -136,6 +141,10 @@ private struct Explanation {
         for finding in findings {
             if finding.plugin != last { Swift.print("  \(finding.plugin)") }
             last = finding.plugin
+            guard finding.isCompared else {
+                Swift.print("    " + Terminal.styled("none of this project's", .dim))
+                continue
+            }
             let isGood = finding.differences.isEmpty
             Swift.print(
                 "    " + Terminal.styled(isGood ? "ok  " : "BAD ", isGood ? .green : .red)

@@ -30,9 +30,7 @@ struct List: ParsableCommand {
     func run() throws {
         try requireRoot()
         let inventory = try Inventory(places.sources)
-        let chosen = inventory.attachments.filter { state in
-            (!orphans || state.isOrphan) && filter.allSatisfy { state.matches($0) }
-        }
+        let chosen = inventory.attachments.chosen(by: filter).filter { !orphans || $0.isOrphan }
         output.print(.array(chosen.map(\.json))) {
             var table = Table(
                 "NETWORK", "CONTAINER", "INTERFACE", "STATE", "ADDRESSES", "HOST END", ">MTU",
@@ -49,12 +47,28 @@ struct List: ParsableCommand {
     }
 }
 
+extension [AttachmentState] {
+    /// Those that every word is the network or tenant of, the container's ID or the start of it, or an
+    /// interface.
+    func chosen(by words: [String]) -> [AttachmentState] {
+        filter { state in
+            words.allSatisfy { state.isOf(container: $0, in: self) || state.matches($0) }
+        }
+    }
+}
+
 extension AttachmentState {
-    /// Whether a word is its network or tenant, its container's ID or the start of it, or one of
-    /// its interfaces.
+    /// Whether a word is its container's ID or, where it is none of these others' either, the start of it.
+    func isOf(container word: String, in all: [AttachmentState]) -> Bool {
+        owner.containerID == word
+            || owner.containerID.hasPrefix(word)
+                && !all.contains { $0.owner.containerID == word }
+    }
+
+    /// Whether a word is its network or tenant, or one of its interfaces.
     func matches(_ word: String) -> Bool {
-        owner.network == word || owner.containerID.hasPrefix(word) || owner.interface == word
-            || hostEnd?.name == word || tenant == word
+        owner.network == word || owner.interface == word || hostEnd?.name == word
+            || tenant == word
     }
 
     /// Its class, and the names of those inside it: `1:5247 (clients, backup)`.

@@ -41,6 +41,7 @@ struct Log: ParsableCommand {
     func validate() throws {
         if on, off { throw ValidationError("--on and --off exclude each other") }
         if to != nil, !on { throw ValidationError("--to needs --on") }
+        try requireLines(lines)
     }
 
     func run() throws {

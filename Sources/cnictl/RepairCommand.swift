@@ -27,21 +27,18 @@ struct RepairCommand: ParsableCommand {
 
     func run() throws {
         try requireRoot()
-        let chosen = try Inventory(places.sources).attachments.filter { state in
-            filter.allSatisfy { state.matches($0) }
-        }
+        let chosen = try Inventory(places.sources).attachments.chosen(by: filter)
         guard filter.isEmpty || !chosen.isEmpty else {
             throw CNIError(
                 .unknownContainer, "no attachment is \(filter.joined(separator: " and "))")
         }
         // What is left of a container that has gone is gc's.
-        let known = chosen.filter { !$0.isOrphan && $0.cached != nil }
-        var steps: [(state: AttachmentState, step: Repair.Step)] = []
-        for state in known {
-            steps += try Repair.run(state, onlyTells: dryRun).map { (state, $0) }
+        let known = chosen.filter { $0.obstacle == nil }
+        let steps = known.flatMap { state in
+            Repair.run(state, onlyTells: dryRun).map { (state: state, step: $0) }
         }
         if !dryRun { try removeWhatHasGone(of: steps.map(\.state.owner)) }
-        show(steps, of: known, leavingOut: chosen.filter { $0.isOrphan || $0.cached == nil })
+        show(steps, of: known, leavingOut: chosen.filter { $0.obstacle != nil })
         if steps.contains(where: { $0.step.failure != nil }) { throw Exit.failed }
         if dryRun, !steps.isEmpty { throw Exit.found }
     }
@@ -79,17 +76,19 @@ struct RepairCommand: ParsableCommand {
         output.print(.array(json)) {
             for (state, step) in steps {
                 let (word, style): (String, Terminal.Style) =
-                    dryRun
-                    ? ("to repair", .yellow)
-                    : step.failure == nil ? ("repaired", .green) : ("not repaired", .red)
+                    step.failure != nil
+                    ? ("not repaired", .red)
+                    : dryRun ? ("to repair", .yellow) : ("repaired", .green)
+                let reasons = [step.differences.joined(separator: "; "), step.failure ?? ""]
                 print(
-                    Terminal.styled(word, style) + " \(state.owner.tag): \(step.object): "
-                        + step.differences.joined(separator: "; ")
-                        + (step.failure.map { ": \($0)" } ?? ""))
+                    Terminal.styled(word, style) + " "
+                        + ([state.owner.tag, step.object] + reasons.filter { !$0.isEmpty })
+                        .joined(separator: ": "))
             }
             for state in others {
-                let reason = state.isOrphan ? "its container has gone" : state.uncertainty ?? ""
-                print(Terminal.styled("left out", .dim) + " \(state.owner.tag): \(reason)")
+                print(
+                    Terminal.styled("left out", .dim)
+                        + " \(state.owner.tag): \(state.obstacle ?? "")")
             }
             guard steps.isEmpty, !known.isEmpty || others.isEmpty else { return }
             print(

@@ -10,7 +10,7 @@ extension Rate: ExpressibleByArgument {
         let units: [Character: Double] = ["k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9]
         let unit = argument.last.flatMap { units[$0] }
         let digits = unit == nil ? Substring(argument) : argument.dropLast()
-        guard let number = Double(digits), number > 0, number.isFinite, number < 1e12 else {
+        guard let number = Double(digits), number > 0, number * (unit ?? 1) < 1e15 else {
             return nil
         }
         self.init(bitsPerSecond: UInt64(number * (unit ?? 1)))
@@ -80,11 +80,12 @@ struct Shape: ParsableCommand {
     func run() throws {
         try requireRoot()
         if isChange { try change() }
-        let trees = try Inventory(places.sources).trees().filter { tree in
-            tree.roots.contains(where: leads)
-        }
+        let inventory = try Inventory(places.sources)
+        let all = inventory.attachments
+        let leads = { (node: ClassTree.Node) in self.leads(node, all) }
+        let trees = try inventory.trees().filter { $0.roots.contains(where: leads) }
         guard subject == nil || !trees.isEmpty else { throw isNotShaped }
-        output.print(.array(trees.map(\.json))) {
+        output.print(.array(trees.map { $0.json(only: leads) })) {
             for tree in trees { tree.print(only: leads) }
             if trees.contains(where: { $0.classes.contains { $0.role == nil } }) {
                 Terminal.complain(
@@ -96,9 +97,10 @@ struct Shape: ParsableCommand {
     }
 
     private func change() throws {
-        let trees = try Inventory(places.sources).trees()
-        let wanted = trees.flatMap { tree in
-            tree.classes.filter(isMeant).map { (direction: tree.direction, node: $0) }
+        let inventory = try Inventory(places.sources)
+        let all = inventory.attachments
+        let wanted = try inventory.trees().flatMap { tree in
+            tree.classes.filter { isMeant($0, all) }.map { (direction: tree.direction, node: $0) }
         }
         guard let subject, !wanted.isEmpty else { throw isNotShaped }
         let names = Set(wanted.map(\.node.title)).sorted()
@@ -128,25 +130,26 @@ struct Shape: ParsableCommand {
     }
 
     /// Whether a class is the one that is to be changed.
-    private func isMeant(_ node: ClassTree.Node) -> Bool {
+    private func isMeant(_ node: ClassTree.Node, _ all: [AttachmentState]) -> Bool {
         switch node.role {
         case .tenant(let name)?: name == tenant
-        case .container(let owner)?: part == nil && isMeant(owner)
-        case .part(let owner, let name)?: part == name && isMeant(owner)
+        case .container(let owner)?: part == nil && isMeant(owner, all)
+        case .part(let owner, let name)?: part == name && isMeant(owner, all)
         default: false
         }
     }
 
-    private func isMeant(_ owner: Owner) -> Bool {
-        container.map { owner.containerID.hasPrefix($0) } ?? false
-            && interface.map { owner.interface == $0 } ?? true
+    private func isMeant(_ owner: Owner, _ all: [AttachmentState]) -> Bool {
+        guard let container, interface == nil || owner.interface == interface else { return false }
+        return all.contains { $0.owner == owner && $0.isOf(container: container, in: all) }
     }
 
     /// Whether a class, or one below it, is to be shown.
-    private func leads(_ node: ClassTree.Node) -> Bool {
+    private func leads(_ node: ClassTree.Node, _ all: [AttachmentState]) -> Bool {
         guard container != nil || tenant != nil else { return true }
         return node.all.contains { one in
-            one.role?.owner.map(isMeant) ?? (one.role?.tenant != nil && one.role?.tenant == tenant)
+            one.role?.owner.map { isMeant($0, all) }
+                ?? (one.role?.tenant != nil && one.role?.tenant == tenant)
         }
     }
 }

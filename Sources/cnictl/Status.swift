@@ -1,5 +1,6 @@
 import ArgumentParser
 import CNI
+import Glibc
 import Operator
 
 /// Asks networks whether they can take containers.
@@ -51,6 +52,10 @@ struct Status: ParsableCommand {
             return try networks.map { (name) throws(CNIError) in
                 (name, .success(try places.network(name)))
             }
+        }
+        guard unsafe access(places.confDir, F_OK) == 0 else {
+            throw CNIError(
+                .unknownContainer, "\(places.confDir): no such file or directory")
         }
         return ConfigurationList.all(in: places.confDir).map { file, list in
             ((try? list.get())?.name ?? file, list)

@@ -43,7 +43,8 @@ struct Top: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
-        guard interval >= 0.05 else { throw ValidationError("--interval must be at least 0.05") }
+        try requirePause(interval, atLeast: 0.05)
+        try requireLines(lines)
     }
 
     func run() throws {
@@ -51,7 +52,7 @@ struct Top: ParsableCommand {
         var before = Look(try flows(), at: now())
         let isLive = !once && output.output == .text && isatty(STDOUT_FILENO) == 1
         repeat {
-            usleep(useconds_t(interval * 1_000_000))
+            pause(interval)
             let look = Look(try flows(), at: now())
             var rows = look.rows(since: before).filter { !active || $0.isActive }
             rows.sort { $0.comes(before: $1, by: sort) }
@@ -75,8 +76,7 @@ struct Top: ParsableCommand {
     private func flows() throws -> [Flow] {
         let inventory = try Inventory(places.sources)
         let chosen = Set(
-            inventory.attachments.filter { state in filter.allSatisfy { state.matches($0) } }
-                .map(\.owner))
+            inventory.attachments.chosen(by: filter).map(\.owner))
         return try inventory.flows().filter { chosen.contains($0.owner) }
     }
 

@@ -14,7 +14,7 @@ struct Cnictl {
     }
 
     /// The program: beside the plugins' directory.
-    private var program: String {
+    var program: String {
         (world.plugins as NSString).deletingLastPathComponent + "/cnictl"
     }
 

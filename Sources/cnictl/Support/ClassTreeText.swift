@@ -35,14 +35,18 @@ extension ClassTree.Node {
                 shortNumber(Double(counters.bytes)) + "B", "\(counters.drops) dropped", title,
             ]
         ]
-        // Whoever asks for a tenant sees all that is in it.
-        let shown = children.contains(where: isShown) ? children.filter(isShown) : children
+        let shown = self.shown(only: isShown)
         for (index, child) in shown.enumerated() {
             let isLast = index == shown.count - 1
             rows += child.rows(
                 rest + (isLast ? "└─ " : "├─ "), rest + (isLast ? "   " : "│  "), only: isShown)
         }
         return rows
+    }
+
+    /// The classes below it that are to be shown: who asks for a tenant sees all that is in it.
+    private func shown(only isShown: (ClassTree.Node) -> Bool) -> [ClassTree.Node] {
+        children.contains(where: isShown) ? children.filter(isShown) : children
     }
 
     private var kind: String {
@@ -61,8 +65,8 @@ extension ClassTree.Node {
         if case .processes(let network, _)? = role { network } else { role?.owner?.network }
     }
 
-    /// The class as JSON, with those below it.
-    var json: JSON {
+    /// The class as JSON, with those below it that are to be shown.
+    func json(only isShown: (ClassTree.Node) -> Bool = { _ in true }) -> JSON {
         let text = { (value: String?) -> JSON in value.map { .string($0) } ?? .null }
         return [
             "id": text(limiter.id.map { "\($0)" }), "kind": .string(kind), "name": text(role?.name),
@@ -76,18 +80,18 @@ extension ClassTree.Node {
             "drops": .integer(Int(clamping: counters.drops)),
             "backlog": .integer(Int(clamping: counters.backlog)),
             "borrowed": .integer(Int(clamping: counters.borrowed)),
-            "children": .array(children.map(\.json)),
+            "children": .array(shown(only: isShown).map { $0.json(only: isShown) }),
         ]
     }
 }
 
 extension ClassTree {
-    /// The tree as JSON, as `shape` prints it.
-    var json: JSON {
+    /// The tree as JSON, of classes with others in them only those that are to be shown.
+    func json(only isShown: (Node) -> Bool) -> JSON {
         [
             "group": group.map { .string($0) } ?? .null, "direction": .string("\(direction)"),
             "link": .string(port.link), "netns": port.netns.map { .string($0) } ?? .null,
-            "classes": .array(roots.map(\.json)),
+            "classes": .array(roots.map { $0.json(only: isShown) }),
         ]
     }
 

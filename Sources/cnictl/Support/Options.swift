@@ -56,6 +56,19 @@ struct Places: ParsableArguments {
         )
     }
 
+    /// Makes sure that an ID that was made from the namespace's name means the container there: another
+    /// path may end in the same name.
+    func requireSame(_ target: Runtime.Target, on network: ConfigurationList) throws(CNIError) {
+        let owner = Owner(
+            network: network.name, containerID: target.containerID, interface: target.interface)
+        guard let cached = runtime.cache.entry(of: owner), !cached.netns.isEmpty,
+            !cached.isNoted(at: target.netns)
+        else { return }
+        throw CNIError(
+            .environment,
+            "\(owner.tag) is the container of \(cached.netns): --container-id says which is meant")
+    }
+
     /// The network of a name as an attachment was made by it, where that is kept, and else as it is
     /// configured now; of a file as it is there.
     func network(_ name: String, of target: Runtime.Target) throws(CNIError) -> ConfigurationList {
@@ -86,6 +99,26 @@ struct OutputOptions: ParsableArguments {
         case .text: text()
         }
     }
+}
+
+/// Refuses seconds between two looks that are none, or more than a day.
+func requirePause(_ seconds: Double, atLeast least: Double) throws {
+    guard (least...86_400).contains(seconds) else {
+        throw ValidationError("--interval must be from \(least) to 86400 seconds")
+    }
+}
+
+/// Waits for seconds.
+func pause(_ seconds: Double) {
+    let whole = seconds.rounded(.down)
+    var (wanted, left) = (timespec(tv_sec: Int(whole), tv_nsec: 0), timespec())
+    wanted.tv_nsec = Int((seconds - whole) * 1e9)
+    while unsafe nanosleep(&wanted, &left) != 0, errno == EINTR { wanted = left }
+}
+
+/// Refuses a number of lines below nothing.
+func requireLines(_ lines: Int?) throws {
+    guard lines ?? 0 >= 0 else { throw ValidationError("--lines must not be negative") }
 }
 
 /// A variable of the environment, nil if it is absent or empty.

@@ -15,13 +15,17 @@ struct ScrapeServer {
         guard let colon = place.lastIndex(of: ":") else {
             throw CNIError(.environment, "--listen: not ADDRESS:PORT: \"\(place)\"")
         }
+        let port = String(place[place.index(after: colon)...])
+        // getaddrinfo(3) takes more, and cuts it.
+        guard UInt16(port) != nil else {
+            throw CNIError(.environment, "--listen: \"\(place)\": no port from 0 to 65535")
+        }
         var host = String(place[..<colon])
         if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
         var hints = unsafe addrinfo()
         unsafe hints.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV
         unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var list: UnsafeMutablePointer<addrinfo>?
-        let port = String(place[place.index(after: colon)...])
         let code = unsafe getaddrinfo(host.isEmpty ? nil : host, port, &hints, &list)
         guard code == 0, let first = unsafe list else {
             throw CNIError(

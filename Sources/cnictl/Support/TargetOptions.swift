@@ -23,9 +23,11 @@ struct TargetOptions: ParsableArguments {
     func target(_ namespace: String) throws(CNIError) -> Runtime.Target {
         let path =
             namespace.isEmpty || namespace.contains("/") ? namespace : "/run/netns/\(namespace)"
-        return Runtime.Target(
+        let target = Runtime.Target(
             containerID: containerID ?? Self.name(of: path), netns: path, interface: interface,
             arguments: try pairs(), capabilities: try capabilities())
+        try target.validate()
+        return target
     }
 
     /// `cnictl-web` for /run/netns/web, `cnictl-42` for /proc/42/ns/net.
