@@ -181,8 +181,9 @@ public struct TrafficClass: Resource {
             Difference(in: "\(description): parent", wanted: parent, found: found.parent),
             isCrowded(found)
                 ? Difference("\(description): classes in it", wanted: "none", found: "some") : nil,
-            !isLeaf && !found.hasChildren
-                ? Difference("\(description): classes in it", wanted: "some", found: "none") : nil,
+            // The leaf goes with the first class that is made in it.
+            !isLeaf && !found.hasChildren && !found.contents.isEmpty
+                ? Difference("\(description): leaf", wanted: "absent", found: "present") : nil,
             Difference(
                 in: "\(description): rate", wanted: rate.rounded, found: found.rate.rounded),
             Difference(

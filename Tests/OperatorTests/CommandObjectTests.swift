@@ -21,7 +21,7 @@ struct CommandObjectTests {
     @Test("every kind of object is made by commands, or of rules, which nft shows itself")
     func all() throws {
         let rules: Set<String> = [
-            "Admission", "AddressCheck", "ClassName", "ContainerTree", "GroupChain",
+            "Admission", "AddressCheck", "ClassName", "ContainerTree", "FormerRules", "GroupChain",
             "GroupTree", "IPTablesRules",
             "Masquerade", "PortMappings", "PortSteering", "ProcessSteering", "SpoofCheck",
             "SteeringTable",

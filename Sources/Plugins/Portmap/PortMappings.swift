@@ -187,6 +187,8 @@ struct PortMappings: Resource {
                 try remove(gone, sets, &rules, &batch, &departure)
             }
             var isLast = try departure.complete(&batch, &rules)
+            // Or somebody has deleted the table with all that was in it.
+            if ports.isEmpty { isLast = try !rules.contains(PortRules.table) }
             // Those by iptables have guards of their own.
             if isLast { isLast = try !IPTables(.v4).hasGuards(&rules) }
             try loopback.settle(isLast: isLast, kernel, &rules, &batch)
