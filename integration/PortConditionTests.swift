@@ -284,10 +284,7 @@ struct PortConditionTests {
         try holds.add(one)
         try waits.add(two)
         let before = try ruleset()
-        let file = world.directory + "/ruleset"
-        try before.write(toFile: file, atomically: true, encoding: .utf8)
-        try world.onHost("nft flush ruleset")
-        try world.onHost("nft -f \(file)")
+        try world.load(before)
         #expect(try ruleset() == before)
         let server = try Socket.server(.tcp, port: 80, in: two.path)
         #expect(try reaches(server, from: outside.machine.path, "192.0.2.1"))

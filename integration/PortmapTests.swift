@@ -56,7 +56,8 @@ struct PortmapTests {
         }
         // The kernel closes them when it comes to it.
         for _ in 1...100 where try sockets() > before { usleep(20_000) }
-        #expect(try sockets() == before)
+        // Of those that were there before, one may have been closing.
+        #expect(try sockets() <= before)
     }
 
     @Test("a port of the host leads to the container from outside, in both families")
@@ -231,10 +232,7 @@ struct PortmapTests {
             #"{"hostPort": 53, "containerPort": 53, "protocol": "udp", "hostIP": "192.0.2.1"}"#
         try other.add(second, with: mapping(entry))
         let before = try ruleset()
-        let file = world.directory + "/ruleset"
-        try before.write(toFile: file, atomically: true, encoding: .utf8)
-        try world.onHost("nft flush ruleset")
-        try world.onHost("nft -f \(file)")
+        try world.load(before)
         #expect(try ruleset() == before)
         let server = try Socket.server(.tcp, port: 80, in: container.path)
         #expect(try peer(of: server, from: outside.machine.path, to: "192.0.2.1") == "10.71.0.1")

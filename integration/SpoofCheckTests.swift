@@ -193,10 +193,7 @@ struct SpoofCheckTests {
         try network.add(container)
         let before = try ruleset()
         #expect(!before.contains("icmpv6"))
-        let file = world.directory + "/ruleset"
-        try before.write(toFile: file, atomically: true, encoding: .utf8)
-        try world.onHost("nft flush ruleset")
-        try world.onHost("nft -f \(file)")
+        try world.load(before)
         #expect(try ruleset() == before)
         #expect(try network.check(container) == nil)
         try network.del(container)

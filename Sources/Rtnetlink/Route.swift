@@ -233,15 +233,20 @@ extension Kernel {
         return nil
     }
 
-    /// Whether an address is one of the host's own.
-    public func isOwn(_ address: IPAddress) throws(KernelError) -> Bool {
+    /// Asks by which route packets to an address go.
+    private func routeQuestion(_ address: IPAddress) -> Message {
         var header = rtmsg()
         header.rtm_family = address.family.addressFamily
         header.rtm_dst_len = UInt8(address.family.bitWidth)
         var message = Message("find route to \(address)", type: RTM_GETROUTE, header)
         message.put(Int(RTA_DST.rawValue), bytes: address.networkOrder)
+        return message
+    }
+
+    /// Whether an address is one of the host's own.
+    public func isOwn(_ address: IPAddress) throws(KernelError) -> Bool {
         do throws(KernelError) {
-            let kind = try request(.host, message).first?.payload.uint8(at: 7)
+            let kind = try request(.host, routeQuestion(address)).first?.payload.uint8(at: 7)
             return kind == UInt8(RTN_LOCAL)
         } catch  where error.errno == .networkUnreachable || error.errno == .hostIsDown {
             return false
@@ -250,13 +255,8 @@ extension Kernel {
 
     /// The link by which packets to an address leave, or nil if there is no way.
     public func outputLink(to address: IPAddress, in side: Side) throws(KernelError) -> String? {
-        var header = rtmsg()
-        header.rtm_family = address.family.addressFamily
-        header.rtm_dst_len = UInt8(address.family.bitWidth)
-        var message = Message("find route to \(address)", type: RTM_GETROUTE, header)
-        message.put(Int(RTA_DST.rawValue), bytes: address.networkOrder)
         do throws(KernelError) {
-            let reply = try request(side, message).first
+            let reply = try request(side, routeQuestion(address)).first
             guard
                 let index = reply?.attributes(after: rtmsg.self)[Int(RTA_OIF.rawValue)]?.uint32
             else { return nil }

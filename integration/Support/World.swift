@@ -127,6 +127,14 @@ final class World {
         ).wait()
     }
 
+    /// Makes a listing of nft's the host's ruleset, as after a restart of the machine.
+    func load(_ ruleset: String) throws {
+        let file = directory + "/ruleset"
+        try ruleset.write(toFile: file, atomically: true, encoding: .utf8)
+        try onHost("nft flush ruleset")
+        try onHost("nft -f \(file)")
+    }
+
     /// A file of host-local's, or nil.
     func file(_ path: String) -> String? {
         FileManager.default.contents(atPath: "\(directory)/\(path)")

@@ -66,18 +66,7 @@ enum SpoofRules {
             batch.add(table)
             for set in allSets { batch.add(set) }
         }
-        for ((chain, _), look) in zip(wanted, looks) where look == nil {
-            batch.add(chain, exclusively: true)
-        }
-        for ((chain, content), look) in zip(wanted, looks) {
-            if let look {
-                if try !rules.isWhole(chain, look, rules: content.count) {
-                    batch.refill(chain, content)
-                }
-            } else {
-                for rule in content { batch.add(rule) }
-            }
-        }
+        try batch.complete(wanted, looks, &rules)
         return batch
     }
 

@@ -409,25 +409,3 @@ extension Expression {
         if case .compare(_, _, let bytes) = self { bytes } else { nil }
     }
 }
-
-extension Batch {
-    /// Makes what is missing of chains that have been looked at, with their rules.
-    fileprivate mutating func complete(
-        _ chains: [(chain: Chain, rules: [Rule])], _ looks: [Ruleset.Finding?],
-        isCounting: Bool = true, _ rules: inout Ruleset
-    ) throws(KernelError) {
-        for ((chain, _), look) in zip(chains, looks) where look == nil {
-            add(chain, exclusively: true)
-        }
-        for ((chain, wanted), look) in zip(chains, looks) {
-            if let look {
-                let references = isCounting ? nil : 0
-                if try !rules.isWhole(chain, look, rules: wanted.count, references: references) {
-                    refill(chain, wanted)
-                }
-            } else {
-                for rule in wanted { add(rule) }
-            }
-        }
-    }
-}

@@ -52,16 +52,7 @@ extension PortMappings {
         } else {
             try mend(shared, &rules, &batch)
         }
-        for (part, look) in zip(own, looks.take(own.count)) {
-            if let look {
-                if try !rules.isWhole(part.chain, look, rules: part.rules.count) {
-                    batch.refill(part.chain, part.rules)
-                }
-            } else {
-                batch.add(part.chain, exclusively: true)
-                for rule in part.rules { batch.add(rule) }
-            }
-        }
+        try batch.complete(own, looks.take(own.count), &rules)
         let before = families.map { looks.take(former($0).count).map { $0?.element } }
         let hasAny = before.joined().contains { $0?.comment == owner.tag }
         if hasAny, try !isSame(before, wanted, &rules) { return false }

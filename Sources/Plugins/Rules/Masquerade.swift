@@ -175,27 +175,11 @@ struct Masquerade: Resource {
                 + addresses.map {
                     .element(Sets($0.family).sources, $0.address.networkOrder)
                 })
-        if let start = looks[0] {
-            let wanted = Self.startRules
-            if try !rules.isWhole(Self.start, start, rules: wanted.count) {
-                batch.refill(Self.start, wanted)
-            }
-        } else {
+        if looks[0] == nil {
             batch.add(Self.table)
             for set in Sets.all.flatMap(\.all) { batch.add(set) }
-            batch.add(Self.start, exclusively: true)
-            for rule in Self.startRules { batch.add(rule) }
         }
-        for (network, look) in zip(networks, looks.dropFirst()) {
-            if let look {
-                if try !rules.isWhole(network.chain, look, rules: network.rules.count) {
-                    batch.refill(network.chain, network.rules)
-                }
-            } else {
-                batch.add(network.chain, exclusively: true)
-                for rule in network.rules { batch.add(rule) }
-            }
-        }
+        try batch.complete([(Self.start, Self.startRules)] + networks, looks, &rules)
         for sets in Sets.all {
             let own = addresses.filter { $0.family == sets.family }
             let claims = own.enumerated().map { number, address in

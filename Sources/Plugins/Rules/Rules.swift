@@ -116,6 +116,27 @@ extension Ruleset {
 }
 
 extension Batch {
+    /// Makes what is missing of chains that have been looked at, with their rules, and fills those again that have
+    /// lost some. Where it is not `isCounting`, nothing is taken to lead to them, and no rules are counted.
+    mutating func complete(
+        _ chains: [(chain: Chain, rules: [Rule])], _ looks: [Ruleset.Finding?],
+        isCounting: Bool = true, _ rules: inout Ruleset
+    ) throws(KernelError) {
+        for ((chain, _), look) in zip(chains, looks) where look == nil {
+            add(chain, exclusively: true)
+        }
+        for ((chain, wanted), look) in zip(chains, looks) {
+            if let look {
+                let references = isCounting ? nil : 0
+                if try !rules.isWhole(chain, look, rules: wanted.count, references: references) {
+                    refill(chain, wanted)
+                }
+            } else {
+                for rule in wanted { add(rule) }
+            }
+        }
+    }
+
     /// Makes rules the only ones of a chain that has lost some.
     mutating func refill(_ chain: Chain, _ rules: [Rule]) {
         removeRules(of: chain)
