@@ -116,8 +116,9 @@ extension Ruleset {
 }
 
 extension Batch {
-    /// Makes what is missing of chains that have been looked at, with their rules, and fills those again that have
-    /// lost some. Where it is not `isCounting`, nothing is taken to lead to them, and no rules are counted.
+    /// Makes what is missing of chains that have been looked at, and fills those again that have lost rules.
+    ///
+    /// Where it is not `isCounting`, nothing is taken to lead to them, and no rules are counted.
     mutating func complete(
         _ chains: [(chain: Chain, rules: [Rule])], _ looks: [Ruleset.Finding?],
         isCounting: Bool = true, _ rules: inout Ruleset
