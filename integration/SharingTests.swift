@@ -147,9 +147,10 @@ struct SharingTests {
         let configuration = network.configuration(network.plugins[1], previous: result)
         let filters = try world.onHost("tc filter show dev \(port) egress")
         func ping(_ when: Comment) throws {
-            let before = try counter.counts()
+            let expected = try counter.counts().map { $0 + 5 }
             for _ in 0..<5 { #expect(try container.reaches("10.71.0.1")) }
-            #expect(try counter.counts() == before.map { $0 + 5 }, when)
+            let counted = try counter.counts()
+            #expect(counted == expected, when)
         }
         try ping("before")
         let added = try world.call("bandwidth", "ADD", configuration, container)
