@@ -117,4 +117,22 @@ struct LoopbackStaticTests {
         #expect(try network.check(container) == nil)
         try network.del(container)
     }
+
+    @Test("more routes than a socket can send at once are made")
+    func manyRoutes() throws {
+        let network = Network(
+            bridge: #"{"ipam": {"type": "static", "addresses": [{"address": "10.1.0.5/24"}]}}"#,
+            in: world)
+        let container = try world.container()
+        let routes = (0..<5000).map {
+            ["dst": "10.\(100 + $0 / 250).\($0 % 250).0/24", "gw": "10.1.0.1"]
+        }
+        var plugin = network.plugins[0]
+        plugin["ipam"] = plugin["ipam"].merging(JSON(["routes": routes]))
+        let ended = try world.call("bridge", "ADD", network.configuration(plugin), container)
+        #expect(ended.succeeded, "\(ended.output.prefix(500))")
+        let there = try container.output(of: "ip route show via 10.1.0.1")
+        #expect(there.split(separator: "\n").count == 5000)
+        try network.del(container)
+    }
 }

@@ -295,4 +295,24 @@ struct PortConditionTests {
         try waits.del(two)
         #expect(try ruleset() == "")
     }
+
+    @Test("more conditions than a rule holds are refused by their place, and change nothing")
+    func tooMany() throws {
+        for (count, isRefused) in [(12, false), (60, true), (2000, true)] {
+            let words = (0..<count).flatMap {
+                ["!", "-s", "10.\($0 / 250).\($0 % 250).0/24"]
+            }
+            let network = network(JSON(["conditionsV4": words]))
+            let container = try world.container()
+            try world.unchanged {
+                let ended = try network.tryAdd(container, with: mapping(8080))
+                #expect(ended.succeeded != isRefused, "\(ended.status) \(ended.output)")
+                if isRefused {
+                    #expect(ended.json["msg"].string?.contains("conditionsV4") == true)
+                }
+                try network.del(container)
+                try world.onHost("ip link del cni0")
+            }
+        }
+    }
 }

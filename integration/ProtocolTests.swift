@@ -285,4 +285,32 @@ struct ProtocolTests {
             #expect(ended.succeeded, "\(chained): \(ended.output)")
         }
     }
+
+    @Test(
+        "without the right to change the network a call ends, and says so",
+        arguments: [
+            ("ADD", "portmap"), ("CHECK", "portmap"), ("DEL", "portmap"), ("ADD", "firewall"),
+            ("DEL", "firewall"), ("DEL", "bridge"),
+        ])
+    func unprivileged(verb: String, plugin: String) throws {
+        let network = Network(bridge: #"{"ipMasq": true}"#, in: world)
+        let container = try world.container()
+        let result = try network.add(container)
+        var keys: JSON =
+            #"{"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}}"#
+        keys["type"] = JSON(plugin)
+        let configuration =
+            plugin == "bridge"
+            ? network.configuration() : network.configuration(keys, previous: result)
+        let ended = try world.start(
+            plugin, verb, configuration.description, container: container.id,
+            namespace: verb == "DEL" ? "" : container.path,
+            through: [
+                "timeout", "20", "setpriv", "--bounding-set", "-net_admin", "--inh-caps",
+                "-net_admin",
+            ]
+        ).wait()
+        #expect(ended.status == 1, "\(ended.status) \(ended.output)")
+        #expect(ended.json["msg"].string?.contains("not permitted") == true, "\(ended.output)")
+    }
 }

@@ -171,9 +171,11 @@ struct TuningTests {
     @Test(
         "a setting is written to procfs alone, and no link is followed from there",
         arguments: [
-            ("/proc/sys", "/proc/sys is not procfs"), ("/proc/sys/net/core", "(18)"),
+            ("/proc/sys", "touch", "/proc/sys is not procfs"),
+            ("/proc/sys/net/core", "touch", "/proc/sys/net/core/somaxconn is not procfs"),
+            ("/proc/sys/net/core", "ln -s", "(40)"),
         ])
-    func elsewhere(place: String, cause: String) throws {
+    func elsewhere(place: String, how: String, cause: String) throws {
         let network = Network(in: world)
         let container = try world.container()
         let result = try network.add(container)
@@ -185,7 +187,8 @@ struct TuningTests {
             n="nsenter --net=\(container.path)"
             $n mount -t tmpfs none \(place)
             $n mkdir -p /proc/sys/net/core
-            $n ln -s \(victim) /proc/sys/net/core/somaxconn
+            \(how == "touch" ? "" : "$n ln -s \(victim) /proc/sys/net/core/somaxconn")
+            $n touch /proc/sys/net/core/somaxconn
             exec \(world.plugins)/tuning
             """
         let tuning: JSON = #"{"type": "tuning", "sysctl": {"net.core.somaxconn": "512"}}"#
@@ -201,6 +204,49 @@ struct TuningTests {
         ).wait()
         #expect(ended.json["msg"].string?.contains(cause) == true, "\(ended.output)\(ended.errors)")
         #expect(world.file("victim") == "untouched")
+    }
+
+    @Test("settings are made where /proc/sys/net is a mount of its own")
+    func mountedApart() throws {
+        let network = Network(in: world)
+        let container = try world.container()
+        let result = try network.add(container)
+        let tuning: JSON = #"{"type": "tuning", "sysctl": {"net.core.somaxconn": "512"}}"#
+        let ended = try world.start(
+            "tuning", "ADD", network.configuration(tuning, previous: result).description,
+            container: container.id, namespace: container.path,
+            through: [
+                "unshare", "-m", "sh", "-c",
+                #"mount --bind /proc/sys/net /proc/sys/net && exec "$0""#,
+            ]
+        ).wait()
+        #expect(ended.succeeded, "\(ended.output)\(ended.errors)")
+        #expect(try container.output(of: "sysctl -n net.core.somaxconn") == "512\n")
+    }
+
+    @Test("a list longer than the kernel takes at once is set and checked whole")
+    func longList() throws {
+        let ports = stride(from: 2000, to: 4400, by: 2).map(String.init).joined(separator: ",")
+        let network = network(
+            #"{"sysctl": {"net.ipv4.ip_local_reserved_ports": "\#(ports)"}}"#)
+        let container = try world.container()
+        try network.add(container)
+        #expect(
+            try container.output(of: "sysctl -n net.ipv4.ip_local_reserved_ports") == ports + "\n")
+        #expect(try network.check(container) == nil)
+    }
+
+    @Test("a setting that has no value yet gets one")
+    func withoutValue() throws {
+        let network = network(
+            #"{"sysctl": {"net.ipv6.conf.IFNAME.stable_secret": "2001:db8::1"}}"#)
+        let container = try world.container()
+        try network.add(container)
+        #expect(
+            try container.output(of: "sysctl -n net.ipv6.conf.eth0.stable_secret").hasPrefix(
+                "2001:0db8:"))
+        try network.del(container)
+        #expect(world.files("tuning") == [])
     }
 
     @Test("a key that is there twice is refused, also when both are spelt the same")

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE 1
 #include "CLinux.h"
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <linux/nsfs.h>
 #include <linux/openat2.h>
@@ -57,7 +58,7 @@ int linux_rename_new(int at, const char *from, const char *to) {
 int linux_open_beneath(int at, const char *path, int flags) {
     struct open_how how = {
         .flags = (uint64_t)flags,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
     return (int)syscall(SYS_openat2, at, path, &how, sizeof how);
 }
@@ -156,6 +157,8 @@ enum { LABEL_FAILED = 192 };
 int linux_make_tap_as(
     const char *context, const char *name, int flags, int64_t owner, int64_t group, int *is_label
 ) {
+    // Where the caller's parent ignores its children's ends, this one's would never be told.
+    signal(SIGCHLD, SIG_DFL);
     pid_t child = fork();
     if (child < 0) return -1;
     if (child == 0) {

@@ -147,6 +147,9 @@ public struct Message: Sendable {
         return Attributes(storage[..<length].dropFirst(fixed))
     }
 
+    /// How many bytes are sent, the next message's place included.
+    var size: Int { (length + 3) & ~3 }
+
     /// The bytes to send, under a sequence number; answered only by an error if `isSilent`.
     func encoded(sequence: UInt32, isSilent: Bool = false) -> ArraySlice<UInt8> {
         var bytes = Array(storage[..<length])

@@ -67,7 +67,7 @@ public enum Answer: Sendable {
     }
 
     private static func open(protocol number: Int32) throws(KernelError) -> OpaquePointer {
-        let flags = Int32(SOCK_CLOEXEC.rawValue)
+        let flags = Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
         guard let socket = unsafe mnl_socket_open2(number, flags) else {
             throw KernelError(lastOf: "open netlink socket")
         }
@@ -120,7 +120,13 @@ public enum Answer: Sendable {
         _ messages: [Message]
     ) throws(KernelError) -> [Answer] {
         guard let first = messages.first else { return [] }
-        guard first.isDump else { return try exchangeOnce(messages).results }
+        guard first.isDump else {
+            var answers: [Answer] = []
+            for piece in Self.pieces(of: messages) {
+                answers += try exchangeOnce(Array(piece)).results
+            }
+            return answers
+        }
         for _ in 1..<Self.dumpAttempts {
             let attempt = try exchangeOnce(messages)
             if !attempt.interrupted { return attempt.results }
@@ -183,7 +189,24 @@ public enum Answer: Sendable {
     private func makeRoom(for count: Int) {
         guard count > Self.ordinaryTransaction else { return }
         var size = Int32(clamping: count)
-        unsafe _ = setsockopt(descriptor.rawValue, SOL_SOCKET, SO_SNDBUFFORCE, &size, 4)
+        guard unsafe setsockopt(descriptor.rawValue, SOL_SOCKET, SO_SNDBUFFORCE, &size, 4) < 0
+        else { return }
+        // Who is root in a user namespace alone has what the host lets everybody have.
+        unsafe _ = setsockopt(descriptor.rawValue, SOL_SOCKET, SO_SNDBUF, &size, 4)
+    }
+
+    /// Messages that go together, in pieces that a socket can send at once.
+    private static func pieces(of messages: [Message]) -> [ArraySlice<Message>] {
+        var pieces: [ArraySlice<Message>] = []
+        var (start, size) = (0, 0)
+        for index in messages.indices {
+            if index > start, size + messages[index].size > ordinaryTransaction {
+                pieces.append(messages[start..<index])
+                (start, size) = (index, 0)
+            }
+            size += messages[index].size
+        }
+        return pieces + [messages[start...]]
     }
 
     private mutating func exchangeOnce(
@@ -214,8 +237,8 @@ public enum Answer: Sendable {
 
     /// Receives until all answers are there.
     ///
-    /// What the kernel has to say it has queued before sending returns. So after an error the answer
-    /// is there still, or there is none to wait for.
+    /// What the kernel has to say it has queued before sending returns, so nothing is waited for. After
+    /// an error the answer is there still, or there is none.
     private mutating func receive(
         _ pending: inout Pending, for operation: String
     ) throws(KernelError) {
@@ -235,8 +258,8 @@ public enum Answer: Sendable {
             case .noBufferSpace where attempt < Self.receiveAttempts,
                 .noMemory where attempt < Self.receiveAttempts:
                 lost = lost ?? error
-                let fd = descriptor.rawValue
-                _ = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK)
+            case .resourceTemporarilyUnavailable where lost == nil && pending.isForbidden:
+                return pending.forbid()
             default: throw .answerLost(operation, lost ?? error)
             }
         }
@@ -279,7 +302,8 @@ struct Pending {
             guard messages.indices.contains(index) else { continue }
             if flags & UInt16(NLM_F_DUMP_INTR) != 0 { interrupted = true }
             switch Int32(type) {
-            case NLMSG_ERROR, NLMSG_DONE: end(index, with: payload, flags: flags)
+            case NLMSG_ERROR, NLMSG_DONE:
+                end(index, with: payload, flags: flags, isDumpEnd: Int32(type) == NLMSG_DONE)
             default:
                 guard case .replies(var replies) = results[index] else { continue }
                 results[index] = .replies([])
@@ -290,14 +314,18 @@ struct Pending {
         }
     }
 
-    private mutating func end(_ index: Int, with payload: ArraySlice<UInt8>, flags: UInt16) {
+    private mutating func end(
+        _ index: Int, with payload: ArraySlice<UInt8>, flags: UInt16, isDumpEnd: Bool
+    ) {
         let code = Int32(bitPattern: payload.uint32(at: 0) ?? 0)
         if code != 0 {
-            // With NETLINK_CAP_ACK only the header of the request comes back, then attributes.
+            // With NETLINK_CAP_ACK only the header of the request comes back, and of a dump nothing; then
+            // attributes.
             let explained = flags & UInt16(NLM_F_ACK_TLVS) != 0
+            let fixed = isDumpEnd ? 4 : 20
             let detail =
                 explained
-                ? Attributes(payload.dropFirst(20))[Int(NLMSGERR_ATTR_MSG.rawValue)] : nil
+                ? Attributes(payload.dropFirst(fixed))[Int(NLMSGERR_ATTR_MSG.rawValue)] : nil
             results[index] = .refused(
                 KernelError(
                     messages[index].operation, Errno(rawValue: 0 &- code), detail: detail?.text))
@@ -309,6 +337,28 @@ struct Pending {
     mutating func distrust(_ error: Errno) {
         for index in messages.indices where !isAnswered[index] {
             results[index] = .refused(.answerLost(messages[index].operation, error))
+        }
+    }
+
+    /// Why a request was refused of which the caller may send none.
+    private var prohibition: KernelError? {
+        for result in results {
+            if case .refused(let error) = result, error.errno == .notPermitted { return error }
+        }
+        return nil
+    }
+
+    /// Whether a request was refused because the caller may send none.
+    var isForbidden: Bool { prohibition != nil }
+
+    /// Takes the requests without an answer for refused: netfilter looks at the caller's rights once, answers
+    /// the first message, and reads no other.
+    mutating func forbid() {
+        guard let prohibition else { return }
+        for index in messages.indices where !isAnswered[index] {
+            results[index] = .refused(
+                KernelError(
+                    messages[index].operation, .notPermitted, detail: prohibition.detail))
         }
     }
 

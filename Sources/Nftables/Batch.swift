@@ -17,8 +17,15 @@ public struct Batch: Sendable {
     private static let elementsPerMessage = 64
     /// The most bytes that one element takes: key, value, comment, and their headers.
     private static let largestElement = 512
-    /// The most bytes that a table, a chain, a set or a rule takes.
+    /// The most bytes that a table, a chain or a set takes, and a rule without its expressions.
     private static let largestObject = 8192
+    /// The most bytes that one expression takes: the comment of an extension of iptables is the longest.
+    private static let largestExpression = 512
+
+    /// Room for a rule, which libnftnl takes to be there.
+    static func room(for rule: Rule) -> Int {
+        largestObject + rule.expressions.count * largestExpression
+    }
 
     /// Makes a table; an existing one is as good, unless `exclusively`.
     public mutating func add(_ table: Table, exclusively: Bool = false) {
@@ -61,7 +68,7 @@ public struct Batch: Sendable {
         var message = message(
             "add rule to " + rule.chain.description, NFT_MSG_NEWRULE, flags, table)
         let object = RuleObject(rule, sets: ids)
-        unsafe message.build(atMost: Self.largestObject) { unsafe object.build($0) }
+        unsafe message.build(atMost: Self.room(for: rule)) { unsafe object.build($0) }
         messages.append(message)
     }
 

@@ -90,7 +90,7 @@ extension Rule {
             "", type: number(NFT_MSG_NEWRULE), answer: .acknowledgement,
             nfgenmsg(chain.table.family))
         let object = RuleObject(self)
-        unsafe message.build(atMost: 8192) { unsafe object.build($0) }
+        unsafe message.build(atMost: Batch.room(for: self)) { unsafe object.build($0) }
         let list = message.attributes(after: CLinux.nfgenmsg.self)
         return list[Int(NFTA_RULE_EXPRESSIONS.rawValue)].map { Array($0.nested) } ?? []
     }

@@ -43,6 +43,8 @@ public struct Sysctl: Resource {
             return nil  // it went with its link
         } catch  where error.errno == .permissionDenied {
             return nil  // one that can only be written, such as net/ipv4/route/flush
+        } catch  where error.errno == .ioError {
+            return nil  // one that has no value yet, such as net/ipv6/conf/eth0/stable_secret
         }
     }
 
@@ -87,11 +89,17 @@ public struct Sysctl: Resource {
 extension Kernel {
     /// The value of a setting below /proc/sys, without white space around it.
     public func sysctl(_ path: String, in side: Side) throws(KernelError) -> String {
-        let file = try openSysctl(path, .readOnly, in: side, "read sysctl \(path)")
+        let operation = "read sysctl \(path)"
+        let file = try openSysctl(path, .readOnly, in: side, operation)
         defer { try? file.close() }
         var bytes = [UInt8](repeating: 0, count: 4096)
-        let count = unsafe Glibc.read(file.rawValue, &bytes, bytes.count)
-        guard count >= 0 else { throw KernelError(lastOf: "read sysctl \(path)") }
+        var count = unsafe Glibc.read(file.rawValue, &bytes, bytes.count)
+        if count == bytes.count {
+            // The kernel gives a value once, as much as there is room for: a list of ports may need more.
+            bytes = [UInt8](repeating: 0, count: Self.longestSetting)
+            count = unsafe pread(file.rawValue, &bytes, bytes.count, 0)
+        }
+        guard count >= 0 else { throw KernelError(lastOf: operation) }
         var text = bytes[..<count]
         let isSpace = { (byte: UInt8) in byte == 0x20 || (0x09...0x0d).contains(byte) }
         while let last = text.last, isSpace(last) { text.removeLast() }
@@ -103,13 +111,22 @@ extension Kernel {
         let operation = "set sysctl \(path) to \(value)"
         let file = try openSysctl(path, .writeOnly, in: side, operation)
         defer { try? file.close() }
-        let bytes = Array(value.utf8)
-        guard unsafe Glibc.write(file.rawValue, bytes, bytes.count) == bytes.count else {
-            throw KernelError(lastOf: operation)
-        }
+        var rest = Array(value.utf8)[...]
+        repeat {
+            // Of a long list the kernel takes a page at once, and adds the next to it.
+            let count = unsafe rest.withUnsafeBytes { bytes in
+                unsafe Glibc.write(file.rawValue, bytes.baseAddress, bytes.count)
+            }
+            guard count >= 0 else { throw KernelError(lastOf: operation) }
+            guard count > 0 || rest.isEmpty else { throw KernelError(operation, .ioError) }
+            rest = rest.dropFirst(count)
+        } while !rest.isEmpty
     }
 
-    /// Opens a setting without following any link or leaving procfs.
+    /// The most bytes of a setting: every other port of all.
+    private static let longestSetting = 256 << 10
+
+    /// Opens a setting without following any link or leaving procfs, whatever is mounted below it.
     private func openSysctl(
         _ path: String, _ mode: FileDescriptor.AccessMode, in side: Side, _ operation: String
     ) throws(KernelError) -> FileDescriptor {
@@ -118,6 +135,11 @@ extension Kernel {
         try enter(side)
         let file = unsafe linux_open_beneath(root.rawValue, path, mode.rawValue | O_CLOEXEC)
         guard file >= 0 else { throw KernelError(lastOf: operation) }
+        // A container's host may have /proc/sys/net, or a part of it, as a mount of its own.
+        guard linux_is_procfs(file) == 1 else {
+            _ = Glibc.close(file)
+            throw KernelError(operation, .notPermitted, detail: "/proc/sys/\(path) is not procfs")
+        }
         return FileDescriptor(rawValue: file)
     }
 

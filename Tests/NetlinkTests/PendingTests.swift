@@ -50,6 +50,36 @@ import Testing
         #expect(try results[2].get().map(\.type) == [Int(RTM_NEWLINK)])
     }
 
+    @Test("where the first of several is forbidden, those without an answer are, too")
+    func forbidden() {
+        var pending = Pending([query, query], base: 1)
+        pending.take(error(-1, 1)[...])
+        #expect(!pending.isDone)
+        #expect(pending.isForbidden)
+        pending.forbid()
+        for result in pending.results {
+            #expect(throws: KernelError("read link", .notPermitted)) { try result.get() }
+        }
+        var other = Pending([query, query], base: 1)
+        other.take(error(-2, 1)[...])
+        #expect(!other.isForbidden)
+    }
+
+    @Test("the end of a dump that failed has the kernel's text")
+    func explainedEnd() {
+        let text = Array("no such table".utf8) + [0]
+        let attribute = [UInt8(text.count + 4), 0, UInt8(NLMSGERR_ATTR_MSG.rawValue), 0] + text
+        var pending = Pending([dump], base: 1)
+        pending.take(
+            message(
+                NLMSG_DONE, 1, flags: UInt16(NLM_F_MULTI | NLM_F_ACK_TLVS),
+                number(-2) + attribute)[...])
+        #expect(throws: KernelError("list links", .noSuchFileOrDirectory, detail: "no such table"))
+        {
+            try pending.results[0].get()
+        }
+    }
+
     @Test("an error without an explanation has none")
     func unexplained() {
         var pending = Pending([change], base: 1)

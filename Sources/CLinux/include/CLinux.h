@@ -64,7 +64,7 @@ int linux_take_name(const char *name);
 int linux_is_network_namespace(int fd, unsigned long *magic);
 
 /// Opens `path` below the directory `at` with openat2(2), refusing symbolic and magic links on
-/// every component, any way out of `at`, and other file systems. Returns a descriptor, or -1 with errno set.
+/// every component and any way out of `at`. Returns a descriptor, or -1 with errno set.
 int linux_open_beneath(int at, const char *path, int flags);
 
 /// Renames `from` to `to` in directory `at` with renameat2(2) and RENAME_NOREPLACE, or with link(2)

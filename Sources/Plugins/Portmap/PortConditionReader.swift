@@ -5,6 +5,8 @@ import Nftables
 struct PortConditionReader {
     /// How many rules of iptables a mapping may take: one for each of the combinations of addresses.
     private static let mostAlternatives = 256
+    /// How many expressions of nftables conditions may take: a rule holds 128, some of which are ours.
+    private static let mostExpressions = 100
 
     /// What cannot be expressed, or makes no sense, and in which of the words.
     struct Complaint: Error {
@@ -31,6 +33,9 @@ struct PortConditionReader {
             if isForIPTables { try reader.readArgument() } else { try reader.readExpression() }
         }
         let conditions = PortConditions(all: reader.found, text: words.joined(separator: " "))
+        guard conditions.all.reduce(0, { $0 + $1.expressions.count }) <= mostExpressions else {
+            throw reader.complaint("more conditions than a rule of nftables holds")
+        }
         guard !isForIPTables || conditions.countOfAlternatives <= mostAlternatives else {
             throw reader.complaint("more than \(mostAlternatives) combinations of addresses")
         }

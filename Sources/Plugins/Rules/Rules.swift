@@ -26,7 +26,7 @@ extension Kernel {
         return try body(&open.rules)
     }
 
-    /// Throws code 50 if the kernel has no nftables.
+    /// Throws code 50 if the kernel has no nftables, or does not let it be used.
     func requireRules() throws(CNIError) {
         var cause = ""
         do throws(KernelError) {
@@ -34,6 +34,8 @@ extension Kernel {
                 try rules.generation()
             }
             guard generation == nil else { return }
+        } catch  where error.errno == .notPermitted {
+            throw CNIError(.notAvailable, "nftables cannot be used: \(error)")
         } catch {
             cause = ": \(error)"
         }
