@@ -305,9 +305,11 @@ struct ProtocolTests {
         let ended = try world.start(
             plugin, verb, configuration.description, container: container.id,
             namespace: verb == "DEL" ? "" : container.path,
+            // timeout(1) hears no signal that is held back here.
             through: [
-                "timeout", "20", "setpriv", "--bounding-set", "-net_admin", "--inh-caps",
-                "-net_admin",
+                "python3", "-c",
+                "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:], timeout=20).returncode)",
+                "setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin",
             ]
         ).wait()
         #expect(ended.status == 1, "\(ended.status) \(ended.output)")
