@@ -29,6 +29,20 @@ struct BridgePortTests {
         #expect(try container.run("ping -c 1 -W 2 10.71.0.1").succeeded)
     }
 
+    @Test("a bridge is found by its alternative name, and listed by its own")
+    func alternativeName() throws {
+        try world.onHost("ip link add cni-own type bridge")
+        try world.onHost("ip link property add dev cni-own altname cni-other")
+        let network = Network(bridge: #"{"bridge": "cni-other"}"#, in: world)
+        let container = try world.container()
+        let result = try network.add(container)
+        #expect(result["interfaces"].array.map { $0["name"].string }.first == "cni-own")
+        #expect(result["interfaces"].array.count == 3)
+        #expect(try container.reaches("10.71.0.1"))
+        #expect(try network.check(container) == nil)
+        try network.del(container)
+    }
+
     @Test("mtu is that of both ends")
     func mtu() throws {
         let network = Network(bridge: #"{"mtu": 1400}"#, in: world)

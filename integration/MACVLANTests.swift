@@ -38,6 +38,21 @@ struct MACVLANTests {
         #expect(try container.link("eth0").isNull)
     }
 
+    @Test(
+        "a master is found by its alternative name, however long",
+        arguments: ["short", "a-name-longer-than-fifteen-bytes"])
+    func alternativeName(name: String) throws {
+        try world.onHost("ip link property add dev up0 altname \(name)")
+        var keys: JSON = "{}"
+        keys["master"] = JSON(name)
+        let network = network(keys)
+        let container = try world.container()
+        try network.add(container)
+        #expect(try uplink.neighbour.reaches("10.71.0.2"))
+        #expect(try network.check(container) == nil)
+        try network.del(container)
+    }
+
     @Test("a mode is kept, and CHECK compares it", arguments: ["bridge", "private", "vepa"])
     func mode(mode: String) throws {
         var keys: JSON = "{}"

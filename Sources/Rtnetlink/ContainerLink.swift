@@ -75,13 +75,12 @@ public struct ContainerLink: Resource {
         found.mac = state.mac
         found.alias = state.alias
         found.master = try state.master.flatMap { (index) throws(KernelError) in
-            try kernel.link(index: index, in: .container)?.name
+            try kernel.name(of: index, otherwise: master, in: .container)
         }
         if let lower, lower.name != nil {
-            let below = try state.peer.flatMap { (index) throws(KernelError) in
-                try kernel.link(index: index, in: lower.side)?.name
+            found.lower?.name = try state.peer.flatMap { (index) throws(KernelError) in
+                try kernel.name(of: index, otherwise: lower.name, in: lower.side)
             }
-            found.lower?.name = below
         }
         return found
     }

@@ -221,7 +221,7 @@ public final class Kernel: System {
 
     /// A link as the kernel last showed it: its index and hardware address are as good as new.
     public func known(_ name: String, in side: Side) throws(KernelError) -> LinkState? {
-        try connection(side).links.first { $0.name == name }
+        try connection(side).links.first { $0.isFound(by: name) }
     }
 
     /// A link as the kernel last showed it, or asked for now: for what stays as it is as long as there is

@@ -131,7 +131,7 @@ public struct Link: Resource {
         found.isIsolated = state.port?.isIsolated
         found.learnsFromLinkLocal = state.learnsFromLinkLocal
         found.master = try state.master.flatMap { (index) throws(KernelError) in
-            try kernel.link(index: index, in: side)?.name
+            try kernel.name(of: index, otherwise: master, in: side)
         }
         if case .veth(var peer) = kind, let other = try readPeer(peer, of: state, kernel) {
             peer.mac = other.mac

@@ -46,6 +46,8 @@ public struct LinkState: Sendable {
     public private(set) var alias: String?
     /// The names by which it is found beside its own.
     public private(set) var alternativeNames: [String] = []
+    /// Whether it is found by a name.
+    func isFound(by name: String) -> Bool { self.name == name || alternativeNames.contains(name) }
     /// Its settings as a bridge's port, if it is one.
     public private(set) var port: Port?
 
@@ -129,7 +131,9 @@ extension Kernel {
     /// A link by its name, or nil if there is none.
     public func link(_ name: String, in side: Side) throws(KernelError) -> LinkState? {
         var message = Message("find link \(name)", type: RTM_GETLINK, ifinfomsg())
-        message.put(IFLA_IFNAME, name)
+        // A longer one can only be an alternative name.
+        let isOrdinary = name.utf8.count < Int(IFNAMSIZ)
+        message.put(isOrdinary ? IFLA_IFNAME : IFLA_ALT_IFNAME, name)
         return try link(&message, in: side)
     }
 
@@ -138,6 +142,14 @@ extension Kernel {
         var message = Message(
             "find link \(index)", type: RTM_GETLINK, ifinfomsg(index: index))
         return try link(&message, in: side)
+    }
+
+    /// The name of a link, or one by which it is found as well; nil if there is none of the index.
+    func name(
+        of index: UInt32, otherwise alternative: String?, in side: Side
+    ) throws(KernelError) -> String? {
+        guard let link = try link(index: index, in: side) else { return nil }
+        return alternative.flatMap { link.isFound(by: $0) ? $0 : nil } ?? link.name
     }
 
     /// Every link of a kind (`veth`, …).
