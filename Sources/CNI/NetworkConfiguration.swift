@@ -114,10 +114,13 @@ public struct NetworkConfiguration: Sendable {
         _ json: JSON, in version: SpecVersion
     ) throws(CNIError) -> AddResult {
         let result = try AddResult(json, path: "prevResult")
-        if let text = json["cniVersion"]?.text, !text.isEmpty, SpecVersion(text) != version {
+        guard let text = json["cniVersion"]?.text, !text.isEmpty else { return result }
+        let readable = version.ofSameShape.map { "\($0)" }
+        guard readable.contains(text) else {
             throw CNIError(
                 .decode,
-                "could not parse prevResult: result type supports [\(version)] "
+                "could not parse prevResult: result type supports "
+                    + "[\(readable.joined(separator: " "))] "
                     + "but unmarshalled CNIVersion is \"\(text)\"")
         }
         return result
