@@ -33,8 +33,6 @@ public struct Link: Resource {
         public var side: Side
         /// Its hardware address; nil leaves it to the kernel.
         public var mac: MACAddress?
-        /// Its MTU in bytes as found; the one asked for is the link's.
-        var mtu: Int?
 
         /// The other end of a pair.
         public init(_ name: String, in side: Side, mac: MACAddress? = nil) {
@@ -65,7 +63,8 @@ public struct Link: Resource {
     public let side: Side
     /// Whose it is.
     public let sharing: Sharing
-    /// Its MTU in bytes, and that of a veth's peer; nil leaves it to the kernel.
+    /// Its MTU in bytes, and that of a veth's new peer, which others may change; nil leaves it to the
+    /// kernel.
     public var mtu: Int?
     /// Its hardware address; nil leaves it to the kernel.
     public var mac: MACAddress?
@@ -135,7 +134,6 @@ public struct Link: Resource {
         }
         if case .veth(var peer) = kind, let other = try readPeer(peer, of: state, kernel) {
             peer.mac = other.mac
-            peer.mtu = other.mtu
             found.kind = .veth(peer: peer)
         }
         return found
@@ -219,13 +217,11 @@ public struct Link: Resource {
     /// Sets what differs of a veth's other end.
     private func setPeer(_ kernel: Kernel, over found: Link) throws(KernelError) {
         guard case .veth(let peer) = kind, case .veth(let there) = found.kind else { return }
-        let isOtherMTU = there.mtu != nil && mtu != nil && there.mtu != mtu
-        guard peer.mac != there.mac || isOtherMTU else { return }
+        guard let mac = peer.mac, mac != there.mac else { return }
         var link = Message(
             "set link \(peer.name)", type: RTM_SETLINK,
             ifinfomsg(index: try kernel.index(of: peer.name, in: peer.side)))
-        if let mac = peer.mac, mac != there.mac { link.put(IFLA_ADDRESS, bytes: mac.bytes) }
-        if let mtu, isOtherMTU { link.put(IFLA_MTU, UInt32(mtu)) }
+        link.put(IFLA_ADDRESS, bytes: mac.bytes)
         try kernel.request(peer.side, link)
     }
 
@@ -270,10 +266,8 @@ public struct Link: Resource {
                 Difference(in: "\(description): alias", wanted: alias, found: found.alias))
         }
         if case .veth(let wanted) = kind, case .veth(let peer) = found.kind {
-            differences += [
-                Difference(in: "link \(wanted.name): address", wanted: wanted.mac, found: peer.mac),
-                Difference(in: "link \(wanted.name): mtu", wanted: mtu, found: peer.mtu ?? mtu),
-            ]
+            differences.append(
+                Difference(in: "link \(wanted.name): address", wanted: wanted.mac, found: peer.mac))
         }
         return differences.compactMap { $0 }
     }
