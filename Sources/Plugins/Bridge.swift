@@ -238,7 +238,7 @@ extension Attachment {
         addresses.map(\.address.address) + [mac?.linkLocal].compactMap { $0 }
     }
 
-    /// The hardware address that a bridge has according to the result, or a new one for ADD.
+    /// The hardware address that a bridge has according to the result.
     fileprivate func bridgeMAC(_ bridge: String) -> MACAddress? {
         guard let known = result.interfaces.first(where: { $0.name == bridge }) else {
             return .random()
