@@ -28,6 +28,7 @@ public enum Bridge: InterfacePlugin {
         bridge.promiscuous = options.promiscuous ? true : nil
         // With an address of its own, the bridge does not take its ports'.
         bridge.mac = attachment.bridgeMAC(options.bridge)
+        bridge.firstMAC = .random()
         bridge.ignoresRouterAdvertisements = true
         // The first container is reached over IPv6 as soon as it is there.
         bridge.skipsDuplicateDetection = true
