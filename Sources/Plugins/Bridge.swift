@@ -81,7 +81,7 @@ public enum Bridge: InterfacePlugin {
                     RouteEntry(everything, gateway: result.addresses[index].gateway))
             }
         }
-        if let dns = options.dns, !dns.isEmpty { result.dns = dns }
+        result.override(dns: options.dns)
         attachment.result = result
     }
 
@@ -100,10 +100,15 @@ public enum Bridge: InterfacePlugin {
             attachment.masquerade(
                 options.masquerade, mayHaveCheck: !options.checksSpoofing)
             if !options.leavesInterfaceDown {
-                Sysctl(
-                    "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container, ifPresent: true)
-                Sysctl.forIPv6(
-                    of: attachment, detectsDuplicates: options.detectsDuplicates, hasAddress: hasV6)
+                // An interface that gets its addresses otherwise is left as the kernel makes it.
+                if !addresses.isEmpty {
+                    Sysctl(
+                        "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container,
+                        ifPresent: true, mayBeChanged: true)
+                    Sysctl.forIPv6(
+                        of: attachment, detectsDuplicates: options.detectsDuplicates,
+                        hasAddress: hasV6)
+                }
                 LinkUp(interface, in: .container)
                 for address in addresses {
                     Address(
@@ -241,9 +246,7 @@ extension Attachment {
 
     /// The hardware address that a bridge has according to the result.
     fileprivate func bridgeMAC(_ bridge: String) -> MACAddress? {
-        guard let known = result.interfaces.first(where: { $0.name == bridge }) else {
-            return .random()
-        }
-        return MACAddress(known.mac)
+        result.interfaces.first { $0.name == bridge && $0.sandbox.isEmpty }
+            .flatMap { MACAddress($0.mac) }
     }
 }
