@@ -48,6 +48,9 @@ struct ChainedPluginTests {
             senseless: #"{"runtimeConfig": {"bandwidth": {"ingressRate": -1}}}"#),
         Case(
             plugin: "tuning", keys: #"{"mtu": 1400, "promisc": true}"#, senseless: #"{"mtu": -1}"#),
+        Case(
+            plugin: "tuning", keys: #"{"mtu": 1400, "promisc": true}"#,
+            senseless: #"{"mtu": "1450"}"#),
         Case(plugin: "sbr", keys: #"{"addSourceHints": true}"#, senseless: #"{"table": -1}"#),
         Case(
             plugin: "vrf", keys: #"{"vrfname": "red"}"#,
@@ -58,9 +61,6 @@ struct ChainedPluginTests {
 
     init() throws { world = try World() }
 
-    @Test("DEL with a value that ADD refuses removes what an earlier ADD made", arguments: all)
-    func senseless(item: Case) throws {
-        let bridge = Network(version: "1.1.0", in: world)
     /// A plugin that makes an interface, its keys, and what a tuning after it makes otherwise.
     static let tuned: [(plugin: String, keys: JSON, tuning: JSON)] =
         ["bridge", "ptp", "macvlan"].map { plugin in
@@ -120,6 +120,9 @@ struct ChainedPluginTests {
         #expect(ended.json["code"].number == 7 && ended.json["msg"].string == message)
     }
 
+    @Test("DEL with a value that ADD refuses removes what an earlier ADD made", arguments: all)
+    func senseless(item: Case) throws {
+        let bridge = Network(version: "1.1.0", in: world)
         let container = try world.container()
         let result = try bridge.add(container)
         var plugin: JSON = "{}"
@@ -138,7 +141,7 @@ struct ChainedPluginTests {
         let difference = try Snapshot(of: world).difference(from: before.host)
         #expect(try difference != "" || inside(container) != before.inside)
 
-        #expect(try call("ADD", item.senseless).json["code"].number == 7)
+        #expect(try [6, 7].contains(call("ADD", item.senseless).json["code"].number))
         let ended = try call("DEL", item.senseless)
         #expect(ended.succeeded, "\(ended.output)")
         #expect(try world.settledDifference(from: before.host) == "")

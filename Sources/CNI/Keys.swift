@@ -203,9 +203,9 @@ public struct Keys {
 private func mismatch(_ path: String, _ wanted: String, _ found: JSON) -> CNIError {
     let isAddress = wanted == IPPrefix.typeName || wanted == IPAddress.typeName
     if isAddress, found.text != nil {
-        return CNIError(.decode, "\(path): not \(wanted): \(found.kind)")
+        return CNIError(at: path, "not \(wanted): \(found.kind)", code: .decode)
     }
-    return CNIError(.decode, "\(path): expected \(wanted), found \(found.kind)")
+    return CNIError(at: path, "expected \(wanted), found \(found.kind)", code: .decode)
 }
 
 extension Bool: ConfigurationValue {
