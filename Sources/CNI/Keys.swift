@@ -231,9 +231,9 @@ extension Int: ConfigurationValue {
 extension String: ConfigurationValue {
     /// A string.
     public static var typeName: String { "a string" }
-    /// The text of a string.
+    /// The text of a string; one with a NUL, at which names and paths would end, is none.
     public init?(_ json: JSON) {
-        guard let text = json.text else { return nil }
+        guard let text = json.text, !text.utf8.contains(0) else { return nil }
         self = text
     }
 }

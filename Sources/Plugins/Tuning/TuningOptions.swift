@@ -33,7 +33,7 @@ extension Tuning {
                 guard let members = json.members else { return nil }
                 var list: [Setting] = []
                 for (key, value) in members {
-                    guard let text = value.text else { return nil }
+                    guard let text = String(value) else { return nil }
                     list.append(Setting(key: key, value: text))
                 }
                 self.list = list
