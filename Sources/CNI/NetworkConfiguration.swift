@@ -52,7 +52,8 @@ public struct NetworkConfiguration: Sendable {
         } catch {
             throw error.prefixed("error unmarshall network config")
         }
-        guard json.members != nil else {
+        // To Go's decoder null is an object without members here.
+        guard json.members != nil || json == .null else {
             throw CNIError(
                 .decode,
                 "error unmarshall network config: expected an object, found \(json.kind)")
