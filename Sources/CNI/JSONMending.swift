@@ -42,9 +42,11 @@ private func isKey(before end: Int, of input: [UInt8]) -> Bool {
     return next == UInt8(ascii: ":")
 }
 
-private func isInNumber(_ byte: UInt8) -> Bool {
-    (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || "+-.eE".utf8.contains(byte)
+private func isDigit(_ byte: UInt8) -> Bool {
+    (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
 }
+
+private func isInNumber(_ byte: UInt8) -> Bool { isDigit(byte) || "+-.eE".utf8.contains(byte) }
 
 /// A string whose halves of surrogate pairs without the other half are replacement characters; and NUL
 /// characters, where they are part of a key.
@@ -84,7 +86,19 @@ private func escapedUnit(at index: Int, of string: ArraySlice<UInt8>) -> UInt16?
     guard string.endIndex - index > 6, string[index] == UInt8(ascii: "\\"),
         string[index + 1] == UInt8(ascii: "u")
     else { return nil }
-    return UInt16(String(decoding: string[index + 2..<index + 6], as: UTF8.self), radix: 16)
+    let digits = string[index + 2..<index + 6]
+    guard !digits.contains(where: { "+-".utf8.contains($0) }) else { return nil }
+    return UInt16(String(decoding: digits, as: UTF8.self), radix: 16)
+}
+
+/// Whether a number has no zero in front, and digits behind its point.
+private func isWellFormed(_ number: ArraySlice<UInt8>) -> Bool {
+    let digits = number.drop { $0 == UInt8(ascii: "-") }
+    let fraction = number.drop { $0 != UInt8(ascii: ".") }.dropFirst()
+    let hasZero =
+        digits.first == UInt8(ascii: "0") && digits.dropFirst().first.map(isDigit) ?? false
+    let hasPoint = number.contains(UInt8(ascii: "."))
+    return !hasZero && (!hasPoint || fraction.first.map(isDigit) ?? false)
 }
 
 /// A number that is not too large: an integer beyond 64 bits as one with a fraction, and the largest that
@@ -93,6 +107,8 @@ private func withinRange(_ number: ArraySlice<UInt8>) -> [UInt8] {
     let text = String(decoding: number, as: UTF8.self)
     guard Int(text) == nil, let value = Double(text) else { return Array(number) }
     if value.isInfinite {
+        // jansson would not see any more that it is none.
+        guard isWellFormed(number) else { return Array(number) }
         return Array((value < 0 ? "-" : "").utf8) + Array("\(Double.greatestFiniteMagnitude)".utf8)
     }
     let isInteger = !number.contains { ".eE".utf8.contains($0) }

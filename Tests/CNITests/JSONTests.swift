@@ -37,7 +37,8 @@ import Testing
         "what is not JSON is an error of code 6",
         arguments: [
             "{} {}", "[1,]", "{'a':1}", "{\"a\" 1}", "tru", "01", "+1", "\"\t\"", "// x\n1",
-            "NaN", #""\x""#, #""\u00""#, "\u{feff}{}", "]", "}", "[}",
+            "NaN", #""\x""#, #""\u00""#, "01e999", "1.e999", "--1e999",
+            "1e", "99999999999999999999.", #"{"\u+000": 1}"#, "\u{feff}{}", "]", "}", "[}",
         ])
     func malformed(text: String) {
         #expect(failure { () throws(CNIError) in try json(text) }?.code == 6)
