@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @Suite("bridge", .enabled(if: isRoot))
@@ -267,6 +268,93 @@ struct BridgeTests {
         for _ in 0..<3 { try network.add(try world.container()) }
         let addresses = try world.onHost("ip -o addr show dev cni0 scope global")
         #expect(addresses.split(separator: "\n").count == 2)
+    }
+
+    @Test("without IPAM the settings of the container's interface are the kernel's")
+    func layer2() throws {
+        let network = Network(
+            JSON(
+                text: """
+                    {"name": "web", "cniVersion": "1.0.0",
+                     "plugins": [{"type": "bridge", "bridge": "cni0"}]}
+                    """), in: world)
+        let container = try world.container()
+        try network.add(container)
+        for (key, value) in [
+            ("ipv6.conf.eth0.accept_dad", "1"), ("ipv4.conf.eth0.arp_notify", "0"),
+        ] {
+            #expect(try container.output(of: "sysctl -n net.\(key)") == value + "\n")
+        }
+        #expect(try network.check(container) == nil)
+    }
+
+    @Test("an empty list of name servers takes IPAM's away")
+    func dns() throws {
+        let file = world.directory + "/resolv.conf"
+        try "nameserver 192.0.2.53\n".write(toFile: file, atomically: true, encoding: .utf8)
+        var ipam: JSON = #"{"subnet": "10.71.0.0/16"}"#
+        ipam["resolvConf"] = JSON(file)
+        let plain = try Network(ipam: ipam, in: world).add(try world.container())
+        #expect(plain["dns"]["nameservers"][0].string == "192.0.2.53")
+        let without = try Network(bridge: #"{"dns": {"nameservers": []}}"#, ipam: ipam, in: world)
+            .add(try world.container())
+        #expect(without["dns"]["nameservers"].array.isEmpty)
+    }
+
+    @Test(
+        "a bridge may be called like a host's end, or like the container's interface",
+        arguments: [("vethbr0", "eth0"), ("br9", "br9")])
+    func namesake(bridge: String, interface: String) throws {
+        var keys: JSON = "{}"
+        keys["bridge"] = JSON(bridge)
+        let network = Network(bridge: keys, ipam: Self.dualStack, in: world)
+        let container = try world.container()
+        try network.add(container, interface: interface)
+        #expect(try network.check(container, interface: interface) == nil)
+        try network.del(container, interface: interface)
+        #expect(try container.run("ip link show \(interface)").succeeded == false)
+    }
+
+    @Test("an ADD that fails leaves a bridge of the host's as it was")
+    func failedOnFoundBridge() throws {
+        try world.onHost("ip link add cni0 type bridge")
+        // The kernel gives a link its queue when it comes up for the first time, and leaves it.
+        for state in ["up", "down"] { try world.onHost("ip link set cni0 \(state)") }
+        try world.onHost("ip addr add 10.99.0.1/24 dev cni0")
+        let container = try world.container()
+        try world.unchanged {
+            let ended = try Network(
+                bridge: #"{"promiscMode": true, "ipspoofchk": true}"#, in: world
+            )
+            .tryAdd(container)
+            #expect(ended.json["msg"].string?.contains("already has an IP address") == true)
+        }
+        let bridge = try world.ip("link show cni0")[0]
+        #expect(bridge["flags"].description == #"["BROADCAST","MULTICAST"]"#)
+        #expect(bridge["promiscuity"].number == 0)
+    }
+
+    @Test("it stays up for a container that has come meanwhile")
+    func failedBesideOthers() throws {
+        let programs = world.directory + "/bin"
+        try output(of: "cp -a \(world.plugins) \(programs)")
+        let (failing, other) = (try world.container(), try world.container())
+        // An IPAM program that attaches another container, and then fails.
+        let inner = Network(in: world).configuration()
+        try """
+        #!/bin/sh
+        [ $CNI_COMMAND = ADD ] || exit 0
+        echo '\(inner)' | CNI_CONTAINERID=\(other.id) CNI_NETNS=\(other.path) \(programs)/bridge \
+            > \(world.directory)/inner
+        echo '{"code": 11, "msg": "full"}'; exit 1
+        """.write(toFile: programs + "/strange", atomically: true, encoding: .utf8)
+        try output(of: "chmod +x \(programs)/strange")
+        try world.onHost("ip link add cni0 type bridge")
+        let network = Network(ipam: #"{"type": "strange"}"#, in: world)
+        network.path = programs
+        #expect(try network.tryAdd(failing).json["msg"].string?.contains("full") == true)
+        #expect(world.file("inner")?.contains("10.71.0.2/16") == true)
+        #expect(try other.reaches("10.71.0.1"))
     }
 
     @Test("a bridge with another address is refused, unless forceAddress replaces it")

@@ -197,12 +197,12 @@ struct CnictlCareTests {
         let list = JSON(
             text: """
                 {"cniVersion": "1.1.0", "name": "kept", "plugins": [
-                  {"type": "bridge", "bridge": "cni-kept", "isGateway": true,
+                  {"type": "bridge", "bridge": "cni-kept", "isGateway": true, "mtu": 1500,
                    "ipam": {"type": "host-local", "dataDir": "\(world.directory)/networks",
                             "ranges": [[{"subnet": "10.96.0.0/24"}], [{"subnet": "fd00:96::/64"}]]}},
                   {"type": "firewall", "ingressPolicy": "same-bridge"}, {"type": "sbr"},
-                  {"type": "tuning", "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1"},
-                   "txQLen": 2000, "dataDir": "\(world.directory)/tuning"}]}
+                  {"type": "tuning", "mtu": 1400, "sysctl": {"net.ipv4.conf.IFNAME.arp_filter": "1",
+                   "net.ipv6.conf.IFNAME.accept_dad": "1"}, "txQLen": 2000, "dataDir": "\(world.directory)/tuning"}]}
                 """)
         try cnictl.configure(list, as: "kept.conflist")
         let container = try world.container("web")
@@ -217,9 +217,11 @@ struct CnictlCareTests {
         try container.output(of: "sysctl -qw net.ipv4.conf.eth0.arp_filter=0")
         try world.onHost("iptables -F CNI-FORWARD")
         try world.onHost("nft delete table inet cni_firewall")
+        let hostEnd = try cnictl.json("ls web")[0]["hostInterface"].string ?? ""
+        try world.onHost("ip link set \(hostEnd) mtu 1300")
         let told = try cnictl.json("repair --dry-run").array
         #expect(
-            Set(told.compactMap { $0["plugin"].string }) == ["firewall", "sbr", "tuning"])
+            Set(told.compactMap { $0["plugin"].string }) == ["bridge", "firewall", "sbr", "tuning"])
         try cnictl.output(of: "repair")
         // The kernel writes its own name on a route that it made, and `repair` does not.
         let difference = try Snapshot(of: container).difference(from: before).split(separator: "\n")
@@ -229,6 +231,7 @@ struct CnictlCareTests {
         #expect(routes.contains("fd00:96::/64 dev eth0") && routes.contains("default via"))
         #expect(try container.output(of: "ip rule").contains("from 10.96.0.2 lookup 100"))
         #expect(try world.onHost("iptables -S") == filter)
+        #expect(try world.ip("link show \(hostEnd)")[0]["mtu"].number == 1500)
         #expect(try cnictl.run("explain web").status == 0)
         try cnictl.output(of: "del kept \(container.path) --container-id web")
     }

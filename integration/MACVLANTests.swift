@@ -28,6 +28,27 @@ struct MACVLANTests {
         #expect(try uplink.neighbour.reaches("10.71.0.3"))
     }
 
+    @Test("CHECK goes by the interface in the container, whatever else has its name")
+    func namesake() throws {
+        let network = network()
+        let container = try world.container()
+        var result = try network.add(container)
+        let own = result["interfaces"][0]
+        result["interfaces"] = JSON([
+            ["name": "eth0", "mac": "02:00:00:00:00:99"], own.value,
+        ])
+        result["ips"] = JSON(
+            result["ips"].array.map { $0.merging(#"{"interface": 1}"#).value })
+        let call = { (result: JSON) in
+            try self.world.call(
+                "macvlan", "CHECK", network.configuration(network.plugins[0], previous: result),
+                container)
+        }
+        #expect(try call(result).succeeded)
+        result["interfaces"] = JSON([own.merging(#"{"mac": "02:00:00:00:00:98"}"#).value])
+        #expect(try !call(result).succeeded)
+    }
+
     @Test("an alias that the container writes does not keep the interface from its DEL")
     func aliasInside() throws {
         let network = network()

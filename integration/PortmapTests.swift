@@ -42,6 +42,31 @@ struct PortmapTests {
         return client == nil ? nil : server.peer()
     }
 
+    @Test(
+        "ports are those of the interface in the container, not of one of the host that has its name"
+    )
+    func namesake() throws {
+        let bridge = Network(in: world)
+        let container = try world.container()
+        var result = try bridge.add(container)
+        let portmap = { (result: JSON) in
+            let plugin = JSON(text: #"{"type": "portmap"}"#).merging(self.mapping(self.web))
+            let ended = try self.world.call(
+                "portmap", "ADD", bridge.configuration(plugin, previous: result), container)
+            #expect(ended.succeeded, "\(ended.output)")
+        }
+        var (interfaces, addresses) = (result["interfaces"].array, result["ips"].array)
+        interfaces.append(#"{"name": "eth0"}"#)
+        addresses.insert(#"{"interface": 3, "address": "10.71.9.9/16"}"#, at: 0)
+        result["interfaces"] = JSON(interfaces.map(\.value))
+        result["ips"] = JSON(Array(addresses.prefix(1)).map(\.value))
+        try portmap(result)
+        #expect(try !ruleset().contains("10.71.9.9"))
+        result["ips"] = JSON(addresses.map(\.value))
+        try portmap(result)
+        #expect(try ruleset().contains("10.71.0.2") && !ruleset().contains("10.71.9.9"))
+    }
+
     @Test("no netlink socket outlives the calls that opened it")
     func leavesNoSocket() throws {
         let sockets = {

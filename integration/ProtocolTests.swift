@@ -118,6 +118,10 @@ struct ProtocolTests {
         #expect(try refusal([:], [UInt8](repeating: open, count: 10_000_000)).code == 6)
         #expect(try refusal([:], Array("{\"name\":\"a\0b\"}".utf8)).code == 6)
         #expect(try refusal([:], Array("{\"name\":\"a\\u0000b\"}".utf8)).code != 0)
+        #expect(
+            try refusal(
+                [:], Array(#"{"cniVersion":"1.1.0","name":"a","bridge":"cni0\u0000x"}"#.utf8)
+            ).code == 6)
         #expect(try refusal([:], [0x22, 0xff, 0x22]).code == 6)
         #expect(try refusal([:], Array("[]".utf8)).code == 6)
     }

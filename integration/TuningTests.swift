@@ -42,6 +42,27 @@ struct TuningTests {
         guard ended.succeeded else { throw Failure(ended.output) }
     }
 
+    @Test("the hardware address is answered of the interface, be it said where it is or not")
+    func addressOfResult() throws {
+        let bridge = Network(version: "1.1.0", in: world)
+        let container = try world.container()
+        var result = try bridge.add(container)
+        var plugin: JSON = #"{"type": "tuning", "mac": "02:00:00:00:00:71"}"#
+        plugin["dataDir"] = JSON(state)
+        let answered = { (interfaces: [JSON]) in
+            result["interfaces"] = JSON(interfaces.map(\.value))
+            let ended = try self.world.call(
+                "tuning", "ADD", bridge.configuration(plugin, previous: result), container)
+            return ended.json["interfaces"].array.map { $0["mac"].string ?? "" }
+        }
+        #expect(try answered([#"{"name": "eth0"}"#]) == ["02:00:00:00:00:71"])
+        var own: JSON = #"{"name": "eth0"}"#
+        own["sandbox"] = JSON(container.path)
+        #expect(
+            try answered([#"{"name": "eth0", "mac": "02:00:00:00:00:01"}"#, own])
+                == ["02:00:00:00:00:01", "02:00:00:00:00:71"])
+    }
+
     @Test("ADD makes every setting, CHECK finds it, DEL takes the interface's back")
     func everything() throws {
         let network = network(Self.everything)

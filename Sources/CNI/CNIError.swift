@@ -42,10 +42,13 @@ public struct CNIError: Error, Equatable, CustomStringConvertible {
         self.init(code: code.rawValue, message, details: details)
     }
 
-    /// An error about the value at a place in the configuration, code 7; where that is not there, it is
-    /// another one's value that makes no sense without it.
-    init(at place: String, _ message: String, because other: String? = nil) {
-        self.init(.invalidConfiguration, "\(place): \(message)")
+    /// An error about the value at a place in the configuration, code 7 unless it is of another type; where
+    /// that is not there, it is another one's value that makes no sense without it.
+    init(
+        at place: String, _ message: String, because other: String? = nil,
+        code: Code = .invalidConfiguration
+    ) {
+        self.init(code, "\(place): \(message)")
         self.place = other ?? place
     }
 

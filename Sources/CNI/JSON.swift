@@ -1,7 +1,7 @@
 /// A JSON value.
 ///
 /// Objects keep the order in which their members came. A number with a fraction or an exponent is
-/// kept as text; an integer beyond 64 bits is refused.
+/// kept as text, and an integer beyond 64 bits as one with a fraction.
 public indirect enum JSON: Sendable, Equatable {
     /// `null`
     case null

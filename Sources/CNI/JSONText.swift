@@ -13,21 +13,36 @@ extension JSON {
         guard nesting(of: bytes) <= Self.depthLimit else {
             throw CNIError(.decode, "nested more than \(Self.depthLimit) levels deep")
         }
+        let (root, fault) = unsafe Self.load(bytes)
+        if let root = unsafe root {
+            defer { unsafe json_decref(root) }
+            unsafe self.init(root)
+            return
+        }
+        guard let root = unsafe Self.load(mendedForJansson(bytes)).root else {
+            let place = "line \(fault.line) column \(fault.column)"
+            throw CNIError(.decode, "\(place): \(Self.text(of: fault))")
+        }
+        defer { unsafe json_decref(root) }
+        unsafe self.init(root)
+    }
+
+    private static func load(
+        _ bytes: [UInt8], _ flags: Int = 0
+    ) -> (root: UnsafeMutablePointer<json_t>?, fault: json_error_t) {
         var fault = json_error_t()
         let root = unsafe bytes.withUnsafeBytes { bytes in
             unsafe json_loadb(
                 bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count,
-                Int(JSON_DECODE_ANY), &fault)
+                Int(JSON_DECODE_ANY) | Int(JSON_ALLOW_NUL) | flags, &fault)
         }
-        guard let root = unsafe root else {
-            let text = unsafe withUnsafeBytes(of: &fault.text) { bytes in
-                unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            let place = "line \(fault.line) column \(fault.column)"
-            throw CNIError(.decode, "\(place): \(text)")
+        return unsafe (root, fault)
+    }
+
+    private static func text(of fault: json_error_t) -> String {
+        unsafe withUnsafeBytes(of: fault.text) { bytes in
+            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
         }
-        defer { unsafe json_decref(root) }
-        unsafe self.init(root)
     }
 
     /// A key that an object has twice, as it is written, or nil: the object under a path of keys in a text
@@ -72,22 +87,20 @@ extension JSON {
 
     /// A key that some object of a text that parses has twice, as it is written, or nil.
     public static func repeatedKey(in bytes: [UInt8]) -> String? {
-        var fault = json_error_t()
-        let root = unsafe bytes.withUnsafeBytes { bytes in
-            unsafe json_loadb(
-                bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count,
-                Int(JSON_DECODE_ANY) | Int(JSON_REJECT_DUPLICATES), &fault)
-        }
+        let (root, fault) = unsafe load(bytes, Int(JSON_REJECT_DUPLICATES))
         if let root = unsafe root {
             unsafe json_decref(root)
             return nil
         }
-        let text = unsafe withUnsafeBytes(of: &fault.text) { bytes in
-            unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        let text = text(of: fault)
+        guard text.hasPrefix("duplicate") else {
+            // One that Go's decoder alone takes; what has been mended does not change any more.
+            let mended = mendedForJansson(bytes)
+            return mended == bytes ? nil : repeatedKey(in: mended)
         }
         // `duplicate object key near '"the key"'`
         let parts = text.split(separator: "\"", omittingEmptySubsequences: false)
-        return text.hasPrefix("duplicate") && parts.count > 1 ? String(parts[1]) : nil
+        return parts.count > 1 ? String(parts[1]) : nil
     }
 
     /// The value as text, in the form the reference plugins print: indented by four spaces, or on

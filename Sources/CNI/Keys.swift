@@ -203,9 +203,9 @@ public struct Keys {
 private func mismatch(_ path: String, _ wanted: String, _ found: JSON) -> CNIError {
     let isAddress = wanted == IPPrefix.typeName || wanted == IPAddress.typeName
     if isAddress, found.text != nil {
-        return CNIError(.decode, "\(path): not \(wanted): \(found.kind)")
+        return CNIError(at: path, "not \(wanted): \(found.kind)", code: .decode)
     }
-    return CNIError(.decode, "\(path): expected \(wanted), found \(found.kind)")
+    return CNIError(at: path, "expected \(wanted), found \(found.kind)", code: .decode)
 }
 
 extension Bool: ConfigurationValue {
@@ -231,9 +231,9 @@ extension Int: ConfigurationValue {
 extension String: ConfigurationValue {
     /// A string.
     public static var typeName: String { "a string" }
-    /// The text of a string.
+    /// The text of a string; one with a NUL, at which names and paths would end, is none.
     public init?(_ json: JSON) {
-        guard let text = json.text else { return nil }
+        guard let text = json.text, !text.utf8.contains(0) else { return nil }
         self = text
     }
 }

@@ -52,7 +52,8 @@ public struct NetworkConfiguration: Sendable {
         } catch {
             throw error.prefixed("error unmarshall network config")
         }
-        guard json.members != nil else {
+        // To Go's decoder null is an object without members here.
+        guard json.members != nil || json == .null else {
             throw CNIError(
                 .decode,
                 "error unmarshall network config: expected an object, found \(json.kind)")
@@ -114,10 +115,13 @@ public struct NetworkConfiguration: Sendable {
         _ json: JSON, in version: SpecVersion
     ) throws(CNIError) -> AddResult {
         let result = try AddResult(json, path: "prevResult")
-        if let text = json["cniVersion"]?.text, !text.isEmpty, SpecVersion(text) != version {
+        guard let text = json["cniVersion"]?.text, !text.isEmpty else { return result }
+        let readable = version.ofSameShape.map { "\($0)" }
+        guard readable.contains(text) else {
             throw CNIError(
                 .decode,
-                "could not parse prevResult: result type supports [\(version)] "
+                "could not parse prevResult: result type supports "
+                    + "[\(readable.joined(separator: " "))] "
                     + "but unmarshalled CNIVersion is \"\(text)\"")
         }
         return result

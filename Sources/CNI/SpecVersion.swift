@@ -27,6 +27,12 @@ public struct SpecVersion: Sendable, Hashable, Comparable, CustomStringConvertib
     /// 1.1.0: GC and STATUS, more fields in results.
     public static let v1_1_0 = SpecVersion(1, 1, 0)
 
+    /// The versions whose results have the same shape.
+    private static let shapes = [[v0_1_0, v0_2_0], [v0_3_0, v0_3_1, v0_4_0], [v1_0_0, v1_1_0]]
+
+    /// The versions whose results are read like this one's.
+    var ofSameShape: [SpecVersion] { Self.shapes.first { $0.contains(self) } ?? [self] }
+
     /// Reads `major[.minor[.micro]]`; nil for anything else.
     public init?(_ text: String) {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)

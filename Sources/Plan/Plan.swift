@@ -101,6 +101,7 @@ public struct StepError<Failure: Error>: Error, CustomStringConvertible {
 
 extension Resource {
     func compare(_ system: Target) throws(Target.Failure) -> [Difference] {
+        guard !mayBeChanged else { return [] }
         guard let found = try read(system) else {
             return [Difference(description, wanted: "present", found: "absent")]
         }

@@ -93,6 +93,10 @@ public protocol Resource<Target>: Sendable, CustomStringConvertible {
     /// others may rely on by then, such as a setting of the host, stays.
     var isChangedBack: Bool { get }
 
+    /// Whether others may change the object once it is there, such as the plugins later in a chain: CHECK
+    /// does not look at it.
+    var mayBeChanged: Bool { get }
+
     /// The message that creates the object where it does not exist, so that neighbours in a plan
     /// travel in one system call; nil if it takes a look first, or more than a message.
     func creation(_ system: Target) throws(Target.Failure) -> Target.Request?
@@ -125,6 +129,9 @@ extension Resource {
 
     /// Most stay changed.
     public var isChangedBack: Bool { false }
+
+    /// Most are to stay as they are.
+    public var mayBeChanged: Bool { false }
 
     /// Most resources take a look first.
     public func creation(_ system: Target) throws(Target.Failure) -> Target.Request? { nil }

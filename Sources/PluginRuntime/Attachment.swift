@@ -42,25 +42,36 @@ public struct Attachment: Sendable {
     package init(_ call: Call, previous: AddResult) throws(CNIError) {
         self.init(call)
         result = previous
-        let named = { (name: String) in previous.interfaces.first { $0.name == name } }
-        guard let own = named(interface) else {
+        let interfaces = previous.interfaces
+        let named = interfaces.indices.filter { interfaces[$0].name == interface }
+        guard let other = named.last else {
             throw CNIError(
                 .invalidConfiguration, "prevResult.interfaces: interface \(interface) is missing")
         }
-        guard own.sandbox == netns else {
+        guard let own = named.first(where: { interfaces[$0].sandbox == netns }) else {
             throw CNIError(
                 .invalidConfiguration,
-                "Sandbox in prevResult \(own.sandbox) doesn't match configured netns: \(netns)")
+                "Sandbox in prevResult \(interfaces[other].sandbox) doesn't match configured "
+                    + "netns: \(netns)")
         }
-        let onHost = previous.interfaces.first { $0.sandbox.isEmpty && $0.name.hasPrefix("veth") }
-        if let onHost { hostEnd = onHost.name }
+        mac = MACAddress(interfaces[own].mac)
+        let onHost = interfaces.indices.filter { interfaces[$0].sandbox.isEmpty }
+        // Another implementation lists its host's end, whose name is random, just before this one's. A
+        // bridge, which comes before that, may be called so as well.
+        let ends = onHost.filter { interfaces[$0].name.hasPrefix("veth") }
+        let end =
+            onHost.first { interfaces[$0].name == owner.hostEnd } ?? ends.last { $0 < own }
+            ?? ends.first
+        guard let end else { return }
+        hostEnd = interfaces[end].name
         isForeign = hostEnd != owner.hostEnd
-        mac = MACAddress(own.mac)
-        hostMAC = named(hostEnd).flatMap { MACAddress($0.mac) }
+        hostMAC = MACAddress(interfaces[end].mac)
     }
 
     /// The addresses of the container's interface.
-    public var addresses: [AddResult.Address] { result.addresses(of: interface) }
+    public var addresses: [AddResult.Address] {
+        result.addresses { $0.name == interface && !$0.sandbox.isEmpty }
+    }
 
     /// The next hop of a route: its own, or the first gateway of its family if the route's scope
     /// reaches beyond the link.
@@ -73,13 +84,14 @@ public struct Attachment: Sendable {
 }
 
 extension AddResult {
-    /// The addresses of an interface, and those of which the result does not say whose they are.
-    public func addresses(of interface: String) -> [Address] {
+    /// The addresses of the interfaces that are meant, and those of which the result does not say whose
+    /// they are.
+    public func addresses(of isMeant: (Interface) -> Bool) -> [Address] {
         addresses.filter { address in
             guard let index = address.interface, interfaces.indices.contains(index) else {
                 return true
             }
-            return interfaces[index].name == interface
+            return isMeant(interfaces[index])
         }
     }
 
@@ -89,6 +101,7 @@ extension AddResult {
             let mac = interfaces.first(where: { $0.name == interface && !$0.sandbox.isEmpty })
                 .flatMap({ MACAddress($0.mac) })
         else { return nil }
-        return FormerInterface(mac, addresses(of: interface).map(\.address.address))
+        let own = addresses { $0.name == interface && !$0.sandbox.isEmpty }
+        return FormerInterface(mac, own.map(\.address.address))
     }
 }

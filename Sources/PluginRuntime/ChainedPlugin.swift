@@ -67,9 +67,25 @@ public protocol ChainedPlugin: Plugin {
 
     /// Throws code 50, naming what the kernel lacks for this configuration.
     static func requireKernel(_ options: Options, _ kernel: Kernel) throws(CNIError)
+
+    /// The reference's words where a verb finds no result of the plugins before.
+    static func wordsWithoutResult(_ verb: Verb) -> String
 }
 
 extension ChainedPlugin {
+    /// Most have these.
+    public static func wordsWithoutResult(_ verb: Verb) -> String {
+        verb == .add ? "must be called as chained plugin" : "Required prevResult missing"
+    }
+
+    /// The result of the plugins before.
+    private static func previous(_ call: Call) throws(CNIError) -> AddResult {
+        guard let previous = call.configuration.previous else {
+            throw CNIError(.invalidConfiguration, wordsWithoutResult(call.invocation.verb))
+        }
+        return previous
+    }
+
     /// There is room.
     public static func planToAdd(
         _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
@@ -105,9 +121,7 @@ extension ChainedPlugin {
     /// says goes.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
         var options = try options(call)
-        guard let previous = call.configuration.previous else {
-            throw CNIError(.invalidConfiguration, "must be called as chained plugin")
-        }
+        let previous = try previous(call)
         _ = try previous.json(for: call.configuration.version)
         guard !isIdle(options) else { return previous }
         guard call.owner.tag.utf8.count <= Owner.longestTag else {
@@ -169,7 +183,7 @@ extension ChainedPlugin {
     /// CHECK: every difference between the plan and the kernel.
     public static func check(_ call: Call) throws(CNIError) {
         let options = try options(call)
-        let attachment = try Attachment(call, chainedTo: call.previousResult())
+        let attachment = try Attachment(call, chainedTo: previous(call))
         guard !isIdle(options) else { return }
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }

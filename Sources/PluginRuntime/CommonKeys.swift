@@ -43,7 +43,7 @@ extension Keys {
         let backend = try self(
             "ipMasqBackend", default: "nftables",
             "How to masquerade: nftables, or iptables.")
-        guard ["", "nftables", "iptables"].contains(backend) else {
+        guard !isOn || ["", "nftables", "iptables"].contains(backend) else {
             throw invalid("ipMasqBackend", "unknown ipmasq backend \"\(backend)\"")
         }
         return MasqueradeOptions(isOn: isOn, usesIPTables: backend == "iptables")

@@ -42,7 +42,9 @@ extension ContainerLinkPlugin {
             // An interface that comes up announces the addresses that it has by then.
             if !addresses.isEmpty {
                 if !attachment.isForeign {
-                    Sysctl("net/ipv4/conf/\(interface)/arp_notify", "1", in: .container)
+                    Sysctl(
+                        "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container,
+                        mayBeChanged: true)
                 }
                 if hasV6 { Sysctl.forIPv6(of: attachment, hasAddress: true) }
                 for address in addresses {

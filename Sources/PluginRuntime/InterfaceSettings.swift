@@ -21,7 +21,7 @@ extension Sysctl {
     ) -> [any Resource<Kernel>] {
         let own = "net/ipv6/conf/\(attachment.interface)"
         let set = { (path: String, value: String) in
-            Sysctl(path, value, in: .container, ifPresent: true)
+            Sysctl(path, value, in: .container, ifPresent: true, mayBeChanged: true)
         }
         var settings: [any Resource<Kernel>] = []
         if let detectsDuplicates {

@@ -11,6 +11,14 @@ public enum Bandwidth: ChainedPlugin {
     /// The plugin's name.
     public static let name = "bandwidth"
 
+    /// The versions since there have been chains.
+    public static var versions: [SpecVersion] { SpecVersion.all.filter { $0 >= .v0_3_0 } }
+
+    /// The reference's words for a call without a chain.
+    public static func wordsWithoutResult(_ verb: Verb) -> String {
+        "must be called as \(verb == .add ? "" : "a ")chained plugin"
+    }
+
     /// The configuration keys.
     public static var keys: [KeyDescription] { Keys.describe(Options.init) }
 

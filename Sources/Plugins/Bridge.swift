@@ -28,6 +28,7 @@ public enum Bridge: InterfacePlugin {
         bridge.promiscuous = options.promiscuous ? true : nil
         // With an address of its own, the bridge does not take its ports'.
         bridge.mac = attachment.bridgeMAC(options.bridge)
+        bridge.firstMAC = .random()
         bridge.ignoresRouterAdvertisements = true
         // The first container is reached over IPv6 as soon as it is there.
         bridge.skipsDuplicateDetection = true
@@ -80,7 +81,7 @@ public enum Bridge: InterfacePlugin {
                     RouteEntry(everything, gateway: result.addresses[index].gateway))
             }
         }
-        if let dns = options.dns, !dns.isEmpty { result.dns = dns }
+        result.override(dns: options.dns)
         attachment.result = result
     }
 
@@ -99,10 +100,15 @@ public enum Bridge: InterfacePlugin {
             attachment.masquerade(
                 options.masquerade, mayHaveCheck: !options.checksSpoofing)
             if !options.leavesInterfaceDown {
-                Sysctl(
-                    "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container, ifPresent: true)
-                Sysctl.forIPv6(
-                    of: attachment, detectsDuplicates: options.detectsDuplicates, hasAddress: hasV6)
+                // An interface that gets its addresses otherwise is left as the kernel makes it.
+                if !addresses.isEmpty {
+                    Sysctl(
+                        "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container,
+                        ifPresent: true, mayBeChanged: true)
+                    Sysctl.forIPv6(
+                        of: attachment, detectsDuplicates: options.detectsDuplicates,
+                        hasAddress: hasV6)
+                }
                 LinkUp(interface, in: .container)
                 for address in addresses {
                     Address(
@@ -238,12 +244,9 @@ extension Attachment {
         addresses.map(\.address.address) + [mac?.linkLocal].compactMap { $0 }
     }
 
-    /// The hardware address that a bridge has according to the result, or a new one for ADD; nil where the
-    /// result has the bridge by another of its names.
+    /// The hardware address that a bridge has according to the result; nil where that has it by another name.
     fileprivate func bridgeMAC(_ bridge: String) -> MACAddress? {
-        guard let known = result.interfaces.first(where: { $0.name == bridge }) else {
-            return result.interfaces.isEmpty ? .random() : nil
-        }
-        return MACAddress(known.mac)
+        result.interfaces.first { $0.name == bridge && $0.sandbox.isEmpty }
+            .flatMap { MACAddress($0.mac) }
     }
 }

@@ -12,6 +12,11 @@ public enum Firewall: ChainedPlugin {
     /// The plugin's name.
     public static let name = "firewall"
 
+    /// The reference's words for a call without a chain.
+    public static func wordsWithoutResult(_ verb: Verb) -> String {
+        "missing prevResult from earlier plugin"
+    }
+
     /// The configuration keys.
     public static var keys: [KeyDescription] { Keys.describe(Options.init) }
 

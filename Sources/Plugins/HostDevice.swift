@@ -24,7 +24,7 @@ public enum HostDevice: ContainerLinkPlugin {
 
         init(_ keys: inout Keys) throws(CNIError) {
             let device = try keys("device", default: "", "The name of the host's link.")
-            let mac = try keys.mac("hwaddr", "Its hardware address.")
+            let address = try keys("hwaddr", default: "", "Its hardware address.")
             let path = try keys(
                 "kernelpath", default: "", "The path of its device, below /sys/devices/.")
             let pci = try keys("pciBusID", default: "", "The PCI address of its device.")
@@ -36,7 +36,10 @@ public enum HostDevice: ContainerLinkPlugin {
             let bus = id.isEmpty ? pci : id
             if !device.isEmpty {
                 selector = .link(.named(device))
-            } else if let mac {
+            } else if !address.isEmpty {
+                guard let mac = MACAddress(address) else {
+                    throw keys.invalid("hwaddr", "not a hardware address: \"\(address)\"")
+                }
                 selector = .link(.withMAC(mac))
             } else if !path.isEmpty {
                 guard path.hasPrefix("/sys/devices/"), !path.split(separator: "/").contains("..")

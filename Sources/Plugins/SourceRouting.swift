@@ -260,7 +260,7 @@ public enum SourceRouting: PlannedPlugin {
             throw CNIError(
                 .invalidConfiguration, "No IP addresses supplied on interface: \(interface)")
         }
-        return result.addresses(of: interface)
+        return result.addresses { $0.name == interface }
     }
 
     /// Checks that every address has its rule.

@@ -24,10 +24,12 @@ public enum Tuning: PlannedPlugin {
         let interface = call.invocation.interface
         let link = try options.link(interface)
         if let mac = link.mac {
-            for index in result.interfaces.indices
-            where result.interfaces[index].name == interface
-                && !result.interfaces[index].sandbox.isEmpty
-            {
+            let named = result.interfaces.indices.filter {
+                result.interfaces[$0].name == interface
+            }
+            let inside = named.filter { !result.interfaces[$0].sandbox.isEmpty }
+            // A plugin before may have left out where its interface is.
+            for index in inside.isEmpty ? named : inside {
                 result.interfaces[index].mac = "\(mac)"
             }
         }

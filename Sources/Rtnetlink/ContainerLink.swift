@@ -34,7 +34,7 @@ public struct ContainerLink: Resource {
     /// The name it is made under where its own may be taken on the host: the kernel looks for the
     /// name in the namespace that asks, before Linux 6.14.
     public let firstName: String
-    /// Its MTU in bytes; nil for the lower link's.
+    /// Its MTU in bytes at first, which others may change; nil for the lower link's.
     public var mtu: Int?
     /// Its hardware address; nil leaves it to the kernel.
     public var mac: MACAddress?
@@ -71,7 +71,6 @@ public struct ContainerLink: Resource {
         }
         var found = self
         found.kind = kind.found(in: state.settings)
-        found.mtu = state.mtu
         found.mac = state.mac
         found.alias = state.alias
         found.master = try state.master.flatMap { (index) throws(KernelError) in
@@ -126,7 +125,6 @@ public struct ContainerLink: Resource {
                 Difference(in: "\(description): master", wanted: named, found: found.lower),
                 Difference(in: "\(description): bridge", wanted: master, found: found.master),
                 Difference(in: "\(description): address", wanted: mac, found: found.mac),
-                Difference(in: "\(description): mtu", wanted: mtu, found: found.mtu),
                 Difference(in: "\(description): alias", wanted: alias, found: found.alias),
             ].compactMap { $0 }
     }

@@ -33,8 +33,6 @@ public struct Link: Resource {
         public var side: Side
         /// Its hardware address; nil leaves it to the kernel.
         public var mac: MACAddress?
-        /// Its MTU in bytes as found; the one asked for is the link's.
-        var mtu: Int?
 
         /// The other end of a pair.
         public init(_ name: String, in side: Side, mac: MACAddress? = nil) {
@@ -65,10 +63,13 @@ public struct Link: Resource {
     public let side: Side
     /// Whose it is.
     public let sharing: Sharing
-    /// Its MTU in bytes, and that of a veth's peer; nil leaves it to the kernel.
+    /// Its MTU in bytes, and that of a veth's new peer, which others may change; nil leaves it to the
+    /// kernel.
     public var mtu: Int?
-    /// Its hardware address; nil leaves it to the kernel.
+    /// Its hardware address; nil takes it as it comes.
     public var mac: MACAddress?
+    /// The hardware address of a new link where any will do; nil leaves it to the kernel.
+    public var firstMAC: MACAddress?
     /// How many packets its queue holds, where it has no qdisc that says so.
     public var queueLength: Int?
     /// Its alias, which says whose it is.
@@ -107,6 +108,15 @@ public struct Link: Resource {
         self.sharing = sharing
     }
 
+    /// The ports that a shared bridge had when it was found otherwise than it is wanted; nil of any other.
+    private var portsBefore: Set<String>?
+
+    /// A bridge that was there before is left as it was.
+    public var isChangedBack: Bool {
+        guard case .bridge = kind else { return false }
+        return sharing == .shared
+    }
+
     /// A link of the attachment's own must not be there before.
     public var isExclusive: Bool { sharing == .owned }
 
@@ -135,8 +145,10 @@ public struct Link: Resource {
         }
         if case .veth(var peer) = kind, let other = try readPeer(peer, of: state, kernel) {
             peer.mac = other.mac
-            peer.mtu = other.mtu
             found.kind = .veth(peer: peer)
+        }
+        if isChangedBack, !differences(from: found).isEmpty {
+            found.portsBefore = try kernel.ports(of: name, in: side)
         }
         return found
     }
@@ -144,7 +156,13 @@ public struct Link: Resource {
     /// Creates the interface or changes the settings that are given.
     public func write(_ kernel: Kernel, over found: Link?) throws(KernelError) {
         if let found {
-            guard sharing != .shared else { return try join(found, kernel) }
+            if sharing == .shared {
+                // Ports that have come since may rely on what they found.
+                if let portsBefore, try kernel.hasPorts(name, besides: portsBefore, in: side) {
+                    return
+                }
+                return try join(found, kernel)
+            }
             return try set(kernel, over: found)
         }
         do throws(KernelError) {
@@ -219,13 +237,11 @@ public struct Link: Resource {
     /// Sets what differs of a veth's other end.
     private func setPeer(_ kernel: Kernel, over found: Link) throws(KernelError) {
         guard case .veth(let peer) = kind, case .veth(let there) = found.kind else { return }
-        let isOtherMTU = there.mtu != nil && mtu != nil && there.mtu != mtu
-        guard peer.mac != there.mac || isOtherMTU else { return }
+        guard let mac = peer.mac, mac != there.mac else { return }
         var link = Message(
             "set link \(peer.name)", type: RTM_SETLINK,
             ifinfomsg(index: try kernel.index(of: peer.name, in: peer.side)))
-        if let mac = peer.mac, mac != there.mac { link.put(IFLA_ADDRESS, bytes: mac.bytes) }
-        if let mtu, isOtherMTU { link.put(IFLA_MTU, UInt32(mtu)) }
+        link.put(IFLA_ADDRESS, bytes: mac.bytes)
         try kernel.request(peer.side, link)
     }
 
@@ -270,10 +286,8 @@ public struct Link: Resource {
                 Difference(in: "\(description): alias", wanted: alias, found: found.alias))
         }
         if case .veth(let wanted) = kind, case .veth(let peer) = found.kind {
-            differences += [
-                Difference(in: "link \(wanted.name): address", wanted: wanted.mac, found: peer.mac),
-                Difference(in: "link \(wanted.name): mtu", wanted: mtu, found: peer.mtu ?? mtu),
-            ]
+            differences.append(
+                Difference(in: "link \(wanted.name): address", wanted: wanted.mac, found: peer.mac))
         }
         return differences.compactMap { $0 }
     }
@@ -291,19 +305,30 @@ public struct Link: Resource {
         return other.index == state.peer ? other : nil
     }
 
-    /// Takes what others use as it is, but for what must hold for this attachment too.
+    /// The flags that are to be set and to be cleared, or that differ from `found`.
+    private func changedFlags(from found: Link?) -> (set: UInt32, clear: UInt32) {
+        var (set, clear): (UInt32, UInt32) = (0, 0)
+        for (flag, wanted, had) in [
+            (UInt32(IFF_PROMISC), promiscuous, found?.promiscuous),
+            (UInt32(IFF_UP), isUp, found?.isUp),
+        ] where wanted != nil && wanted != had {
+            if wanted == true { set |= flag } else { clear |= flag }
+        }
+        return (set, clear)
+    }
+
+    /// Takes what others use as it is, but for what must hold for this attachment too, or did before it.
     private func join(_ found: Link, _ kernel: Kernel) throws(KernelError) {
         let index = try kernel.index(of: name, in: side)
-        var flags: UInt32 = 0
-        if promiscuous == true, found.promiscuous == false { flags |= UInt32(IFF_PROMISC) }
-        if isUp == true, found.isUp == false { flags |= UInt32(IFF_UP) }
+        let flags = changedFlags(from: found)
         var message = Message(
-            "set \(description)", type: RTM_SETLINK, ifinfomsg(index: index, set: flags))
+            "set \(description)", type: RTM_SETLINK,
+            ifinfomsg(index: index, set: flags.set, clear: flags.clear))
         let setsMaster = master != nil && master != found.master
         if setsMaster, let master {
             message.put(IFLA_MASTER, try kernel.index(of: master, in: side))
         }
-        if flags != 0 || setsMaster { try kernel.request(side, message) }
+        if flags != (0, 0) || setsMaster { try kernel.request(side, message) }
         guard let learnsFromLinkLocal, learnsFromLinkLocal != found.learnsFromLinkLocal else {
             return
         }
@@ -323,7 +348,7 @@ public struct Link: Resource {
             flags: [.create, .exclusive], ifinfomsg())
         message.put(IFLA_IFNAME, name)
         if let mtu { message.put(IFLA_MTU, UInt32(mtu)) }
-        if let mac { message.put(IFLA_ADDRESS, bytes: mac.bytes) }
+        if let mac = mac ?? firstMAC { message.put(IFLA_ADDRESS, bytes: mac.bytes) }
         if let queueLength { message.put(IFLA_TXQLEN, UInt32(queueLength)) }
         if let master {
             message.put(IFLA_MASTER, try kernel.index(of: master, in: side))
@@ -398,16 +423,10 @@ public struct Link: Resource {
     private func settings(
         _ index: UInt32, over found: Link?, joining bridge: UInt32?
     ) -> [Message] {
-        var (set, clear): (UInt32, UInt32) = (0, 0)
-        for (flag, wanted, had) in [
-            (UInt32(IFF_PROMISC), promiscuous, found?.promiscuous),
-            (UInt32(IFF_UP), isUp, found?.isUp),
-        ] where wanted != nil && wanted != had {
-            if wanted == true { set |= flag } else { clear |= flag }
-        }
+        let flags = changedFlags(from: found)
         var link = Message(
             "set \(description)", type: RTM_SETLINK,
-            ifinfomsg(index: index, set: set, clear: clear))
+            ifinfomsg(index: index, set: flags.set, clear: flags.clear))
         if let alias, alias != found?.alias { link.put(IFLA_IFALIAS, alias) }
         if let bridge { link.put(IFLA_MASTER, bridge) }
         if let found {

@@ -16,17 +16,20 @@ public struct Sysctl: Resource {
     public let sharing: Sharing
     /// Whether a kernel without the setting, or that does not let it be set, is as good.
     public let isOptional: Bool
+    /// Whether it is only to be so at first.
+    public let mayBeChanged: Bool
 
     /// A setting with a value.
     public init(
         _ path: String, _ value: String, in side: Side, _ sharing: Sharing = .part,
-        ifPresent isOptional: Bool = false
+        ifPresent isOptional: Bool = false, mayBeChanged: Bool = false
     ) {
         self.path = path
         self.value = value
         self.side = side
         self.sharing = sharing
         self.isOptional = isOptional
+        self.mayBeChanged = mayBeChanged
     }
 
     /// `sysctl net/ipv4/ip_forward=1`.

@@ -37,24 +37,44 @@ import Testing
         "what is not JSON is an error of code 6",
         arguments: [
             "{} {}", "[1,]", "{'a':1}", "{\"a\" 1}", "tru", "01", "+1", "\"\t\"", "// x\n1",
-            "NaN", #""\ud800""#, #""\x""#, "\u{feff}{}", "]", "}", "[}",
+            "NaN", #""\x""#, #""\u00""#, "01e999", "1.e999", "--1e999",
+            "1e", "99999999999999999999.", #"{"\u+000": 1}"#, "\u{feff}{}", "]", "}", "[}",
         ])
     func malformed(text: String) {
         #expect(failure { () throws(CNIError) in try json(text) }?.code == 6)
     }
 
-    @Test("bytes that are not UTF-8 are an error of code 6")
-    func notUTF8() {
-        for bytes: [UInt8] in [[0xff], [0x22, 0xc3, 0x22], [0x22, 0xed, 0xa0, 0x80, 0x22]] {
+    @Test(
+        "bytes that are not UTF-8 are the replacement character, outside strings an error of code 6"
+    )
+    func notUTF8() throws {
+        #expect(try JSON(parsing: [0x22, 0x61, 0xc3, 0x22]) == "a\u{fffd}")
+        #expect(try JSON(parsing: [0x22, 0xff, 0xe6, 0x97, 0xa5, 0x22]) == "\u{fffd}日")
+        for bytes: [UInt8] in [[0xff], [0x7b, 0xc3, 0x7d]] {
             #expect(failure { () throws(CNIError) in try JSON(parsing: bytes) }?.code == 6)
         }
     }
 
-    @Test("a NUL, bare or escaped, is an error of code 6")
-    func nul() {
-        for bytes in [[0], Array("{}\0".utf8), Array("\"a\0b\"".utf8), Array(#""a\u0000b""#.utf8)] {
+    @Test(
+        "half a pair of surrogates is the replacement character, and a whole one what it stands for"
+    )
+    func surrogates() throws {
+        for (text, wanted) in [
+            (#""\ud800""#, "\u{fffd}"), (#""a\udC00b""#, "a\u{fffd}b"), (#""\ud83c\udf09""#, "🌉"),
+            (#""\ud800\ud83c\udf09""#, "\u{fffd}🌉"), (#""\\ud800\ud800""#, "\\ud800\u{fffd}"),
+            (#""\ud800\u0041""#, "\u{fffd}A"),
+        ] {
+            #expect(try json(text) == .string(wanted), "\(text)")
+        }
+    }
+
+    @Test("a bare NUL is an error of code 6, an escaped one part of its text")
+    func nul() throws {
+        for bytes in [[0], Array("{}\0".utf8), Array("\"a\0b\"".utf8)] {
             #expect(failure { () throws(CNIError) in try JSON(parsing: bytes) }?.code == 6)
         }
+        #expect(try json(#"{"a": "b\u0000c"}"#)["a"] == "b\0c")
+        #expect(try json(#"{"a\u0000" : 1, "b": "\u0000"}"#)["b"] == "\0")
     }
 
     @Test("the error says where the fault is")
@@ -125,10 +145,24 @@ import Testing
         #expect(try json("-9223372036854775808") == .integer(.min))
     }
 
-    @Test(
-        "a number too large to hold is an error of code 6",
-        arguments: ["9223372036854775808", "1e400"])
-    func largeNumbers(text: String) {
-        #expect(failure { () throws(CNIError) in try json(text) }?.code == 6)
+    @Test("a number too large to hold is the nearest with a fraction, and others keep their digits")
+    func largeNumbers() throws {
+        let values = try json(
+            #"[9223372036854775808, -1e400, 9007199254740993, 1e3, "1e400", [9223372036854775807]]"#
+        )
+        #expect(
+            values == [
+                .real("9.2233720368547758e18"), .real("-1.7976931348623157e308"),
+                9_007_199_254_740_993,
+                .real("1000.0"), "1e400", [.integer(.max)],
+            ])
+        #expect(failure { () throws(CNIError) in try json("[1e400") }?.code == 6)
+    }
+
+    @Test("a key that is there twice is found in what Go's decoder alone takes, too")
+    func repeatedKey() {
+        let text = #"{"a": 9223372036854775808, "b": {"c": "\ud800", "c": 1}}"#
+        #expect(JSON.repeatedKey(in: Array(text.utf8)) == "c")
+        #expect(JSON.repeatedKey(in: Array(#"{"a": 1e999}"#.utf8)) == nil)
     }
 }

@@ -32,6 +32,14 @@ import Testing
         #expect(try keys("n", "", as: [IPAddress].self)?.map(\.description) == ["10.1.0.1", "::1"])
     }
 
+    @Test("a text with a NUL is none to whom reads it, and nobody's business else")
+    func nul() throws {
+        let error = try error(String.self, #""x\u0000y""#)
+        #expect(error?.code == 6 && error?.message.hasPrefix("a.k: expected a string") == true)
+        var keys = try keys(#"{"a": "\u0000", "b": "x"}"#)
+        #expect(try keys("b", "", as: String.self) == "x")
+    }
+
     @Test("keys match in upper and lower case, on every level")
     func caseOfKeys() throws {
         var keys = try keys(#"{"RuntimeConfig": {"MAC": "x"}, "ISGATEWAY": true}"#)

@@ -39,6 +39,22 @@ import Testing
         }
     }
 
+    @Test("a result may be of any version whose results have the same shape, and of no other")
+    func family() throws {
+        let shapes: [[SpecVersion]] = [
+            [.v0_1_0, .v0_2_0], [.v0_3_0, .v0_3_1, .v0_4_0], [.v1_0_0, .v1_1_0],
+        ]
+        for version in SpecVersion.all {
+            let shape = shapes.first { $0.contains(version) } ?? []
+            for other in SpecVersion.all {
+                let text = #"{"cniVersion":"\#(other)","dns":{"domain":"x"}}"#
+                let result = try? previous(text, version: "\(version)")
+                #expect((result != nil) == shape.contains(other), "\(other) in \(version)")
+            }
+        }
+        #expect(error(#"{"cniVersion":"1.1"}"#)?.code == 6)
+    }
+
     @Test("0.1.0 and 0.2.0 have an address a family", arguments: ["0.1.0", "0.2.0"])
     func legacy(version: String) throws {
         let result = try #require(
@@ -94,7 +110,7 @@ import Testing
             error(#"{"cniVersion":"0.4.0"}"#)
                 == CNIError(
                     .decode,
-                    "could not parse prevResult: result type supports [1.1.0] "
+                    "could not parse prevResult: result type supports [1.0.0 1.1.0] "
                         + "but unmarshalled CNIVersion is \"0.4.0\""))
     }
 

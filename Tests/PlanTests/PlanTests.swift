@@ -31,6 +31,15 @@ import Testing
         #expect(sum.steps.map(\.description) == ["thing a", "thing b", "thing c"])
     }
 
+    @Test("what others may change is not compared, changed or gone")
+    func changeable() throws {
+        let model = Model(["a": Thing("a", x: 1).object])
+        let plan = Plan<Model> {
+            Thing("a", x: 2).changeable(); Thing("gone").changeable(); Thing("b")
+        }
+        #expect(try plan.differences(in: model).map(\.what) == ["thing b"])
+    }
+
     @Test("a comparison that cannot read says so")
     func unreadable() {
         let model = Model()

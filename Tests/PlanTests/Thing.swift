@@ -9,6 +9,7 @@ struct Thing: Resource, Equatable {
     var sharing = Sharing.owned
     var isExclusive = false
     var leadsToOthers = false
+    var mayBeChanged = false
     /// Whether it is created by a request among its neighbours'.
     var isBatched = false
 
@@ -23,6 +24,7 @@ struct Thing: Resource, Equatable {
     func part() -> Thing { with { $0.sharing = .part } }
     func exclusive() -> Thing { with { $0.isExclusive = true } }
     func leading() -> Thing { with { $0.leadsToOthers = true } }
+    func changeable() -> Thing { with { $0.mayBeChanged = true } }
     func batched() -> Thing { with { $0.isBatched = true } }
 
     private func with(_ change: (inout Thing) -> Void) -> Thing {

@@ -56,7 +56,8 @@ import Testing
         var ipam = try answer("10.1.2.5/16")
         ipam.dns.domain = "ipam"
         #expect(try completed(#""dns": {"domain": "own"}"#, ipam).dns.domain == "own")
-        #expect(try completed(#""dns": {"nameservers": []}"#, ipam).dns.domain == "ipam")
+        #expect(try completed(#""dns": {}"#, ipam).dns.domain == "ipam")
+        #expect(try completed(#""dns": {"nameservers": []}"#, ipam).dns.domain == nil)
         #expect(try completed("", ipam).dns.domain == "ipam")
     }
 }

@@ -46,6 +46,38 @@ import Testing
         #expect(standard.isOn && !standard.usesIPTables)
     }
 
+    @Test("a value that nobody uses is not looked at")
+    func unused() throws {
+        let backend = #""ipam": {"type": "static"}, "ipMasqBackend": "odd""#
+        #expect(try !PTP.options(call(backend)).masquerade.isOn)
+        #expect(
+            failure { try PTP.options(call(backend + #", "ipMasq": true"#)) }?.message
+                == #"ipMasqBackend: unknown ipmasq backend "odd""#)
+        #expect(
+            try HostDevice.options(call(#""device": "up0", "hwaddr": "zz""#)).device
+                == .named("up0"))
+        #expect(
+            failure { try HostDevice.options(call(#""hwaddr": "zz""#)) }?.message
+                == #"hwaddr: not a hardware address: "zz""#)
+    }
+
+    @Test("another implementation's host end is listed before the container's, after its bridge")
+    func hostEnd() throws {
+        let call = try call()
+        var result = AddResult()
+        result.interfaces = [
+            .init(name: "vethbr0", mac: "02:00:00:00:00:01"),
+            .init(name: "veth1a2b3c4d", mac: "02:00:00:00:00:02"),
+            .init(name: "eth0", sandbox: call.invocation.netns), .init(name: "vethbr0.100"),
+        ]
+        let foreign = try Attachment(call, previous: result)
+        #expect(foreign.hostEnd == "veth1a2b3c4d" && foreign.tag == nil)
+        #expect(foreign.hostMAC == MACAddress("02:00:00:00:00:02"))
+        result.interfaces[1] = .init(name: call.owner.hostEnd)
+        let own = try Attachment(call, previous: result)
+        #expect(own.hostEnd == call.owner.hostEnd && own.tag != nil)
+    }
+
     @Test("an interface in the container comes up after its addresses, and before its routes")
     func order() throws {
         let call = try call(#""master": "up0""#)
@@ -95,14 +127,15 @@ import Testing
         }
     }
 
-    @Test("DEL takes a key that makes no sense for absent, and no other")
+    @Test("DEL takes a key that makes no sense, or has a value of another type, for absent")
     func lenient() throws {
         let odd = try call(#""master": "up0", "mode": "odd", "bcqueuelen": -1, "mtu": 1400"#)
         let options = try odd.leniently(MACVLAN.options)
         #expect(options.master.name == "up0" && options.mtu == 1400)
         #expect(options.mode == .bridge && options.queue == nil)
-        let mistyped = try call(#""master": 5"#)
-        #expect(failure { try mistyped.leniently(MACVLAN.options) }?.code == 6)
+        let mistyped = try call(#""master": 5, "dns": {"nameservers": "x"}, "mtu": 1400"#)
+            .leniently(MACVLAN.options)
+        #expect(mistyped.master.name == nil && mistyped.dns == nil && mistyped.mtu == 1400)
         let missing = try call()
         #expect(failure { try missing.leniently(PTP.options) }?.code == 7)
     }

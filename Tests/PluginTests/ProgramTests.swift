@@ -67,6 +67,12 @@ import Testing
                         """, status: 1))
     }
 
+    @Test("null is a configuration without a name")
+    func null() throws {
+        let json = try JSON(parsing: Array(run("ADD", "null").standardOutput.utf8))
+        #expect(json["code"] == 7 && json["msg"] == "missing network name")
+    }
+
     @Test(
         "a verb that the configuration's version does not have is refused with code 1",
         arguments: [

@@ -61,8 +61,8 @@ import Testing
     @Test(
         "a key outside net is refused",
         arguments: [
-            "kernel.hostname", "net", "net.", "/net/core/somaxconn", "net/../kernel/hostname",
-            "net//core", "network.x", "", "net/./core",
+            "kernel.hostname", "net", "net.", "net/../kernel/hostname", "/net/../kernel/hostname",
+            "//net", "/kernel/net/core", "network.x", "", "net/./core",
         ])
     func outside(key: String) throws {
         let options = try options(#""sysctl": {"\#(key)": "1"}"#)
@@ -70,6 +70,17 @@ import Testing
         #expect(
             error
                 == CNIError(.invalidConfiguration, "invalid net sysctl key: \"\(key)\""))
+    }
+
+    @Test(
+        "a separator too many is none",
+        arguments: [
+            "/net/ipv4/conf/eth0/arp_filter", "net.ipv4..conf.eth0.arp_filter",
+            ".net.ipv4.conf.IFNAME.arp_filter.", "net//ipv4/conf/IFNAME//arp_filter",
+        ])
+    func separators(key: String) throws {
+        let settings = try options(#""sysctl": {"\#(key)": "1"}"#).settings(of: "eth0")
+        #expect(settings.map(\.path) == ["net/ipv4/conf/eth0/arp_filter"])
     }
 
     @Test("a value that is no text is an error of code 6")

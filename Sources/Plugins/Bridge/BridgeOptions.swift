@@ -95,6 +95,8 @@ extension Bridge {
             try self.init(&keys)
             let argument = try call.argumentMAC()
             mac = mac ?? argument
+            // What the interface has by then, the result says: a later plugin may have changed it.
+            if call.invocation.verb == .check { mac = nil }
         }
     }
 

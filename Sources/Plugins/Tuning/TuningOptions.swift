@@ -33,7 +33,7 @@ extension Tuning {
                 guard let members = json.members else { return nil }
                 var list: [Setting] = []
                 for (key, value) in members {
-                    guard let text = value.text else { return nil }
+                    guard let text = String(value) else { return nil }
                     list.append(Setting(key: key, value: text))
                 }
                 self.list = list
@@ -122,9 +122,9 @@ extension Tuning {
             var settings: [Sysctl] = []
             for setting in sysctls {
                 let path = setting.path(for: interface)
-                let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+                let parts = path.split(separator: "/")
                 guard parts.count > 1, parts[0] == "net",
-                    !parts.contains(where: { $0.isEmpty || $0 == "." || $0 == ".." })
+                    !parts.contains(where: { $0 == "." || $0 == ".." })
                 else {
                     throw CNIError(
                         .invalidConfiguration, "invalid net sysctl key: \"\(setting.key)\"")
@@ -173,6 +173,7 @@ extension Tuning.Options.Setting {
         if let place = places.first(where: { Array(bytes[$0..<$0 + mark.count]) == mark }) {
             bytes.replaceSubrange(place..<place + mark.count, with: Array(interface.utf8))
         }
-        return String(decoding: bytes, as: UTF8.self)
+        // One at the beginning and more than one in between are as good as none.
+        return String(decoding: bytes, as: UTF8.self).split(separator: "/").joined(separator: "/")
     }
 }
