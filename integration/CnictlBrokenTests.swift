@@ -46,9 +46,11 @@ struct CnictlBrokenTests {
     func names() throws {
         let world = try World()
         let cnictl = try Cnictl(world)
+        // No other test's: an alias is looked for in all namespaces.
+        let name = "mac\(UInt32.random(in: 0 ... .max))"
         try world.onHost("ip link add up0 type veth peer name up1")
         let mac: JSON = """
-            {"cniVersion": "1.0.0", "name": "mac", "plugins": [{"type": "macvlan", "master": "up0",
+            {"cniVersion": "1.0.0", "name": "\(name)", "plugins": [{"type": "macvlan", "master": "up0",
               "ipam": {"type": "host-local", "subnet": "10.98.0.0/24",
                        "dataDir": "\(world.directory)/networks"}}]}
             """
@@ -57,7 +59,7 @@ struct CnictlBrokenTests {
             #"{"cniVersion": "1.0.0", "name": "lo", "plugins": [{"type": "loopback"}]}"#,
             as: "lo.conflist")
         let container = try world.container("m")
-        for network in ["mac", "lo"] {
+        for network in [name, "lo"] {
             try cnictl.output(of: "add \(network) \(container.path) --container-id m")
         }
         try container.output(of: "ip link set eth0 name lan0")

@@ -50,12 +50,14 @@ struct CnictlLivingTests {
         let world = try World()
         let cnictl = try Cnictl(world)
         try world.onHost("ip link add up0 type veth peer name up1")
-        try configure(cnictl, "mac", #"{"type": "macvlan", "master": "up0"}"#, subnet: 98)
+        // No other test's: an alias is looked for in all namespaces.
+        let network = "mac\(UInt32.random(in: 0 ... .max))"
+        try configure(cnictl, network, #"{"type": "macvlan", "master": "up0"}"#, subnet: 98)
         let path = world.directory + "/a path"
         try "".write(toFile: path, atomically: true, encoding: .utf8)
         #expect(try Command(["unshare", "--net=\(path)", "true"]).wait().succeeded)
         defer { _ = try? Command(["umount", path]).wait() }
-        #expect(try cnictl.start(["add", "mac", path, "--container-id", "k"]).wait().succeeded)
+        #expect(try cnictl.start(["add", network, path, "--container-id", "k"]).wait().succeeded)
         for isKept in [true, false] {
             if !isKept { try run("rm -r \(world.directory)/cache") }
             #expect(try states(cnictl) == ["k": "alive"])
