@@ -26,7 +26,7 @@ struct BridgePortTests {
         let container = try world.container()
         let result = try Network(in: world).add(container)
         #expect(try port(result)["linkinfo"]["info_slave_data"]["state"].string == "forwarding")
-        #expect(try container.run("ping -c 1 -W 2 10.71.0.1").succeeded)
+        #expect(try container.run("ping -c 1 -W 10 10.71.0.1").succeeded)
     }
 
     @Test("mtu is that of both ends")
@@ -64,7 +64,7 @@ struct BridgePortTests {
             ("fd00:71::3", 48), (Outside.address6, 48),
         ] {
             #expect(
-                try first.run("ping -c 1 -W 2 -M do -s \(9000 - header) \(address)").succeeded,
+                try first.run("ping -c 1 -W 10 -M do -s \(9000 - header) \(address)").succeeded,
                 "\(address)")
         }
         #expect(

@@ -116,7 +116,7 @@ struct HostDeviceTests {
         let inside = try Snapshot(of: container)
         let network = network()
         try network.add(container)
-        #expect(try container.reaches("10.71.0.1") == false)
+        #expect(try container.reaches("10.71.0.1", within: 2) == false)
         #expect(try network.check(container) == nil)
         try network.del(container)
         #expect(try Snapshot(of: container).difference(from: inside) == "")

@@ -132,7 +132,7 @@ struct PortmapTests {
         let from = outside.machine.path
         #expect(try peer(of: first, from: from, to: "192.0.2.1") != nil)
         #expect(try peer(of: second, from: from, to: "192.0.2.9") != nil)
-        #expect(try Socket.client(.tcp, to: "2001:db8::1", port: 8080, in: from) == nil)
+        #expect(try Socket.client(.tcp, to: "2001:db8::1", port: 8080, in: from, within: 1) == nil)
         try network.del(one)
         #expect(try peer(of: second, from: from, to: "192.0.2.9") != nil)
     }
@@ -325,7 +325,7 @@ struct PortmapTests {
         let server = try Socket.server(.tcp, port: 80, in: container.path)
         let from = outside.machine.path
         #expect(try peer(of: server, from: from, to: "192.0.2.1", port: 8081) != nil)
-        #expect(try Socket.client(.tcp, to: "192.0.2.1", port: 8080, in: from) == nil)
+        #expect(try Socket.client(.tcp, to: "192.0.2.1", port: 8080, in: from, within: 1) == nil)
         try container.output(of: "ip addr add 10.71.0.99/16 dev eth0")
         previous["ips"] = JSON([["address": "10.71.0.99/16", "interface": 2]])
         try add(mapping(web))

@@ -22,7 +22,7 @@ extension Torture {
             try network.add(container)
             let server = try Socket.server(.tcp, port: 80, in: container.path)
             let elsewhere = try Socket.client(
-                .tcp, to: "198.51.100.9", port: 8080, in: outside.machine.path)
+                .tcp, to: "198.51.100.9", port: 8080, in: outside.machine.path, within: 1)
             #expect(elsewhere == nil)
             #expect(server.peer(within: 1) == nil)
             let here = try Socket.client(
@@ -141,7 +141,8 @@ extension Torture {
             _ = try container.run("ip route del local 127.0.0.0/8 dev lo table local")
             try container.output(of: "ip route add 127.0.0.1 via \(gateway) dev eth0")
             #expect(
-                try Socket.client(.tcp, to: "127.0.0.1", port: 8089, in: container.path) == nil)
+                try Socket.client(
+                    .tcp, to: "127.0.0.1", port: 8089, in: container.path, within: 1) == nil)
             // It is the rules that keep it out.
             let chains = try world.onHost("nft -j list chains")
             for chain in JSON(text: chains)["nftables"].array.map({ $0["chain"] })
