@@ -56,7 +56,7 @@ struct BridgePortTests {
         try network.add(second)
         #expect(try port(result)["mtu"].number == 9000)
         // The kernel asks for no neighbour on behalf of others while its own address is tentative.
-        for _ in 0..<50 where try !world.onHost("ip -6 addr show tentative").isEmpty {
+        for _ in 0..<300 where try !world.onHost("ip -6 addr show tentative").isEmpty {
             usleep(100_000)
         }
         for (address, header) in [
