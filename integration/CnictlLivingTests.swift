@@ -29,9 +29,10 @@ struct CnictlLivingTests {
 
     private func states(_ cnictl: Cnictl) throws -> [String: String] {
         Dictionary(
-            uniqueKeysWithValues: try cnictl.json(
+            try cnictl.json(
                 "ls --data-dir \(cnictl.world.directory)/networks"
-            ).array.map { ($0["container"].string ?? "", $0["state"].string ?? "") })
+            ).array.map { ($0["container"].string ?? "", $0["state"].string ?? "") }
+        ) { "\($0) and \($1)" }
     }
 
     private func name(_ container: World.Container) -> String {

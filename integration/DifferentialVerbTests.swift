@@ -309,7 +309,8 @@ struct DifferentialVerbTests {
         guard (try? container.run("true").succeeded) == true else { return left + ["no namespace"] }
         let link = try container.link("eth0")
         if !link.isNull {
-            left += ["mtu", "master", "flags"].map { "eth0 \($0) \(link[$0])" }
+            left += ["mtu", "master"].map { "eth0 \($0) \(link[$0])" }
+            left.append("eth0 flags \(link["flags"].lastingFlags)")
         }
         return left + (try container.output(of: "ip rule")).split(separator: "\n").map(String.init)
     }

@@ -305,7 +305,7 @@ struct HostDeviceTests {
             // A link that comes from another namespace makes itself a link-local address, in its own time.
             let addresses = try world.ip("address show dev up0")[0]
             return try [
-                addresses["flags"].description, addresses["ifalias"].description,
+                addresses["flags"].lastingFlags.joined(), addresses["ifalias"].description,
                 addresses["addr_info"].array.filter { $0["scope"].string != "link" }
                     .map(\.description).sorted().joined(),
                 world.onHost("ip route show"),

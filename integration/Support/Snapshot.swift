@@ -121,9 +121,8 @@ struct Snapshot: Equatable, CustomStringConvertible {
 
     private static func flatten(_ json: JSON, _ path: String, into all: inout [String: String]) {
         guard !json.keys.isEmpty else {
-            let flags = json.array.map(\.description)
-            let lasting = flags.filter { !["\"NO-CARRIER\"", "\"LOWER_UP\""].contains($0) }
-            all[path] = flags.isEmpty ? json.description : lasting.sorted().joined(separator: " ")
+            let isEmpty = json.array.isEmpty
+            all[path] = isEmpty ? json.description : json.lastingFlags.joined(separator: " ")
             return
         }
         for key in json.keys where !passing.contains(key) {
@@ -242,6 +241,14 @@ struct Snapshot: Equatable, CustomStringConvertible {
                 "owner": "\(status?[.ownerAccountID] ?? 0)",
             ]
         }
+    }
+}
+
+extension JSON {
+    /// A link's flags but for those of its carrier, which comes in its own time.
+    var lastingFlags: [String] {
+        array.map(\.description)
+            .filter { !["\"NO-CARRIER\"", "\"LOWER_UP\""].contains($0) }.sorted()
     }
 }
 
