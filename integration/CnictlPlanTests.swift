@@ -54,7 +54,7 @@ struct CnictlPlanTests {
                 String(line).replacing(/burst (\d+)b/) { "burst \((Int($0.1) ?? 0) / 16)" }
             }
         }
-        let outside = try made.settledDifference(from: Snapshot(of: added))
+        let outside = try made.settledDifference(from: Snapshot(of: added), rounds: 10)
         let inside = try Snapshot(of: containers[1]).difference(from: Snapshot(of: containers[0]))
         let lines = (rounded(outside) + rounded(inside)).filter { line in
             // Hardware addresses are made up, addresses are not reserved.

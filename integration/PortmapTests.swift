@@ -55,7 +55,7 @@ struct PortmapTests {
             try network.del(container)
         }
         // The kernel closes them when it comes to it.
-        for _ in 1...100 where try sockets() > before { usleep(20_000) }
+        for _ in 1...1_000 where try sockets() > before { usleep(20_000) }
         // Of those that were there before, one may have been closing.
         #expect(try sockets() <= before)
     }

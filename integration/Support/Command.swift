@@ -89,6 +89,16 @@ struct Command: Sendable {
             })
     }
 
+    /// Whether it has ended.
+    var hasEnded: Bool {
+        var info = siginfo_t()
+        waitid(P_PID, id_t(process), &info, WEXITED | WNOHANG | WNOWAIT)
+        return info.si_signo == SIGCHLD
+    }
+
+    /// What it has printed so far.
+    var outputSoFar: String { Command.text(output) }
+
     private static let environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
 
     private static func scratchFile() -> Int32 {

@@ -263,9 +263,9 @@ extension World {
     }
 
     /// What differs from a snapshot of this world, after a while if it does at first.
-    func settledDifference(from before: Snapshot) throws -> String {
+    func settledDifference(from before: Snapshot, rounds: Int = 100) throws -> String {
         var difference = try Snapshot(of: self).difference(from: before)
-        for _ in 0..<10 where !difference.isEmpty {
+        for _ in 0..<rounds where !difference.isEmpty {
             usleep(200_000)
             difference = try Snapshot(of: self).difference(from: before)
         }

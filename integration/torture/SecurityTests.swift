@@ -78,8 +78,9 @@ extension Torture {
                     head = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
                     s.sendto(head + prefix, ("ff02::1", 0, 0, socket.if_nametoindex("eth0")))
                     """
-                for _ in 0..<50
-                where try !container.output(of: "ip -6 addr show dev eth0 tentative").isEmpty {
+                // It is from the link-local address, which comes in its own time.
+                let own = "ip -6 addr show dev eth0 scope link -tentative"
+                for _ in 0..<300 where try container.output(of: own).isEmpty {
                     usleep(100_000)
                 }
                 let ended = try Command(
