@@ -26,7 +26,7 @@ struct BridgePortTests {
         let container = try world.container()
         let result = try Network(in: world).add(container)
         #expect(try port(result)["linkinfo"]["info_slave_data"]["state"].string == "forwarding")
-        #expect(try container.run("ping -c 1 -W 2 10.71.0.1").succeeded)
+        #expect(try container.run("ping -c 1 -W 10 10.71.0.1").succeeded)
     }
 
     @Test("a bridge is found by its alternative name, and listed by its own")
@@ -70,7 +70,7 @@ struct BridgePortTests {
         try network.add(second)
         #expect(try port(result)["mtu"].number == 9000)
         // The kernel asks for no neighbour on behalf of others while its own address is tentative.
-        for _ in 0..<50 where try !world.onHost("ip -6 addr show tentative").isEmpty {
+        for _ in 0..<300 where try !world.onHost("ip -6 addr show tentative").isEmpty {
             usleep(100_000)
         }
         for (address, header) in [
@@ -78,7 +78,7 @@ struct BridgePortTests {
             ("fd00:71::3", 48), (Outside.address6, 48),
         ] {
             #expect(
-                try first.run("ping -c 1 -W 2 -M do -s \(9000 - header) \(address)").succeeded,
+                try first.run("ping -c 1 -W 10 -M do -s \(9000 - header) \(address)").succeeded,
                 "\(address)")
         }
         #expect(

@@ -102,11 +102,11 @@ struct CnictlClassTests {
         }
         #expect(try cnictl.output(of: "shape db").contains("class clients of db"))
         let ping = try Command(
-            "ping -q -i 0.01 -c 300 10.97.0.1".split(separator: " ").map(String.init),
+            "ping -q -i 0.01 -w 60 10.97.0.1".split(separator: " ").map(String.init),
             in: cnictl.json("ls db")[0]["netns"].string)
         usleep(200_000)
         let rows = try cnictl.json("top --once --interval 1 --active").array
-        kill(ping.process, SIGINT)
+        kill(ping.process, SIGKILL)
         _ = ping.wait()
         let sent = rows.filter { $0["direction"].string == "egress" }
         // In the container's own, and in the class that the packets are of.

@@ -69,16 +69,18 @@ struct CnictlListTests {
     func macvlan() throws {
         let world = try World()
         let cnictl = try Cnictl(world)
+        // No other test's: an alias is looked for in all namespaces.
+        let name = "mac\(UInt32.random(in: 0 ... .max))"
         try world.onHost("ip link add up0 type veth peer name up1")
         try cnictl.configure(
             JSON(
                 text: """
-                    {"cniVersion": "1.0.0", "name": "mac", "plugins": [
+                    {"cniVersion": "1.0.0", "name": "\(name)", "plugins": [
                       {"type": "macvlan", "master": "up0", "ipam": {"type": "host-local",
                        "subnet": "10.98.0.0/24", "dataDir": "\(world.directory)/networks"}}]}
                     """), as: "mac.conflist")
         let container = try world.container("m")
-        try cnictl.output(of: "add mac \(container.path) --container-id m")
+        try cnictl.output(of: "add \(name) \(container.path) --container-id m")
         try run("rm -r \(world.directory)/cache")
         let entry = try cnictl.json("ls")[0]
         #expect(entry["netns"].string == container.path)

@@ -63,11 +63,11 @@ struct CnictlOwnLimitTests {
         #expect(!text.contains("without a name"))
 
         let ping = try Command(
-            "ping -q -i 0.01 -c 400 10.71.0.1".split(separator: " ").map(String.init),
+            "ping -q -i 0.01 -w 60 10.71.0.1".split(separator: " ").map(String.init),
             in: containers[0].path)
         usleep(200_000)
         let rows = try cnictl.json("top --once --interval 1 --active").array
-        kill(ping.process, SIGINT)
+        kill(ping.process, SIGKILL)
         _ = ping.wait()
         for direction in ["egress", "ingress"] {
             let names = rows.filter {
@@ -115,11 +115,11 @@ struct CnictlOwnLimitTests {
         let container = try world.container("one")
         try cnictl.output(of: "add mac \(container.path) --container-id one")
         let ping = try Command(
-            "ping -q -i 0.01 -s 1000 -c 400 10.71.0.1".split(separator: " ").map(String.init),
+            "ping -q -i 0.01 -s 1000 -w 60 10.71.0.1".split(separator: " ").map(String.init),
             in: container.path)
         usleep(200_000)
         let rows = try cnictl.json("top --once --interval 1").array
-        kill(ping.process, SIGINT)
+        kill(ping.process, SIGKILL)
         _ = ping.wait()
         #expect(Set(rows.map { $0["direction"].string }) == ["egress", "ingress"])
         #expect(rows.allSatisfy { $0["bitsPerSecond"].double > 100_000 }, "\(rows)")
@@ -157,11 +157,11 @@ struct CnictlOwnLimitTests {
         #expect(text.contains("tbf") && text.contains("40M") && text.contains("60M"))
         #expect(try cnictl.output(of: "shape web").contains("ingress, a ceiling of its own"))
         let ping = try Command(
-            "ping -q -i 0.01 -s 1000 -c 400 10.98.0.1".split(separator: " ").map(String.init),
+            "ping -q -i 0.01 -s 1000 -w 60 10.98.0.1".split(separator: " ").map(String.init),
             in: container.path)
         usleep(200_000)
         let rows = try cnictl.json("top web --once --interval 1").array
-        kill(ping.process, SIGINT)
+        kill(ping.process, SIGKILL)
         _ = ping.wait()
         #expect(rows.count == 2 && rows.allSatisfy { $0["bitsPerSecond"].double > 100_000 })
         #expect(rows.allSatisfy { ($0["ceil"].number ?? 0) >= 40_000_000 })

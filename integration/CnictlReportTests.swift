@@ -59,7 +59,7 @@ struct CnictlReportTests {
         }
         let url = "http://127.0.0.1:9476"
         var text = ""
-        for _ in 0..<50 where text.isEmpty {
+        for _ in 0..<400 where text.isEmpty {
             usleep(50_000)
             text = try run("curl -s \(url)/metrics", in: world.host).output
         }

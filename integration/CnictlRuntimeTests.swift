@@ -126,7 +126,7 @@ struct CnictlRuntimeTests {
             let addresses = try cnictl.output(of: "exec shaped -- ip -br addr")
             #expect(addresses.contains("lo") && addresses.contains("127.0.0.1/8"))
             #expect(addresses.contains("10.99.0."))
-            #expect(try cnictl.run("exec shaped -- ping -c 1 -W 2 10.99.0.1").status == 0)
+            #expect(try cnictl.run("exec shaped -- ping -c 1 -W 10 10.99.0.1").status == 0)
             #expect(
                 try cnictl.start(["exec", "shaped", "--", "sh", "-c", "exit 7"]).wait().status == 7)
             #expect(try cnictl.run("exec shaped -- /no/such/program").status == 1)

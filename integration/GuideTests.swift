@@ -19,6 +19,12 @@ struct GuideTests {
         let world = try World()
         let commands = try script("guide.md")
         #expect(commands.contains("cnictl gc"))
+        // The guide's reader has the time for it.
+        let pause = "\nsleep 1\n"
+        #expect(commands.components(separatedBy: pause).count == 2)
+        let gone = "[[ $(ip link show type veth) != *'web two eth0'* ]]"
+        let patient = commands.replacingOccurrences(
+            of: pause, with: "\nfor i in {1..600}; do \(gone) && break; sleep 0.1; done\n")
         let build = (world.plugins as NSString).deletingLastPathComponent
         let whole = """
             set -euo pipefail
@@ -26,7 +32,7 @@ struct GuideTests {
             mount -t tmpfs none /var/lib
             export PATH=\(build):/usr/sbin:/usr/bin:/sbin:/bin CNI_PATH=\(world.plugins)
             export NETCONFPATH=\(world.directory)/net.d
-            \(commands.replacingOccurrences(of: "/etc/cni/net.d", with: "\(world.directory)/net.d"))
+            \(patient.replacingOccurrences(of: "/etc/cni/net.d", with: "\(world.directory)/net.d"))
             cnictl ls -o json
             """
         let ended = try Command(

@@ -89,8 +89,8 @@ struct HostDeviceCardTests {
             #expect(ended.succeeded, "\(keys): \(ended.output)")
             #expect(ended.json["interfaces"][0]["mac"].string == card.mac)
             #expect(try link(card.name).isNull)
-            #expect(try container.run("ping -c 3 -W 2 10.71.0.1").succeeded, "\(keys)")
-            #expect(try container.run("ping -c 3 -W 2 fd00:71::1").succeeded, "\(keys)")
+            #expect(try container.run("ping -c 3 -W 10 10.71.0.1").succeeded, "\(keys)")
+            #expect(try container.run("ping -c 3 -W 10 fd00:71::1").succeeded, "\(keys)")
             let removal = try call("DEL", keys, container, ipam: BridgeTests.dualStack)
             #expect(removal.succeeded, "\(keys): \(removal.output)")
             let back = try link(card.name)
@@ -133,7 +133,7 @@ struct HostDeviceCardTests {
         try container.output(of: "ip link set eth0 down")
         try container.output(of: "ip link set eth0 name mine")
         try world.remove(container)
-        for _ in 0..<50 where try link("mine").isNull { usleep(100_000) }
+        for _ in 0..<300 where try link("mine").isNull { usleep(100_000) }
         #expect(try link("mine")["ifalias"].string == card.name)
         #expect(try call("DEL", keys, container).succeeded)
         let back = try link(card.name)
@@ -154,7 +154,7 @@ struct HostDeviceCardTests {
         try container.output(of: "ip link set eth0 down")
         try container.output(of: "ip link set eth0 name mine")
         try world.remove(container)
-        for _ in 0..<50 where try link("mine").isNull { usleep(100_000) }
+        for _ in 0..<300 where try link("mine").isNull { usleep(100_000) }
         #expect(try call("DEL", keys, container).succeeded)
         #expect(try link("mine")["address"].string == card.mac)
         try output(of: "ip link del \(card.name)")

@@ -260,7 +260,8 @@ struct HostLocalTests {
             kill(holder.process, SIGKILL)
             _ = holder.wait()
         }
-        usleep(200_000)
+        let taken = "flock -n \(world.directory)/web/lock true"
+        for _ in 0..<1_000 where try run(taken).succeeded { usleep(10_000) }
         let start = Date()
         let ended = try call("ADD", network, id: "two")
         #expect(ended.json["code"].number == 11)

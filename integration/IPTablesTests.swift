@@ -37,10 +37,11 @@ struct IPTablesTests {
     /// Whom the container's server sees when somebody connects to a port; nil when nobody comes.
     private func peer(
         of server: Socket, from namespace: String, to address: String, port: Int = 8080,
-        _ kind: Socket.Kind = .tcp
+        _ kind: Socket.Kind = .tcp, within seconds: Int = 10
     ) throws -> String? {
-        let client = try Socket.client(kind, to: address, port: port, in: namespace)
-        return client == nil ? nil : server.peer()
+        let client = try Socket.client(
+            kind, to: address, port: port, in: namespace, within: seconds)
+        return client == nil ? nil : server.peer(within: seconds)
     }
 
     @Test("ports lead to the container from outside, from the host and from itself")
@@ -223,7 +224,7 @@ struct IPTablesTests {
         #expect(entries.count == 2)
         #expect(entries[0].contains("-A CNI-HOSTPORT-DNAT -s 127.0.0.1/32 ! -i up+ -p tcp"))
         let server = try Socket.server(.tcp, port: 80, in: container.path)
-        #expect(try peer(of: server, from: outside.machine.path, to: "192.0.2.1") == nil)
+        #expect(try peer(of: server, from: outside.machine.path, to: "192.0.2.1", within: 2) == nil)
         #expect(try peer(of: server, from: container.path, to: "192.0.2.1") != nil)
         #expect(try network.check(container) == nil)
     }
@@ -237,7 +238,9 @@ struct IPTablesTests {
         try container.output(of: "sysctl -qw net.ipv4.conf.eth0.route_localnet=1")
         _ = try container.run("ip route del local 127.0.0.0/8 dev lo table local")
         try container.output(of: "ip route add 127.0.0.1 via 10.71.0.1 dev eth0")
-        #expect(try peer(of: server, from: container.path, to: "127.0.0.1", port: 7001) == nil)
+        #expect(
+            try peer(of: server, from: container.path, to: "127.0.0.1", port: 7001, within: 2)
+                == nil)
         // It is the rules that keep it out.
         try world.onHost("iptables -t raw -F PREROUTING")
         #expect(try peer(of: server, from: container.path, to: "127.0.0.1", port: 7001) != nil)

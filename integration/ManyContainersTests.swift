@@ -88,8 +88,9 @@ struct ManyContainersTests {
     }
 
     /// A bridge with masquerading and host ports, and how many containers are on it.
-    private func network(_ name: String, number: Int) -> Network {
-        Network(
+    private func network(_ name: String, number: Int, in host: World? = nil) -> Network {
+        let world = host ?? world
+        return Network(
             JSON(
                 text: """
                     {"cniVersion": "1.1.0", "name": "\(name)", "plugins": [
@@ -135,36 +136,40 @@ struct ManyContainersTests {
             }
         }
         try endFlooding()
-        // Other tests run beside this one: the best of three runs counts.
-        var ratios: [Double] = []
-        while ratios.count < 3, ratios.allSatisfy({ $0 > 1.2 }) {
-            let times = try times(of: networks.map(\.1), rounds: 25)
-            ratios.append(times[1] / times[0])
+        // Other tests run beside this one: the shortest of up to three runs count.
+        var shortest = try times(of: networks.map(\.1), rounds: 25)
+        for _ in 0..<2 where shortest[1] > shortest[0] * 1.2 {
+            shortest = try zip(shortest, times(of: networks.map(\.1), rounds: 25)).map(min)
         }
-        #expect(ratios.contains { $0 <= 1.2 }, "\(ratios)")
+        #expect(shortest[1] <= shortest[0] * 1.2, "\(shortest)")
     }
 
     @Test("ADD of 200 host ports beside 10,000 takes at most twice as long as on an empty host")
     func manyPorts() throws {
         let network = network("ports", number: 73)
-        let add = { () throws -> Double in
-            var times: [Double] = []
-            for _ in 0..<9 {
-                let container = try world.container()
-                times.append(
-                    try milliseconds { try network.add(container, with: mappings(1_000..<1_200)) })
-                try network.del(container)
+        let alone = self.network("ports", number: 73, in: try World())
+        let add = { (network: Network) throws -> Double in
+            let container = try network.world.container()
+            let time = try milliseconds {
+                try network.add(container, with: mappings(1_000..<1_200))
             }
-            return times.min() ?? 0
+            try network.del(container)
+            return time
         }
-        let empty = try add()
         let crowd = try world.container()
         for number in 0..<50 {
             let one = World.Container(id: "crowd-\(number)", path: crowd.path)
             let first = 2_000 + number * 200
             try network.add(one, interface: "n\(number)", with: mappings(first..<first + 200))
         }
-        let full = try add()
+        // By turns, as other tests run beside this one: the shortest of up to three runs count.
+        var (empty, full) = (Double.infinity, Double.infinity)
+        for run in 0..<3 where run == 0 || full > empty * 2 {
+            for _ in 0..<9 {
+                empty = try min(empty, add(alone))
+                full = try min(full, add(network))
+            }
+        }
         #expect(full <= empty * 2, "\(empty) ms, \(full) ms")
     }
 }

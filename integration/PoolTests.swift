@@ -68,14 +68,16 @@ struct PoolTests {
     }
 
     /// A network with so few addresses, and keys of its IPAM.
-    private func network(upTo last: String, _ keys: JSON = "{}") -> Network {
+    private func network(
+        upTo last: String, _ keys: JSON = "{}", name: String = "web"
+    ) -> Network {
         let range: JSON = JSON(["subnet": "10.71.0.0/24", "rangeEnd": last])
-        return Network(ipam: range.merging(keys), version: "1.1.0", in: world)
+        return Network(ipam: range.merging(keys), name: name, version: "1.1.0", in: world)
     }
 
     @Test("in its cooldown an address that was freed is given out only to who asks for it")
     func cooldown() throws {
-        let network = network(upTo: "10.71.0.3", #"{"cooldown": 3}"#)
+        var network = network(upTo: "10.71.0.3", #"{"cooldown": 600}"#)
         let (one, two) = (try world.container(), try world.container())
         let call = { (command: String, container: World.Container, keys: JSON) in
             try world.call(
@@ -93,7 +95,16 @@ struct PoolTests {
         #expect(try call("GC", one, #"{"cni.dev/valid-attachments": []}"#).succeeded)
         #expect(held() == [])
         #expect(try !call("ADD", one, "{}").succeeded)
-        sleep(4)
+
+        // The end of it, where nothing is asked for in time.
+        network = self.network(upTo: "10.71.0.3", #"{"cooldown": 1}"#, name: "short")
+        #expect(
+            try address(call("ADD", two, #"{"args": {"cni": {"ips": ["10.71.0.3"]}}}"#))
+                == "10.71.0.3/24")
+        #expect(try address(call("ADD", one, wanted)) == "10.71.0.2/24")
+        #expect(try call("GC", one, #"{"cni.dev/valid-attachments": []}"#).succeeded)
+        #expect(held("short") == [])
+        sleep(2)
         #expect(try call("STATUS", one, "{}").succeeded)
         #expect(try address(call("ADD", one, "{}")) == "10.71.0.3/24")
         #expect(try address(call("ADD", two, "{}")) == "10.71.0.2/24")

@@ -28,10 +28,12 @@ struct PortConditionTests {
     }
 
     private func reaches(
-        _ server: Socket, from namespace: String, _ address: String, _ port: Int = 8080
+        _ server: Socket, from namespace: String, _ address: String, _ port: Int = 8080,
+        within seconds: Int = 10
     ) throws -> Bool {
-        let client = try Socket.client(.tcp, to: address, port: port, in: namespace)
-        return client != nil && server.peer() != nil
+        let client = try Socket.client(
+            .tcp, to: address, port: port, in: namespace, within: seconds)
+        return client != nil && server.peer(within: seconds) != nil
     }
 
     private func ruleset() throws -> String { try world.onHost("nft list ruleset") }
@@ -54,7 +56,7 @@ struct PortConditionTests {
             try Socket.server(.tcp, port: 80, in: one.path),
             try Socket.server(.tcp, port: 80, in: two.path)
         )
-        #expect(try !reaches(first, from: outside.machine.path, "192.0.2.1"))
+        #expect(try !reaches(first, from: outside.machine.path, "192.0.2.1", within: 2))
         #expect(try reaches(first, from: world.host, "127.0.0.1"))
         #expect(try one.reaches("fd00:71::1"))
         #expect(try reaches(first, from: outside.machine.path, "2001:db8::1"))
@@ -82,7 +84,7 @@ struct PortConditionTests {
         )
         #expect(try reaches(first, from: outside.machine.path, "192.0.2.1"))
         try open.del(holder)
-        #expect(try !reaches(second, from: outside.machine.path, "192.0.2.1"))
+        #expect(try !reaches(second, from: outside.machine.path, "192.0.2.1", within: 2))
         #expect(try reaches(second, from: world.host, "192.0.2.1"))
         #expect(try closed.check(waiting) == nil)
         try open.add(holder, with: mapping(8080))
@@ -110,7 +112,7 @@ struct PortConditionTests {
         #expect(try reaches(first, from: world.host, "127.0.0.1"))
         #expect(try reaches(second, from: outside.machine.path, "192.0.2.1"))
         // Nobody's conditions are those of the host's own address.
-        #expect(try !reaches(first, from: world.host, "192.0.2.1"))
+        #expect(try !reaches(first, from: world.host, "192.0.2.1", within: 2))
         #expect(try inside.check(one) == nil)
         #expect(try remote.check(two) == nil)
         // A second ADD doubles nothing.
@@ -125,7 +127,7 @@ struct PortConditionTests {
         try world.onHost("nft flush chain inet cni_portmap \(queue)")
         #expect(try remote.check(two) != nil)
         try inside.del(one)
-        #expect(try !reaches(second, from: world.host, "127.0.0.1"))
+        #expect(try !reaches(second, from: world.host, "127.0.0.1", within: 2))
         #expect(try reaches(second, from: outside.machine.path, "192.0.2.1"))
         #expect(try !ruleset().contains("queue-"))
         try remote.del(two)
@@ -262,7 +264,8 @@ struct PortConditionTests {
         #expect(try all.check(second) == nil)
         try all.del(second)
         #expect(
-            try Socket.client(.tcp, to: "192.0.2.1", port: 8080, in: outside.machine.path) == nil)
+            try Socket.client(
+                .tcp, to: "192.0.2.1", port: 8080, in: outside.machine.path, within: 1) == nil)
         try one.del(first)
         #expect(try ruleset() == "")
     }

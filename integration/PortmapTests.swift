@@ -80,7 +80,7 @@ struct PortmapTests {
             try network.del(container)
         }
         // The kernel closes them when it comes to it.
-        for _ in 1...100 where try sockets() > before { usleep(20_000) }
+        for _ in 1...1_000 where try sockets() > before { usleep(20_000) }
         // Of those that were there before, one may have been closing.
         #expect(try sockets() <= before)
     }
@@ -157,7 +157,7 @@ struct PortmapTests {
         let from = outside.machine.path
         #expect(try peer(of: first, from: from, to: "192.0.2.1") != nil)
         #expect(try peer(of: second, from: from, to: "192.0.2.9") != nil)
-        #expect(try Socket.client(.tcp, to: "2001:db8::1", port: 8080, in: from) == nil)
+        #expect(try Socket.client(.tcp, to: "2001:db8::1", port: 8080, in: from, within: 1) == nil)
         try network.del(one)
         #expect(try peer(of: second, from: from, to: "192.0.2.9") != nil)
     }
@@ -350,7 +350,7 @@ struct PortmapTests {
         let server = try Socket.server(.tcp, port: 80, in: container.path)
         let from = outside.machine.path
         #expect(try peer(of: server, from: from, to: "192.0.2.1", port: 8081) != nil)
-        #expect(try Socket.client(.tcp, to: "192.0.2.1", port: 8080, in: from) == nil)
+        #expect(try Socket.client(.tcp, to: "192.0.2.1", port: 8080, in: from, within: 1) == nil)
         try container.output(of: "ip addr add 10.71.0.99/16 dev eth0")
         previous["ips"] = JSON([["address": "10.71.0.99/16", "interface": 2]])
         try add(mapping(web))

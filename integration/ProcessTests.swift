@@ -45,18 +45,11 @@ struct ProcessTests {
 
     /// What a flow of the host's gets whose sender is in a cgroup, in Mbit/s.
     private func rate(in cgroup: String?, port: Int) throws -> Double {
-        let receiver = try Command(
-            ["python3", "-c", Flow.receive, "\(port)", "1.5"], in: uplink.neighbour.path)
         let move = cgroup.map { "echo $$ > \($0)/cgroup.procs; " } ?? ""
-        let sender = try Command(
-            ["sh", "-c", move + "exec python3 -c \"$0\" 10.71.0.1 \(port) 1.5", Flow.send],
-            in: world.host)
-        let sent = sender.wait()
-        let received = receiver.wait()
-        guard let rate = (received.json["rate"].value as? NSNumber)?.doubleValue else {
-            throw Failure("no flow: \(received.errors) \(sent.errors)")
-        }
-        return rate
+        return try Flow(
+            from: world.host, to: uplink.neighbour.path, address: "10.71.0.1", port: port,
+            seconds: 1.5, through: ["sh", "-c", move + "exec \"$@\"", "sh"]
+        ).rate()
     }
 
     private func check(_ keys: String, _ cgroup: String) throws {

@@ -14,11 +14,11 @@ struct ShapingTests {
         let container = try world.container()
         try network.add(container)
         let sent = try Flow(
-            from: container.path, to: world.host, address: "10.71.0.1", port: 5001, seconds: 2
+            from: container.path, to: world.host, address: "10.71.0.1", port: 5001, seconds: 3
         ).rate()
         #expect(carried(8.5...10.5).contains(sent), "\(sent) Mbit/s of 10")
         let received = try Flow(
-            from: world.host, to: container.path, address: "10.71.0.2", port: 5002, seconds: 2
+            from: world.host, to: container.path, address: "10.71.0.2", port: 5002, seconds: 3
         ).rate()
         #expect(carried(17...21).contains(received), "\(received) Mbit/s of 20")
     }
@@ -41,8 +41,8 @@ struct ShapingTests {
         }
         let alone = try flow(small, 5001).rate()
         #expect(carried(42...52).contains(alone), "\(alone) Mbit/s of 50")
-        let (one, other) = (try flow(small, 5002), try flow(large, 5003))
-        let (less, more) = (try one.rate(), try other.rate())
+        let rates = try Flow.rates(of: [flow(small, 5002), flow(large, 5003)])
+        let (less, more) = (rates[0], rates[1])
         #expect(carried(9...20).contains(less), "\(less) Mbit/s of 50, 10 guaranteed")
         #expect(carried(28...40).contains(more), "\(more) Mbit/s of 50, 30 guaranteed")
     }
@@ -101,7 +101,7 @@ struct ShapingTests {
         ).add(receiver)
         let rate = { (port: Int, address: String) in
             try Flow(
-                from: sender.path, to: receiver.path, address: address, port: port, seconds: 2
+                from: sender.path, to: receiver.path, address: address, port: port, seconds: 3
             ).rate()
         }
         let whole = try rate(5001, "10.71.0.3")
@@ -109,7 +109,7 @@ struct ShapingTests {
         let part = try rate(5011, "10.71.0.3")
         #expect(carried(4...5.5).contains(part), "\(part) Mbit/s of 5")
         let back = try Flow(
-            from: receiver.path, to: sender.path, address: "10.71.0.2", port: 5001, seconds: 2
+            from: receiver.path, to: sender.path, address: "10.71.0.2", port: 5001, seconds: 3
         ).rate()
         #expect(carried(75...95).contains(back), "\(back) Mbit/s of 90")
         #expect(try receiver.reaches("10.71.0.2"))
@@ -123,11 +123,17 @@ struct ShapingTests {
         try network.add(quiet)
         let flow = try Flow(
             from: busy.path, to: world.host, address: "10.71.0.1", port: 5001, seconds: 2)
-        let text = try quiet.output(of: "ping -q -i 0.1 -c 10 10.71.0.1")
+        let text = try quiet.output(of: "ping -i 0.1 -c 10 10.71.0.1")
         _ = try flow.rate()
-        let times = text.split(separator: "=").last?.split(separator: "/") ?? []
-        let mean = times.count > 1 ? Double(times[1]) ?? 1000 : 1000
-        #expect(mean < 5, "\(text)")
+        // Each would wait behind the queue; few do for a processor.
+        let waits = waits(text)
+        try #require(waits.count >= 8, "\(text)")
+        #expect(waits[waits.count / 2] < 5, "\(text)")
+    }
+
+    /// How long each ping of an output took, in milliseconds, the shortest first.
+    private func waits(_ text: String) -> [Double] {
+        text.matches(of: /time=([0-9.]+)/).compactMap { Double($0.output.1) }.sorted()
     }
 
     @Test("with queueMs, a packet waits behind its own container's flow no longer than that")
@@ -138,20 +144,26 @@ struct ShapingTests {
             """, in: world)
         let container = try world.container()
         try network.add(container)
-        // The shortest of several: on a busy machine a ping also waits for a processor.
+        let idle = try world.container()
+        try Network(
+            bridge: #"{"bridge": "cni1"}"#, ipam: #"{"subnet": "10.72.0.0/16"}"#, name: "idle",
+            in: world
+        ).add(idle)
+        // On a busy machine a ping also waits for a processor, as one without a flow does.
         var best = Double.infinity
         for turn in 0..<6 where best > 5 {
             let flow = try Flow(
                 from: container.path, to: world.host, address: "10.71.0.1", port: 5001 + turn,
                 seconds: 2.5)
             usleep(300_000)
-            let text = try container.run("ping -i 0.01 -c 200 10.71.0.1").output
-            let rate = try flow.rate()
-            let waits = text.matches(of: /time=([0-9.]+)/).compactMap { Double($0.output.1) }
-                .sorted()
+            let pings = try [(container, "10.71.0.1"), (idle, "10.72.0.1")].map { from, address in
+                try Command(
+                    ["ping", "-i", "0.01", "-c", "200", address], in: from.path)
+            }
+            let (own, others) = (waits(pings[0].wait().output), waits(pings[1].wait().output))
             // What finds the queue full is lost, as the flow's own packets are.
-            guard rate > 80, waits.count > 100 else { continue }
-            best = min(best, waits[waits.count * 99 / 100])
+            guard try flow.rate() > 80, own.count > 100, others.count > 100 else { continue }
+            best = min(best, own[own.count * 99 / 100] - others[others.count * 99 / 100])
         }
         #expect(best <= 5, "\(best) ms, p99")
     }

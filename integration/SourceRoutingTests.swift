@@ -52,8 +52,8 @@ struct SourceRoutingTests {
         #expect(try lines("ip -4 route", container) == [])
         for address in ["10.71.0.1", "10.72.0.1", "fd00:71::1", "fd00:72::1"] {
             let own = address.replacing("::1", with: "::2").replacing(".0.1", with: ".0.2")
-            #expect(try container.run("ping -c 1 -W 2 -I \(own) \(address)").succeeded)
-            #expect(try run("ping -c 1 -W 2 \(own)", in: world.host).succeeded)
+            #expect(try container.run("ping -c 1 -W 10 -I \(own) \(address)").succeeded)
+            #expect(try run("ping -c 1 -W 10 \(own)", in: world.host).succeeded)
         }
         let check = {
             try world.call(

@@ -37,7 +37,7 @@ struct TapTests {
                 ["ping", "-c", "2", "-W", "1", address], in: container.path)
             var seen = false
             var ready = pollfd(fd: tap, events: Int16(POLLIN), revents: 0)
-            while !seen, poll(&ready, 1, 2000) > 0 {
+            while !seen, poll(&ready, 1, 10_000) > 0 {
                 var frame = [UInt8](repeating: 0, count: 2048)
                 let count = read(tap, &frame, frame.count)
                 seen = count > 14 && frame[12...13].map(Int.init) == ethertype

@@ -42,7 +42,7 @@ struct VRFTests {
         for (family, gateway) in [("-4", "10.71.0.1"), ("-6", "fd00:71::1")] {
             let routes = try container.output(of: "ip \(family) route show vrf red")
             #expect(routes.contains("default via \(gateway)"), "\(routes)")
-            #expect(try container.run("ping -c 1 -W 2 -I red \(gateway)").succeeded)
+            #expect(try container.run("ping -c 1 -W 10 -I red \(gateway)").succeeded)
         }
         let difference = try network.check(container)
         #expect(difference == nil, "\(difference ?? "")")
@@ -105,7 +105,7 @@ struct VRFTests {
         let routes6 = try container.output(of: "ip -6 route show vrf red")
         #expect(routes6.contains("default via fd00:71::1"), "\(routes6)")
         for address in ["10.71.0.1", "fd00:71::1"] {
-            #expect(try container.run("ping -c 1 -W 2 -I red \(address)").succeeded, "\(address)")
+            #expect(try container.run("ping -c 1 -W 10 -I red \(address)").succeeded, "\(address)")
         }
         let difference = try network.check(container)
         #expect(difference == nil, "\(difference ?? "")")

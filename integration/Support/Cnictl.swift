@@ -53,13 +53,19 @@ struct Cnictl {
         return ended.output
     }
 
-    /// What the command writes to a terminal of so many lines, until it is interrupted.
-    func screen(_ words: String, lines: Int, seconds: Double) throws -> String {
+    /// What the command writes to a terminal of so many lines each time that it has cleared it, until
+    /// that was so often and it is interrupted.
+    func screens(_ words: String, lines: Int, count: Int) throws -> ArraySlice<String> {
         let script = "stty rows \(lines) cols 200; exec \(program) \(words)"
-        return try Command(
-            ["timeout", "-s", "INT", "\(seconds)", "script", "-qec", script, "/dev/null"],
-            environment: environment.merging(["TERM": "xterm"]) { own, _ in own }, in: world.host
-        ).wait().output
+        let terminal = try Command(
+            ["script", "-qec", script, "/dev/null"],
+            environment: environment.merging(["TERM": "xterm"]) { own, _ in own }, in: world.host)
+        let screens = { (shown: String) in
+            shown.components(separatedBy: "\u{1b}[H\u{1b}[J").dropFirst()
+        }
+        for _ in 0..<1_000 where screens(terminal.outputSoFar).count < count { usleep(20_000) }
+        kill(terminal.process, SIGINT)
+        return screens(terminal.wait().output)
     }
 
     /// What the command prints as JSON.

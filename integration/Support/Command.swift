@@ -12,6 +12,8 @@ struct Command: Sendable {
         let errors: String
         /// The most memory it had at once, in bytes.
         let peakMemory: Int
+        /// The time that it had a processor, in seconds.
+        let processorTime: Double
 
         var succeeded: Bool { status == 0 }
         /// The output as JSON, or null.
@@ -81,8 +83,21 @@ struct Command: Sendable {
         }
         return Ended(
             status: signal == 0 ? status >> 8 & 0xff : -signal, output: Command.text(output),
-            errors: Command.text(errors), peakMemory: usage.ru_maxrss * 1024)
+            errors: Command.text(errors), peakMemory: usage.ru_maxrss * 1024,
+            processorTime: [usage.ru_utime, usage.ru_stime].reduce(0) {
+                $0 + Double($1.tv_sec) + Double($1.tv_usec) / 1e6
+            })
     }
+
+    /// Whether it has ended.
+    var hasEnded: Bool {
+        var info = siginfo_t()
+        waitid(P_PID, id_t(process), &info, WEXITED | WNOHANG | WNOWAIT)
+        return info.si_signo == SIGCHLD
+    }
+
+    /// What it has printed so far.
+    var outputSoFar: String { Command.text(output) }
 
     private static let environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
 

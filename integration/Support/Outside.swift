@@ -11,6 +11,9 @@ struct Outside {
         try world.onHost("ip link add up0 type veth peer name wire0 netns \(name)")
         try world.onHost("ip addr add 192.0.2.1/24 dev up0")
         try world.onHost("ip addr add 2001:db8::1/64 dev up0 nodad")
+        // For a packet on its way the kernel asks for no neighbour while its own address is tentative.
+        try world.onHost("sysctl -qw net.ipv6.conf.up0.accept_dad=0")
+        try machine.output(of: "sysctl -qw net.ipv6.conf.wire0.accept_dad=0")
         try world.onHost("ip link set up0 up")
         try machine.output(of: "ip addr add \(Self.address)/24 dev wire0")
         try machine.output(of: "ip addr add \(Self.address6)/64 dev wire0 nodad")

@@ -121,9 +121,8 @@ struct Snapshot: Equatable, CustomStringConvertible {
 
     private static func flatten(_ json: JSON, _ path: String, into all: inout [String: String]) {
         guard !json.keys.isEmpty else {
-            let flags = json.array.map(\.description)
-            let lasting = flags.filter { !["\"NO-CARRIER\"", "\"LOWER_UP\""].contains($0) }
-            all[path] = flags.isEmpty ? json.description : lasting.sorted().joined(separator: " ")
+            let isEmpty = json.array.isEmpty
+            all[path] = isEmpty ? json.description : json.lastingFlags.joined(separator: " ")
             return
         }
         for key in json.keys where !passing.contains(key) {
@@ -245,6 +244,14 @@ struct Snapshot: Equatable, CustomStringConvertible {
     }
 }
 
+extension JSON {
+    /// A link's flags but for those of its carrier, which comes in its own time.
+    var lastingFlags: [String] {
+        array.map(\.description)
+            .filter { !["\"NO-CARRIER\"", "\"LOWER_UP\""].contains($0) }.sorted()
+    }
+}
+
 extension World {
     /// Runs `body` and fails unless the host is afterwards as it was before; the kernel may take a
     /// moment to clear a namespace away.
@@ -256,9 +263,9 @@ extension World {
     }
 
     /// What differs from a snapshot of this world, after a while if it does at first.
-    func settledDifference(from before: Snapshot) throws -> String {
+    func settledDifference(from before: Snapshot, rounds: Int = 100) throws -> String {
         var difference = try Snapshot(of: self).difference(from: before)
-        for _ in 0..<10 where !difference.isEmpty {
+        for _ in 0..<rounds where !difference.isEmpty {
             usleep(200_000)
             difference = try Snapshot(of: self).difference(from: before)
         }

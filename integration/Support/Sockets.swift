@@ -22,7 +22,7 @@ final class Socket {
     }
 
     /// Whose connection or datagram comes in, or nil when none does.
-    func peer(within seconds: Int = 2) -> String? {
+    func peer(within seconds: Int = 10) -> String? {
         var entry = pollfd(fd: number, events: Int16(POLLIN), revents: 0)
         guard poll(&entry, 1, Int32(seconds * 1000)) > 0 else { return nil }
         var storage = sockaddr_storage()
@@ -51,15 +51,16 @@ final class Socket {
         return text.hasPrefix("::ffff:") ? String(text.dropFirst(7)) : text
     }
 
-    /// A client of an address; nil when nobody answers.
+    /// A client of an address; nil when nobody answers in time.
     ///
     /// A datagram of one byte is sent at once, as UDP has no other way to connect.
     static func client(
-        _ kind: Kind, to address: String, port: Int, in namespace: String
+        _ kind: Kind, to address: String, port: Int, in namespace: String,
+        within seconds: Int = 10
     ) throws -> Socket? {
         let (target, length) = try Self.address(address, port)
         let made = try make(Int32(target.ss_family), kind, in: namespace)
-        var patience = timeval(tv_sec: 1, tv_usec: 0)
+        var patience = timeval(tv_sec: seconds, tv_usec: 0)
         let size = socklen_t(MemoryLayout<timeval>.size)
         setsockopt(made.number, SOL_SOCKET, SO_SNDTIMEO, &patience, size)
         guard withPointer(to: target, { connect(made.number, $0, length) }) == 0 else { return nil }

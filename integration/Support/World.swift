@@ -28,9 +28,10 @@ final class World {
         /// What `ip -j` says of something inside.
         func ip(_ words: String) throws -> JSON { JSON(text: try output(of: "ip -d -j \(words)")) }
 
-        /// Whether an address answers a ping.
-        func reaches(_ address: String) throws -> Bool {
-            try run("ping -c 1 -W 2 \(address)").succeeded
+        /// Whether an address answers a ping, and be it late: the kernel asks again after a second where
+        /// its question for a neighbour was lost.
+        func reaches(_ address: String, within seconds: Int = 10) throws -> Bool {
+            try run("ping -c 1 -W \(seconds) \(address)").succeeded
         }
     }
 

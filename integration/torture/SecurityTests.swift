@@ -22,7 +22,7 @@ extension Torture {
             try network.add(container)
             let server = try Socket.server(.tcp, port: 80, in: container.path)
             let elsewhere = try Socket.client(
-                .tcp, to: "198.51.100.9", port: 8080, in: outside.machine.path)
+                .tcp, to: "198.51.100.9", port: 8080, in: outside.machine.path, within: 1)
             #expect(elsewhere == nil)
             #expect(server.peer(within: 1) == nil)
             let here = try Socket.client(
@@ -78,8 +78,9 @@ extension Torture {
                     head = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
                     s.sendto(head + prefix, ("ff02::1", 0, 0, socket.if_nametoindex("eth0")))
                     """
-                for _ in 0..<50
-                where try !container.output(of: "ip -6 addr show dev eth0 tentative").isEmpty {
+                // It is from the link-local address, which comes in its own time.
+                let own = "ip -6 addr show dev eth0 scope link -tentative"
+                for _ in 0..<300 where try container.output(of: own).isEmpty {
                     usleep(100_000)
                 }
                 let ended = try Command(
@@ -141,7 +142,8 @@ extension Torture {
             _ = try container.run("ip route del local 127.0.0.0/8 dev lo table local")
             try container.output(of: "ip route add 127.0.0.1 via \(gateway) dev eth0")
             #expect(
-                try Socket.client(.tcp, to: "127.0.0.1", port: 8089, in: container.path) == nil)
+                try Socket.client(
+                    .tcp, to: "127.0.0.1", port: 8089, in: container.path, within: 1) == nil)
             // It is the rules that keep it out.
             let chains = try world.onHost("nft -j list chains")
             for chain in JSON(text: chains)["nftables"].array.map({ $0["chain"] })
@@ -192,13 +194,12 @@ extension Torture {
         @Test("hostile input takes neither much memory nor long", arguments: ["[", "{\"a\":", "1"])
         func memory(piece: String) throws {
             let text = String(repeating: piece, count: (15 << 20) / piece.utf8.count)
-            let start = Date()
             let ended = try world.start(
                 "bridge", "ADD", text, container: "c", namespace: "/never/was", through: limit
             ).wait()
             #expect(ended.status == 1)
             #expect(ended.json["code"].number == 6)
-            #expect(Date().timeIntervalSince(start) < 5)
+            #expect(ended.processorTime < 5)
         }
 
         @Test("input nested deeper than any runtime's is refused")
