@@ -62,7 +62,10 @@ struct CnictlBrokenTests {
         for network in [name, "lo"] {
             try cnictl.output(of: "add \(network) \(container.path) --container-id m")
         }
-        try container.output(of: "ip link set eth0 name lan0")
+        // Linux renames what is up since 6.3 only.
+        for words in ["set eth0 down", "set eth0 name lan0", "set lan0 up"] {
+            try container.output(of: "ip link \(words)")
+        }
         #expect(try cnictl.json("ls m").array.map { $0["state"].string } == ["alive", "alive"])
         #expect(try cnictl.output(of: "gc --interval 0.05").contains("nothing is left"))
         #expect(try cnictl.run("explain m").output.contains("called lan0 now"))
@@ -131,7 +134,9 @@ struct CnictlBrokenTests {
         #expect(try containers[0].link("eth0")["address"].string == mac)
         #expect(try world.link(end)["ifalias"].string == "shaped web eth0")
         #expect(try containers[0].run("ping -c 1 -w 10 10.99.0.1").succeeded)
+        try world.onHost("ip link set \(end) down")
         try world.onHost("ip link set \(end) name weird0")
+        try world.onHost("ip link set weird0 up")
         let refused = try cnictl.run("repair")
         #expect(refused.status == 1 && refused.output.contains("only a new ADD can make it"))
         #expect(try cnictl.run("explain weird0").output.hasPrefix("web eth0 on network shaped"))

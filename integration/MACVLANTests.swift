@@ -59,6 +59,23 @@ struct MACVLANTests {
         #expect(try container.link("eth0").isNull)
     }
 
+    @Test("an ADD works where /proc/sys cannot be written")
+    func readOnlySettings() throws {
+        let network = network()
+        let container = try world.container()
+        let ended = try world.start(
+            "macvlan", "ADD", network.configuration(network.plugins[0]).description,
+            container: container.id, namespace: container.path,
+            through: [
+                "unshare", "-m", "sh", "-c",
+                "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && "
+                    + #"exec "$0""#,
+            ]
+        ).wait()
+        #expect(ended.succeeded, "\(ended.output)\(ended.errors)")
+        #expect(try uplink.neighbour.reaches("10.71.0.2"))
+    }
+
     @Test(
         "a master is found by its alternative name, however long",
         arguments: ["short", "a-name-longer-than-fifteen-bytes"])

@@ -44,7 +44,7 @@ extension ContainerLinkPlugin {
                 if !attachment.isForeign {
                     Sysctl(
                         "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container,
-                        mayBeChanged: true)
+                        ifPresent: true, mayBeChanged: true)
                 }
                 if hasV6 { Sysctl.forIPv6(of: attachment, hasAddress: true) }
                 for address in addresses {
