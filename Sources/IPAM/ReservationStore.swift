@@ -38,11 +38,12 @@ public struct ReservationStore: ~Copyable {
     /// Opens and locks a network's store.
     ///
     /// Makes its directories where they are missing if `creating`, else returns nil. An address that was
-    /// freed is not given out again for the seconds of `cooldown`. What holders are seen to have is
-    /// asked for where the index has to be built anew, and reserved where it is not.
+    /// freed is not given out again for the seconds of `cooldown`. What holders are seen to have, nil where
+    /// nobody looks, is asked for where the index has to be built anew, or was by somebody who did not
+    /// look, and reserved where it is not.
     public static func open(
         _ dataDirectory: String, network: String, cooldown: Int = 0, creating: Bool,
-        live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)] = { [] }
+        live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)]? = { nil }
     ) throws(CNIError) -> ReservationStore? {
         guard let parent = try Directory.open(dataDirectory, creating: creating),
             let directory = try parent.open(network, creating: creating)
@@ -265,7 +266,9 @@ public struct ReservationStore: ~Copyable {
     private mutating func unseal() throws(CNIError) {
         if !index.hasRoom {
             let former = Former.some(Set(index.former()))
-            index = try Self.rebuiltIndex(of: directory, indexes, network, former)
+            let hasLooked = index.hasLooked
+            index = try Self.rebuiltIndex(
+                of: directory, indexes, network, former, hasLooked: hasLooked)
             isSealed = true
         }
         guard isSealed else { return }
@@ -276,19 +279,24 @@ public struct ReservationStore: ~Copyable {
     /// The stored index if it is the directory's, or a new one.
     private static func index(
         of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String,
-        _ live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)]
+        _ live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)]?
     ) throws(CNIError) -> ReservationIndex {
         switch indexes {
         case .some(let place):
             let signature = directory.signature()
             guard let file = try? place.openFile(network, O_RDWR) else { break }
             let isOfEarlierRun = ReservationIndex.isOfEarlierRun(file, of: signature)
-            if let stored = ReservationIndex(file: file, of: signature) { return stored }
+            guard var stored = ReservationIndex(file: file, of: signature) else {
+                return try rebuiltIndex(
+                    of: directory, indexes, network, isOfEarlierRun ? .all : .some([]),
+                    live: live())
+            }
+            guard !stored.hasLooked, let live = try live() else { return stored }
             return try rebuiltIndex(
-                of: directory, indexes, network, isOfEarlierRun ? .all : .some([]), live: live)
+                of: directory, indexes, network, .some(Set(stored.former())), live: live)
         case nil: break
         }
-        return try rebuiltIndex(of: directory, indexes, network, live: live)
+        return try rebuiltIndex(of: directory, indexes, network, live: live())
     }
 
     /// An index of the directory as it is, stored if there is a place for it.
@@ -297,13 +305,14 @@ public struct ReservationStore: ~Copyable {
     /// and it held the lock that is now ours.
     private static func rebuiltIndex(
         of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String,
-        _ former: Former = .some([]),
-        live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)] = { [] }
+        _ former: Former = .some([]), hasLooked: Bool = false,
+        live found: [(address: IPAddress, holder: Holder)]? = nil
     ) throws(CNIError) -> ReservationIndex {
         directory.discard(".draft")
         let names = try directory.names()
-        let live = try live()
-        var index = ReservationIndex(room: names.count + live.count)
+        let live = found ?? []
+        var index = ReservationIndex(
+            room: names.count + live.count, hasLooked: hasLooked || found != nil)
         for name in names {
             guard let address = IPAddress(name) else { continue }
             guard let text = try directory.read(name) else {

@@ -318,14 +318,14 @@ extension HostLocal {
             try ReservationStore.open(
                 dataDirectory, network: call.configuration.name, cooldown: cooldown,
                 creating: creating
-            ) { () throws(CNIError) in creating ? try liveAddresses(of: call) : [] }
+            ) { () throws(CNIError) in creating ? try liveAddresses(of: call) : nil }
         }
 
-        /// What the network's containers have that is of its ranges.
+        /// What the network's containers have that is of its ranges; nil for who may not look.
         private func liveAddresses(
             of call: Call
-        ) throws(CNIError) -> [(address: IPAddress, holder: Holder)] {
-            try LiveAddresses.of(call).filter { live in
+        ) throws(CNIError) -> [(address: IPAddress, holder: Holder)]? {
+            try LiveAddresses.of(call)?.filter { live in
                 rangeSets.contains { $0.range(of: live.address) != nil }
             }
         }
