@@ -132,7 +132,7 @@ public struct ReservationStore: ~Copyable {
     public mutating func release(_ holder: Holder) throws(CNIError) -> [IPAddress] {
         let addresses = try addresses(of: holder)
         cooldown.begin(for: addresses)
-        for address in addresses { try release(address) }
+        try release(addresses)
         return addresses
     }
 
@@ -154,8 +154,8 @@ public struct ReservationStore: ~Copyable {
             stale.append(address)
         }
         cooldown.begin(for: stale)
-        for address in stale { try release(address) }
         PodRecord.collect(in: parent, network, except: valid)
+        try release(stale)
     }
 
     /// Notes that a pod's interface is this holder's from now on, and frees what earlier containers of
@@ -250,6 +250,21 @@ public struct ReservationStore: ~Copyable {
             case .some(let addresses): addresses.contains(address)
             }
         }
+    }
+
+    /// Frees all that can be freed.
+    ///
+    /// - Throws: The first error.
+    private mutating func release(_ addresses: [IPAddress]) throws(CNIError) {
+        var failure: CNIError?
+        for address in addresses {
+            do throws(CNIError) {
+                try release(address)
+            } catch {
+                failure = failure ?? error
+            }
+        }
+        if let failure { throw failure }
     }
 
     private mutating func release(_ address: IPAddress) throws(CNIError) {

@@ -46,11 +46,7 @@ public enum HostLocal: Plugin {
                 result.addresses.append(address)
                 reserved.append(address.address.address)
             }
-            guard requested.isEmpty else {
-                let list = requested.map { "\($0)" }.joined(separator: " ")
-                throw CNIError(
-                    .internalError, "failed to allocate all requested IPs: \(list)")
-            }
+            try requireNone(requested)
         } catch {
             // Only what this call reserved: an earlier ADD's addresses are not ours to free.
             for address in reserved { try? store.release(address, of: call.holder) }
@@ -94,7 +90,15 @@ public enum HostLocal: Plugin {
                     after: ReservationStore.lastReserved(
                         options.dataDirectory, network: network, set: number)))
         }
+        try requireNone(requested)
         return result
+    }
+
+    /// Throws code 999 if addresses that are asked for are left, which are of no range.
+    private static func requireNone(_ requested: [IPAddress]) throws(CNIError) {
+        guard !requested.isEmpty else { return }
+        let list = requested.map { "\($0)" }.joined(separator: " ")
+        throw CNIError(.internalError, "failed to allocate all requested IPs: \(list)")
     }
 
     /// Checks that the container still holds an address.
