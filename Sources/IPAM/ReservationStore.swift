@@ -159,31 +159,52 @@ public struct ReservationStore: ~Copyable {
     }
 
     /// Notes that a pod's interface is this holder's from now on, and frees what earlier containers of
-    /// the pod had for it, if there is no namespace behind their paths: perhaps no DEL will come.
-    /// - Returns: Whether the holder is new among them.
+    /// the pod had for it, if there is no namespace behind any of their paths: perhaps no DEL will come.
+    ///
+    /// - Returns: Whether the holder was not noted with that path.
     public mutating func takeOver(
         _ pod: String, by holder: Holder, in netns: String, isGone: (String) -> Bool
     ) throws(CNIError) -> Bool {
         guard var record = PodRecord(of: pod, network, holder.interface, in: parent) else {
             return false
         }
-        var others: [(id: String, netns: String)] = []
-        for container in record.containers where container.id != holder.containerID {
-            guard isGone(container.netns) else {
-                others.append(container)
-                continue
-            }
+        let own = (id: holder.containerID, netns: netns)
+        let others = record.containers.filter { $0 != own }
+        let left = others.filter { !isGone($0.netns) }
+        for container in others
+        where container.id != own.id && !left.contains(where: { $0.id == container.id }) {
             try release(Holder(containerID: container.id, interface: holder.interface))
         }
-        let isNew = !record.containers.contains { $0.id == holder.containerID }
-        record.keep(others + [(holder.containerID, netns)])
+        let isNew = others.count == record.containers.count
+        record.keep(left + [own])
         return isNew
     }
 
-    /// Notes that a holder is none of the pod's containers any more.
-    public func leave(_ pod: String, _ holder: Holder) {
+    /// Notes that a holder is none of the pod's containers any more; with a path, that it is not there.
+    public func leave(_ pod: String, _ holder: Holder, in netns: String? = nil) {
         guard var record = PodRecord(of: pod, network, holder.interface, in: parent) else { return }
-        record.keep(record.containers.filter { $0.id != holder.containerID })
+        record.keep(
+            record.containers.filter {
+                $0.id != holder.containerID || $0.netns != netns ?? $0.netns
+            })
+    }
+
+    /// Takes back addresses that an ADD was given in vain, as ones that were never used, and what it
+    /// noted of the pod; what the holder has of an earlier ADD stays.
+    public mutating func takeBack(
+        _ addresses: [IPAddress], of holder: Holder, _ pod: String?, in netns: String
+    ) throws(CNIError) {
+        for address in addresses { try release(address, of: holder) }
+        guard let pod else { return }
+        guard var record = PodRecord(of: pod, network, holder.interface, in: parent) else { return }
+        let holdsMore = try !self.addresses(of: holder).isEmpty
+        let (own, others) = (
+            record.containers.filter { $0.id == holder.containerID },
+            record.containers.filter { $0.id != holder.containerID }
+        )
+        // By its only path a holder of an earlier ADD's addresses is known.
+        guard !holdsMore || own.count > 1 else { return }
+        record.keep(others + (holdsMore ? own.filter { $0.netns != netns } : []))
     }
 
     /// The first address of a run that nobody holds or had a short while ago, or nil.

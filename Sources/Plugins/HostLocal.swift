@@ -50,7 +50,9 @@ public enum HostLocal: Plugin {
         } catch {
             // Only what this call reserved: an earlier ADD's addresses are not ours to free.
             for address in reserved { try? store.release(address, of: call.holder) }
-            if isNew, let pod = options.pod { store.leave(pod, call.holder) }
+            if isNew, let pod = options.pod {
+                store.leave(pod, call.holder, in: call.invocation.netns)
+            }
             store.close()
             throw error
         }
@@ -146,6 +148,16 @@ public enum HostLocal: Plugin {
         else { return }
         try store.release(call.holder)
         if let pod = options.pod { store.leave(pod, call.holder) }
+        store.close()
+    }
+
+    /// Frees the addresses of an answer, and none that the container had before.
+    public static func takeBack(_ result: AddResult, of call: Call) throws(CNIError) {
+        let options = try Options(call)
+        guard var store = try options.store(of: call, creating: false) else { return }
+        try store.takeBack(
+            result.addresses.map(\.address.address), of: call.holder, options.pod,
+            in: call.invocation.netns)
         store.close()
     }
 
