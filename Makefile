@@ -31,6 +31,10 @@ SUITES := ^(Dummy|VLAN|IPVLAN|VRF|BridgeVLAN|HostDeviceCard|TapContext|Documenta
 # Those of them that fit into every change's run: a suite for each kind of link.
 SMOKE_SUITES := ^(Dummy|VLAN|IPVLAN|VRF)Tests
 
+# The suites that measure traffic or time, which have the machine to themselves, when all others are done.
+MEASURING := ContainerEnd|Escape|Fallback|ManyContainers|Neighbour|Process|RoutedShaping|Shaping|Sharing|SteeringWay|Tenant
+MEASURING_SUITES := 'IntegrationTests\.($(MEASURING))Tests/'
+
 # The parts of `make torture`, each a suite of integration/torture; each has a target of its own: torture-deaths, …
 TORTURE_PARTS := deaths errors interruptions disks races security
 
@@ -43,7 +47,8 @@ demo: build setup-test ## Two containers on a bridge, from nothing and back
 	bash integration/demo.sh $(CNI)
 
 test: build setup-test $(INTERFERE) ## Unit tests, and as root the integration tests
-	CNI_BIN=$(CNI) swift test --explicit-target-dependency-import-check error
+	CNI_BIN=$(CNI) swift test --explicit-target-dependency-import-check error --skip $(MEASURING_SUITES)
+	CNI_BIN=$(CNI) swift test --skip-build --no-parallel --filter $(MEASURING_SUITES)
 	$(MAKE) --no-print-directory replay
 
 unit-test: setup ## The tests that need no root
@@ -51,7 +56,8 @@ unit-test: setup ## The tests that need no root
 	$(MAKE) --no-print-directory replay
 
 root-test: build setup-test $(INTERFERE) ## The tests in network namespaces
-	CNI_BIN=$(CNI) swift test --filter IntegrationTests
+	CNI_BIN=$(CNI) swift test --filter IntegrationTests --skip $(MEASURING_SUITES)
+	CNI_BIN=$(CNI) swift test --skip-build --no-parallel --filter $(MEASURING_SUITES)
 
 TORTURE_TABLE = $(BUILD)/torture/$(1).tsv
 

@@ -42,6 +42,18 @@ import Testing
         }
     }
 
+    @Test("every suite that measures a flow is one that the Makefile runs alone")
+    func measuring() throws {
+        let line = try text("Makefile").firstMatch(of: /\nMEASURING := (.+)/)
+        let names = (line?.output.1).map(String.init) ?? ""
+        let alone = names.split(separator: "|").map { "\($0)Tests.swift" }
+        let measuring = try sources.filter {
+            try String(contentsOf: $0, encoding: .utf8).contains(/\bFlow\(\s*from:/)
+        }.map(\.lastPathComponent)
+        #expect(measuring.count > 5)
+        #expect(Set(measuring).subtracting(alone).sorted() == [])
+    }
+
     @Test("every failure of the survey, and every requirement of security, has its row")
     func rows() throws {
         let counts = ["A": 14, "B": 8, "C": 7, "D": 10, "E": 8, "F": 7, "M": 7, "S": 16]
