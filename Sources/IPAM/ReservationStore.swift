@@ -189,11 +189,13 @@ public struct ReservationStore: ~Copyable {
             })
     }
 
-    /// Takes back addresses that an ADD was given in vain, as ones that were never used, and what it
-    /// noted of the pod; what the holder has of an earlier ADD stays.
+    /// Takes back addresses that an ADD was given in vain, and what it noted of the pod; what the holder has
+    /// of an earlier ADD stays.
     public mutating func takeBack(
         _ addresses: [IPAddress], of holder: Holder, _ pod: String?, in netns: String
     ) throws(CNIError) {
+        // An interface may have had them for a moment.
+        cooldown.begin(for: addresses)
         for address in addresses { try release(address, of: holder) }
         guard let pod else { return }
         guard var record = PodRecord(of: pod, network, holder.interface, in: parent) else { return }
