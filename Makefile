@@ -16,7 +16,7 @@ PLUGINS := bandwidth bridge dummy firewall host-device host-local ipvlan loopbac
 
 BUILD_PACKAGES := libmnl-dev libnftnl-dev libjansson-dev libmd-dev libsystemd-dev pkg-config
 TEST_PACKAGES := curl gcc libc6-dev iproute2 iptables iputils-ping nftables jq procps python3 util-linux \
-    dbus-daemon gir1.2-glib-2.0 python3-dbus python3-firewall python3-gi python3-nftables
+    dbus-daemon gir1.2-glib-2.0 python3-dbus python3-firewall python3-gi python3-nftables dnsmasq-base
 BENCH_PACKAGES := gcc iproute2 iptables jq python3 util-linux
 GUEST_PACKAGES := qemu-system-x86 linux-image-amd64 busybox-static cpio kmod
 INTERFERE := $(BUILD)/interfere

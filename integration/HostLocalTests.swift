@@ -270,6 +270,45 @@ struct HostLocalTests {
         _ = try run("pkill -P \(holder.process)")
     }
 
+    @Test(
+        "what cannot be freed does not keep the rest, at GC and at DEL", arguments: ["GC", "DEL"])
+    func busy(verb: String) throws {
+        let set = { (number: Int) in "[{\"subnet\": \"10.\(number).0.0/24\"}]" }
+        let sets = (71..<79).map(set).joined(separator: ",")
+        let network = configuration(JSON(text: "{\"ranges\": [\(sets)]}"), version: "1.1.0")
+            .merging(#"{"cni.dev/valid-attachments": []}"#)
+        #expect(try call("ADD", network, id: "one").succeeded)
+        let names = try output(of: "ls -U \(world.directory)/web").split(separator: "\n")
+        let first = try #require(names.first { $0.hasPrefix("10.") })
+        let file = "\(world.directory)/web/\(first)"
+        // The kernel removes no file that something is mounted on.
+        try output(of: "mount --bind \(file) \(file)")
+        defer { _ = try? run("umount \(file)") }
+        let ended = try call(verb, network, id: "one")
+        #expect(ended.json["msg"].string?.contains("remove \(file)") == true, "\(ended.output)")
+        #expect(world.files("web").filter { $0.hasPrefix("10.") } == ["\(first)"])
+    }
+
+    @Test("who may not look what containers have gets an address all the same")
+    func unprivileged() throws {
+        try Network(ipam: #"{"subnet": "10.71.0.0/16"}"#, in: world).add(try world.container())
+        let (programs, data) = (world.directory + "/bin", world.directory + "/data")
+        try output(of: "mkdir \(programs) \(data)")
+        try output(of: "cp -L \(world.plugins)/host-local \(programs)/")
+        try output(of: "chmod 755 \(world.directory) \(programs) \(programs)/host-local")
+        try output(of: "chown 65534 \(data)")
+        var network = configuration(#"{"subnet": "10.71.0.0/16"}"#)
+        network["ipam"]["dataDir"] = JSON(data)
+        let ended = try world.start(
+            "host-local", "ADD", network.description, container: "two",
+            namespace: "/run/netns/unused", path: programs,
+            through: ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        ).wait()
+        #expect(address(ended) == "10.71.0.2/16", "\(ended.output)")
+        #expect(address(try call("ADD", network, id: "three"))?.hasPrefix("10.71.0.") == true)
+        #expect(world.file("data/web/10.71.0.2") == "two\r\neth0")
+    }
+
     @Test("GC frees what no valid attachment holds")
     func collect() throws {
         let network = configuration(#"{"subnet": "10.71.0.0/16"}"#, version: "1.1.0")

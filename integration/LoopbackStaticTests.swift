@@ -46,7 +46,7 @@ struct LoopbackStaticTests {
         let configuration: JSON = #"{"name": "lo", "cniVersion": "1.0.0", "type": "loopback"}"#
         let ended = try world.call("loopback", "ADD", configuration, container, interface: "lo")
         #expect(ended.status == 1)
-        #expect(ended.json["msg"].string?.contains("10.1.2.3/32") == true)
+        #expect(ended.json["msg"].string?.contains("address \"10.1.2.3\"") == true)
     }
 
     private func fixed(_ ipam: JSON, with keys: JSON = "{}", arguments: String? = nil) throws

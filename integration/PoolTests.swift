@@ -49,6 +49,54 @@ struct PoolTests {
         #expect(held("networks/web") == [])
     }
 
+    @Test(
+        "a reservation lost under a container is made anew, whichever verb comes first",
+        arguments: ["STATUS", "DEL", "GC"])
+    func lostBefore(verb: String) throws {
+        let network = network(upTo: "10.71.0.4")
+        let (one, two) = (try world.container("one"), try world.container("two"))
+        try network.add(one)
+        try network.add(two)
+        try output(of: "rm \(world.directory)/web/10.71.0.2")
+        if verb == "GC" {
+            try network.gc(keeping: [(one, "eth0"), (two, "eth0")])
+        } else {
+            let container = World.Container(id: "other", path: "")
+            #expect(
+                try world.call("bridge", verb, network.configuration(), container).succeeded)
+        }
+        let three = try network.add(world.container("three"))
+        #expect(three["ips"][0]["address"].string == "10.71.0.4/24")
+        #expect(world.file("web/10.71.0.2") == "one\r\neth0")
+        #expect(try !network.tryAdd(world.container("four")).succeeded)
+    }
+
+    @Test("what is no namespace beside the container's is passed over")
+    func oddNeighbours() throws {
+        _ = try Uplink(world)
+        let folder = world.directory + "/namespaces"
+        try output(of: "mkdir \(folder)")
+        let make = "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])"
+        #expect(try Command(["python3", "-c", make, folder + "/socket"]).wait().succeeded)
+        try output(of: "ln -s loop \(folder)/loop")
+        try output(of: "mkfifo \(folder)/fifo")
+        let container = try world.container()
+        try output(of: "ln -s \(container.path) \(folder)/one")
+        let network = Network(plugin: "macvlan", #"{"master": "up0"}"#, in: world)
+        try network.add(World.Container(id: container.id, path: folder + "/one"))
+    }
+
+    @Test("a container keeps its address where it is added again in vain, with another asked for")
+    func addedInVain() throws {
+        let network = network(upTo: "10.71.0.5")
+        let container = try world.container("one")
+        try network.add(container)
+        let ended = try network.tryAdd(container, arguments: "IP=10.71.0.4")
+        #expect(ended.json["msg"].string?.contains("File exists") == true, "\(ended.output)")
+        #expect(held() == ["10.71.0.2"])
+        #expect(try network.check(container) == nil)
+    }
+
     @Test("what containers of another host have, which are in the same directory, is not reserved")
     func otherHost() throws {
         let other = try World()

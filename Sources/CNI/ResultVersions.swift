@@ -100,10 +100,12 @@ extension AddResult.Interface {
     fileprivate func json(detailed: Bool) -> JSON {
         var members: [(key: String, value: JSON)] = [("name", .string(name))]
         if !mac.isEmpty { members.append(("mac", .string(mac))) }
-        if detailed, let mtu { members.append(("mtu", .integer(mtu))) }
+        if detailed, let mtu, mtu != 0 { members.append(("mtu", .integer(mtu))) }
         if !sandbox.isEmpty { members.append(("sandbox", .string(sandbox))) }
-        if detailed, let socketPath { members.append(("socketPath", .string(socketPath))) }
-        if detailed, let pciID { members.append(("pciID", .string(pciID))) }
+        for case (let key, let text?) in [("socketPath", socketPath), ("pciID", pciID)]
+        where detailed && !text.isEmpty {
+            members.append((key, .string(text)))
+        }
         return .object(members)
     }
 }
@@ -131,15 +133,16 @@ extension AddResult.Address {
 }
 
 extension RouteEntry {
-    /// As in the reference, versions that do not know the metrics have them all the same.
+    /// As in the reference, versions that do not know the metrics have them all the same, and none of
+    /// them is zero.
     fileprivate var json: JSON {
         var members: [(key: String, value: JSON)] = [("dst", .string("\(destination)"))]
         if let gateway { members.append(("gw", .string("\(gateway)"))) }
-        let numbers = [
-            ("mtu", mtu), ("advmss", advmss), ("priority", priority), ("table", table),
-            ("scope", scope),
-        ]
-        for case (let key, let value?) in numbers { members.append((key, .integer(value))) }
+        let metrics = [("mtu", mtu), ("advmss", advmss), ("priority", priority)]
+            .filter { $0.1 != 0 }
+        for case (let key, let value?) in metrics + [("table", table), ("scope", scope)] {
+            members.append((key, .integer(value)))
+        }
         return .object(members)
     }
 }

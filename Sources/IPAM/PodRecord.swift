@@ -4,7 +4,7 @@ internal import CNI
 /// their network namespaces.
 ///
 /// A runtime that makes a pod's container anew gives it another ID; the pod's stays. One line for each
-/// container is in `<dataDir>/.pods/<pod>:<network>:<interface>`, none of which can have a colon.
+/// container and path is in `<dataDir>/.pods/<pod>:<network>:<interface>`, none of which can have a colon.
 struct PodRecord: ~Copyable {
     private let place: Directory
     private let name: String

@@ -29,6 +29,8 @@ struct ReservationIndex: ~Copyable {
     }
 
     private static let magic: UInt64 = 0x7377_6966_742d_6970  // "swift-ip"
+    /// In its place where `hasLooked` is false.
+    private static let unlookedMagic: UInt64 = 0x7377_6966_742d_756e  // "swift-un"
     private static let headerSize = 4096
     private static let headerWords = 7
     /// Where the machine's number follows the header, written once.
@@ -45,10 +47,14 @@ struct ReservationIndex: ~Copyable {
     private var count: Int
     /// Whether everything could be read from the file and written to it.
     private(set) var isWhole = true
+    /// Whether it was built by somebody who looked what containers have: where not, a reservation of theirs
+    /// may have been lost, and the address look free.
+    let hasLooked: Bool
 
     /// An empty table in memory with room for so many entries.
-    init(room: Int) {
+    init(room: Int, hasLooked: Bool = false) {
         file = nil
+        self.hasLooked = hasLooked
         var capacity = Self.leastCapacity
         while capacity < room * 2 { capacity *= 2 }
         self.capacity = capacity
@@ -69,6 +75,7 @@ struct ReservationIndex: ~Copyable {
             return nil
         }
         self.file = file
+        hasLooked = known[0] == Self.magic
         self.capacity = capacity
         self.count = count
         memory = []
@@ -95,7 +102,8 @@ struct ReservationIndex: ~Copyable {
     }
 
     private static func isOfState(_ words: [UInt64], _ signature: DirectorySignature) -> Bool {
-        words.count == headerWords && words[0] == magic && words[3] == signature.device
+        words.count == headerWords && [magic, unlookedMagic].contains(words[0])
+            && words[3] == signature.device
             && words[4] == signature.inode && words[5] == UInt64(bitPattern: signature.modified)
     }
 
@@ -306,7 +314,8 @@ struct ReservationIndex: ~Copyable {
             signature?.device ?? 0, signature?.inode ?? 0,
             UInt64(bitPattern: signature?.modified ?? 0), signature?.boot ?? 0,
         ]
-        return ([Self.magic, UInt64(capacity), UInt64(count)] + identity)
+        let magic = hasLooked ? Self.magic : Self.unlookedMagic
+        return ([magic, UInt64(capacity), UInt64(count)] + identity)
             .flatMap { littleEndian($0) }
     }
 

@@ -38,11 +38,12 @@ public struct ReservationStore: ~Copyable {
     /// Opens and locks a network's store.
     ///
     /// Makes its directories where they are missing if `creating`, else returns nil. An address that was
-    /// freed is not given out again for the seconds of `cooldown`. What holders are seen to have is
-    /// asked for where the index has to be built anew, and reserved where it is not.
+    /// freed is not given out again for the seconds of `cooldown`. What holders are seen to have, nil where
+    /// nobody looks, is asked for where the index has to be built anew, or was by somebody who did not
+    /// look, and reserved where it is not.
     public static func open(
         _ dataDirectory: String, network: String, cooldown: Int = 0, creating: Bool,
-        live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)] = { [] }
+        live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)]? = { nil }
     ) throws(CNIError) -> ReservationStore? {
         guard let parent = try Directory.open(dataDirectory, creating: creating),
             let directory = try parent.open(network, creating: creating)
@@ -131,7 +132,7 @@ public struct ReservationStore: ~Copyable {
     public mutating func release(_ holder: Holder) throws(CNIError) -> [IPAddress] {
         let addresses = try addresses(of: holder)
         cooldown.begin(for: addresses)
-        for address in addresses { try release(address) }
+        try release(addresses)
         return addresses
     }
 
@@ -153,36 +154,59 @@ public struct ReservationStore: ~Copyable {
             stale.append(address)
         }
         cooldown.begin(for: stale)
-        for address in stale { try release(address) }
         PodRecord.collect(in: parent, network, except: valid)
+        try release(stale)
     }
 
     /// Notes that a pod's interface is this holder's from now on, and frees what earlier containers of
-    /// the pod had for it, if there is no namespace behind their paths: perhaps no DEL will come.
-    /// - Returns: Whether the holder is new among them.
+    /// the pod had for it, if there is no namespace behind any of their paths: perhaps no DEL will come.
+    ///
+    /// - Returns: Whether the holder was not noted with that path.
     public mutating func takeOver(
         _ pod: String, by holder: Holder, in netns: String, isGone: (String) -> Bool
     ) throws(CNIError) -> Bool {
         guard var record = PodRecord(of: pod, network, holder.interface, in: parent) else {
             return false
         }
-        var others: [(id: String, netns: String)] = []
-        for container in record.containers where container.id != holder.containerID {
-            guard isGone(container.netns) else {
-                others.append(container)
-                continue
-            }
+        let own = (id: holder.containerID, netns: netns)
+        let others = record.containers.filter { $0 != own }
+        let left = others.filter { !isGone($0.netns) }
+        for container in others
+        where container.id != own.id && !left.contains(where: { $0.id == container.id }) {
             try release(Holder(containerID: container.id, interface: holder.interface))
         }
-        let isNew = !record.containers.contains { $0.id == holder.containerID }
-        record.keep(others + [(holder.containerID, netns)])
+        let isNew = others.count == record.containers.count
+        record.keep(left + [own])
         return isNew
     }
 
-    /// Notes that a holder is none of the pod's containers any more.
-    public func leave(_ pod: String, _ holder: Holder) {
+    /// Notes that a holder is none of the pod's containers any more; with a path, that it is not there.
+    public func leave(_ pod: String, _ holder: Holder, in netns: String? = nil) {
         guard var record = PodRecord(of: pod, network, holder.interface, in: parent) else { return }
-        record.keep(record.containers.filter { $0.id != holder.containerID })
+        record.keep(
+            record.containers.filter {
+                $0.id != holder.containerID || $0.netns != netns ?? $0.netns
+            })
+    }
+
+    /// Takes back addresses that an ADD was given in vain, and what it noted of the pod; what the holder has
+    /// of an earlier ADD stays.
+    public mutating func takeBack(
+        _ addresses: [IPAddress], of holder: Holder, _ pod: String?, in netns: String
+    ) throws(CNIError) {
+        // An interface may have had them for a moment.
+        cooldown.begin(for: addresses)
+        for address in addresses { try release(address, of: holder) }
+        guard let pod else { return }
+        guard var record = PodRecord(of: pod, network, holder.interface, in: parent) else { return }
+        let holdsMore = try !self.addresses(of: holder).isEmpty
+        let (own, others) = (
+            record.containers.filter { $0.id == holder.containerID },
+            record.containers.filter { $0.id != holder.containerID }
+        )
+        // By its only path a holder of an earlier ADD's addresses is known.
+        guard !holdsMore || own.count > 1 else { return }
+        record.keep(others + (holdsMore ? own.filter { $0.netns != netns } : []))
     }
 
     /// The first address of a run that nobody holds or had a short while ago, or nil.
@@ -251,6 +275,21 @@ public struct ReservationStore: ~Copyable {
         }
     }
 
+    /// Frees all that can be freed.
+    ///
+    /// - Throws: The first error.
+    private mutating func release(_ addresses: [IPAddress]) throws(CNIError) {
+        var failure: CNIError?
+        for address in addresses {
+            do throws(CNIError) {
+                try release(address)
+            } catch {
+                failure = failure ?? error
+            }
+        }
+        if let failure { throw failure }
+    }
+
     private mutating func release(_ address: IPAddress) throws(CNIError) {
         guard let text = try contents(of: address) else { return }
         try unseal()
@@ -265,7 +304,9 @@ public struct ReservationStore: ~Copyable {
     private mutating func unseal() throws(CNIError) {
         if !index.hasRoom {
             let former = Former.some(Set(index.former()))
-            index = try Self.rebuiltIndex(of: directory, indexes, network, former)
+            let hasLooked = index.hasLooked
+            index = try Self.rebuiltIndex(
+                of: directory, indexes, network, former, hasLooked: hasLooked)
             isSealed = true
         }
         guard isSealed else { return }
@@ -276,19 +317,24 @@ public struct ReservationStore: ~Copyable {
     /// The stored index if it is the directory's, or a new one.
     private static func index(
         of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String,
-        _ live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)]
+        _ live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)]?
     ) throws(CNIError) -> ReservationIndex {
         switch indexes {
         case .some(let place):
             let signature = directory.signature()
             guard let file = try? place.openFile(network, O_RDWR) else { break }
             let isOfEarlierRun = ReservationIndex.isOfEarlierRun(file, of: signature)
-            if let stored = ReservationIndex(file: file, of: signature) { return stored }
+            guard var stored = ReservationIndex(file: file, of: signature) else {
+                return try rebuiltIndex(
+                    of: directory, indexes, network, isOfEarlierRun ? .all : .some([]),
+                    live: live())
+            }
+            guard !stored.hasLooked, let live = try live() else { return stored }
             return try rebuiltIndex(
-                of: directory, indexes, network, isOfEarlierRun ? .all : .some([]), live: live)
+                of: directory, indexes, network, .some(Set(stored.former())), live: live)
         case nil: break
         }
-        return try rebuiltIndex(of: directory, indexes, network, live: live)
+        return try rebuiltIndex(of: directory, indexes, network, live: live())
     }
 
     /// An index of the directory as it is, stored if there is a place for it.
@@ -297,13 +343,14 @@ public struct ReservationStore: ~Copyable {
     /// and it held the lock that is now ours.
     private static func rebuiltIndex(
         of directory: borrowing Directory, _ indexes: borrowing Directory?, _ network: String,
-        _ former: Former = .some([]),
-        live: () throws(CNIError) -> [(address: IPAddress, holder: Holder)] = { [] }
+        _ former: Former = .some([]), hasLooked: Bool = false,
+        live found: [(address: IPAddress, holder: Holder)]? = nil
     ) throws(CNIError) -> ReservationIndex {
         directory.discard(".draft")
         let names = try directory.names()
-        let live = try live()
-        var index = ReservationIndex(room: names.count + live.count)
+        let live = found ?? []
+        var index = ReservationIndex(
+            room: names.count + live.count, hasLooked: hasLooked || found != nil)
         for name in names {
             guard let address = IPAddress(name) else { continue }
             guard let text = try directory.read(name) else {

@@ -167,8 +167,9 @@ extension CNIError {
     /// This error, with what could not be undone after it, if anything.
     public func leaving(_ leftBehind: [String]) -> CNIError {
         guard !leftBehind.isEmpty else { return self }
+        let left = "left behind: " + leftBehind.joined(separator: "; ")
         return CNIError(
-            code: code, message, details: "left behind: " + leftBehind.joined(separator: "; "))
+            code: code, message, details: details.isEmpty ? left : "\(details); \(left)")
     }
 
     /// A kernel's error, with the code that tells a runtime what to do about it.

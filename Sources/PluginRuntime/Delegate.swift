@@ -45,17 +45,35 @@ package struct Delegate {
         }
     }
 
-    /// Whether the plugin may want to see the container's interface before it answers, as a DHCP
-    /// client does.
+    /// Whether the plugin may want to see the container's interface, when it gives an address out and when
+    /// it takes it back, as a DHCP client does.
     var wantsInterface: Bool {
         if case .program = implementation { true } else { false }
     }
 
-    func add() throws(CNIError) -> AddResult {
+    /// Asks for addresses.
+    ///
+    /// - Parameter lease: What is to be given back if the attachment comes to nothing, also where no
+    ///   answer comes: a program that did not say why may have an address all the same.
+    /// - Returns: The answer.
+    /// - Throws: The plugin's error, or what kept it from answering.
+    func add(_ lease: inout AddResult?) throws(CNIError) -> AddResult {
         switch implementation {
-        case .own(let plugin): return try plugin.add(with(.add))
+        case .own(let plugin):
+            let result = try plugin.add(with(.add))
+            lease = result
+            return result
         case .program(let path):
-            let output = try Subprocess.run(path, .add, call.invocation)
+            let output: [UInt8]
+            switch Subprocess.ending(of: path, .add, call.invocation) {
+            case .refusal(let error): throw error
+            case .failure(let error):
+                lease = AddResult()
+                throw error
+            case .answer(let answer): output = answer
+            }
+            // Its DEL knows what it gave.
+            lease = AddResult()
             do throws(CNIError) {
                 return try AddResult(JSON(parsing: output), path: "result of \(type)")
             } catch {
@@ -75,6 +93,14 @@ package struct Delegate {
         switch implementation {
         case .own(let plugin): try plugin.del(with(.del))
         case .program(let path): _ = try Subprocess.run(path, .del, call.invocation)
+        }
+    }
+
+    /// Gives back what an ADD that came to nothing was given.
+    func giveBack(_ lease: AddResult) throws(CNIError) {
+        switch implementation {
+        case .own(let plugin): try plugin.takeBack(lease, of: with(.del))
+        case .program: try del()
         }
     }
 

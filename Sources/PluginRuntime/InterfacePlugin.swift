@@ -70,7 +70,7 @@ extension InterfacePlugin {
         defer { try? kernel.returnHome() }
         var journal = Journal(kernel)
         var attachment = newAttachment(call)
-        var hasLease = false
+        var lease: AddResult?
         do throws(CNIError) {
             try wrapping { () throws(KernelError) in try kernel.lockShared() }
             // A program may look for the interface; our own IPAM does not, and is asked first
@@ -78,14 +78,9 @@ extension InterfacePlugin {
             if let delegate, delegate.wantsInterface {
                 try apply(interfaces(attachment, options), to: &journal)
                 try wrapping { () throws(KernelError) in try kernel.returnHome() }
-                // A program that fails may have an address all the same.
-                hasLease = true
-                attachment.result = try delegate.add()
+                attachment.result = try delegate.add(&lease)
             } else {
-                if let delegate {
-                    attachment.result = try delegate.add()
-                    hasLease = true
-                }
+                if let delegate { attachment.result = try delegate.add(&lease) }
                 try apply(interfaces(attachment, options), to: &journal)
             }
             if delegate != nil, attachment.result.addresses.isEmpty {
@@ -100,16 +95,17 @@ extension InterfacePlugin {
             return attachment.result
         } catch {
             try? kernel.returnHome()
-            var leftBehind = journal.rollBack().map { "\($0)" }
-            try? kernel.returnHome()
-            if hasLease, let delegate {
-                do throws(CNIError) {
-                    try delegate.del()
-                } catch {
-                    leftBehind.append("release the address: \(error)")
-                }
+            let released = { (isFirst: Bool) -> [String] in
+                guard let delegate, let lease, delegate.wantsInterface == isFirst else { return [] }
+                var failures: [CNIError] = []
+                attempt(&failures) { () throws(CNIError) in try delegate.giveBack(lease) }
+                return failures.map { "release the address: \($0)" }
             }
-            throw error.leaving(leftBehind)
+            // As in DEL.
+            var leftBehind = released(true)
+            leftBehind += journal.rollBack().map { "\($0)" }
+            try? kernel.returnHome()
+            throw error.leaving(leftBehind + released(false))
         }
     }
 
@@ -149,7 +145,10 @@ extension InterfacePlugin {
         return interfaces(attachment, options) + network(attachment, options)
     }
 
-    /// DEL: everything of the owner that is left, then its lease.
+    /// DEL: everything of the owner that is left, then its lease, which nobody else has while the
+    /// interface answers for it; that of another program first.
+    ///
+    /// Such a program may need the interface to give the lease back.
     public static func del(_ call: Call) throws(CNIError) {
         let options: Options = try call.leniently(options)
         var failures: [CNIError] = []
@@ -163,6 +162,11 @@ extension InterfacePlugin {
             kernel = try call.hostKernel()
         }
         defer { try? kernel.returnHome() }
+        var delegate: Delegate?
+        attempt(&failures) { () throws(CNIError) in
+            delegate = try Delegate(ipamOf: call)
+            if let delegate, delegate.wantsInterface { try delegate.del() }
+        }
         let attachment = Attachment(call)
         let plan = interfaces(attachment, options) + network(attachment, options)
         failures += plan.remove(from: kernel)
@@ -176,10 +180,8 @@ extension InterfacePlugin {
             failures.append(CNIError(error))
         }
         try? kernel.returnHome()
-        do throws(CNIError) {
-            try Delegate(ipamOf: call)?.del()
-        } catch {
-            failures.append(error)
+        attempt(&failures) { () throws(CNIError) in
+            if let delegate, !delegate.wantsInterface { try delegate.del() }
         }
         try report(failures)
     }
@@ -192,16 +194,8 @@ extension InterfacePlugin {
             throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
         }
         var failures: [CNIError] = []
-        do throws(CNIError) {
-            try collect(call, except: valid)
-        } catch {
-            failures.append(error)
-        }
-        do throws(CNIError) {
-            try Delegate(ipamOf: call)?.gc()
-        } catch {
-            failures.append(error)
-        }
+        attempt(&failures) { () throws(CNIError) in try collect(call, except: valid) }
+        attempt(&failures) { () throws(CNIError) in try Delegate(ipamOf: call)?.gc() }
         try report(failures)
     }
 
@@ -248,8 +242,20 @@ extension InterfacePlugin {
         }
     }
 
+    /// Does one of the things that are all tried, and keeps its error.
+    private static func attempt(
+        _ failures: inout [CNIError], _ body: () throws(CNIError) -> Void
+    ) {
+        do throws(CNIError) {
+            try body()
+        } catch {
+            failures.append(error)
+        }
+    }
+
     private static func report(_ failures: [CNIError]) throws(CNIError) {
         guard let first = failures.first else { return }
+        guard failures.count > 1 else { throw first }
         throw CNIError(
             code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
     }

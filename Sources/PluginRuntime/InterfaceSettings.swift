@@ -47,8 +47,9 @@ extension Kernel {
     /// A bridge with a spanning tree takes four seconds at least, and the kernel of a busy machine, which
     /// looks for new carriers once a second, more than the 2,550 ms of the reference's bridge.
     private static let linkPatience: Int64 = 10_000
-    /// How long duplicate address detection may take, in milliseconds.
-    private static let detectionPatience: Int64 = 5000
+    /// How long duplicate address detection may take, in milliseconds, as in the reference: it begins when
+    /// the kernel has seen the carrier.
+    private static let detectionPatience: Int64 = 10_000
     /// How long to wait before an address that somebody has is asked for again, in milliseconds.
     private static let pauseBeforeAsking: Int64 = 500
 

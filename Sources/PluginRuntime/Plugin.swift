@@ -17,6 +17,8 @@ public protocol Plugin: Sendable {
     static func check(_ call: Call) throws(CNIError)
     /// Detaches a container, whatever is left of it.
     static func del(_ call: Call) throws(CNIError)
+    /// Takes back what an ADD has answered that came to nothing, and no more than that.
+    static func takeBack(_ result: AddResult, of call: Call) throws(CNIError)
     /// Removes what belongs to no valid attachment of the network.
     static func gc(_ call: Call) throws(CNIError)
     /// Throws code 50 if ADD could not be served now.
@@ -31,6 +33,10 @@ extension Plugin {
     public static var versions: [SpecVersion] { SpecVersion.all }
     /// Most do not.
     public static var isIPAM: Bool { false }
+    /// Most keep nothing of an earlier ADD's that DEL would take away.
+    public static func takeBack(_ result: AddResult, of call: Call) throws(CNIError) {
+        try del(call)
+    }
 }
 
 /// Runs plugins for a runtime.

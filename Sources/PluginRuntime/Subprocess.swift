@@ -8,6 +8,28 @@ package enum Subprocess {
     /// How often, and with what pause, a program that is just being written is tried again.
     private static let busyAttempts = 6
 
+    /// How much is kept of what a program says on standard error.
+    private static let errorLimit = 4 << 10
+    /// How much of what a program said goes into an error.
+    private static let quotedLimit = 256
+
+    /// How the run of a plugin's program ended.
+    enum Ending {
+        /// With an answer.
+        case answer([UInt8])
+        /// With an error that it printed, or before it began: nothing has come of it.
+        case refusal(CNIError)
+        /// Without a word that makes sense: something may have come of it.
+        case failure(CNIError)
+    }
+
+    /// Runs a plugin with the same input and environment but another verb.
+    static func ending(
+        of path: FilePath, _ verb: Verb, _ invocation: Invocation
+    ) -> Ending {
+        ending(of: path, environment: environment(verb), input: invocation.input)
+    }
+
     /// Runs a plugin with the same input and environment but another verb.
     ///
     /// - Returns: What it printed.
@@ -25,15 +47,34 @@ package enum Subprocess {
     package static func run(
         _ path: FilePath, environment: [String], input: [UInt8]
     ) throws(CNIError) -> [UInt8] {
-        let (status, output) = try spawn(path, [], environment, input: input)
-        guard status != 0 else { return output }
-        if let error = (try? JSON(parsing: output)).flatMap({ CNIError($0) }) { throw error }
-        let text = String(decoding: output.prefix(256), as: UTF8.self)
-        throw CNIError(
-            .internalError,
-            text.isEmpty
-                ? "netplugin failed with no error message: \(path) ended with status \(status)"
-                : "netplugin failed: \(path) ended with status \(status): \(text)")
+        switch ending(of: path, environment: environment, input: input) {
+        case .answer(let output): return output
+        case .refusal(let error), .failure(let error): throw error
+        }
+    }
+
+    private static func ending(
+        of path: FilePath, environment: [String], input: [UInt8]
+    ) -> Ending {
+        let ended: Ended
+        do throws(CNIError) {
+            ended = try spawn(path, [], environment, input: input)
+        } catch {
+            return .refusal(error)
+        }
+        guard ended.status != 0 else { return .answer(ended.output) }
+        if let error = (try? JSON(parsing: ended.output)).flatMap({ CNIError($0) }) {
+            return .refusal(error)
+        }
+        let said = ended.output.isEmpty ? ended.errors : ended.output
+        let text = String(decoding: said.prefix(quotedLimit), as: UTF8.self)
+        let how = "\(path) ended with status \(ended.status)"
+        return .failure(
+            CNIError(
+                .internalError,
+                text.isEmpty
+                    ? "netplugin failed with no error message: \(how)"
+                    : "netplugin failed: \(how): \(text)"))
     }
 
     /// Runs any program with arguments, in this process's environment.
@@ -48,7 +89,8 @@ package enum Subprocess {
             unsafe variables.append(String(cString: text))
             unsafe entry += 1
         }
-        return try spawn(path, arguments, variables, input: input)
+        let ended = try spawn(path, arguments, variables, input: input)
+        return (ended.status, ended.output)
     }
 
     private static func environment(_ verb: Verb) -> [String] {
@@ -62,17 +104,31 @@ package enum Subprocess {
         return variables + ["CNI_COMMAND=\(verb.rawValue)"]
     }
 
+    /// A program's end: its status, or 128 and the signal that ended it, and what it said.
+    private struct Ended {
+        var status: Int32 = 0
+        var output: [UInt8] = []
+        /// The beginning of what it said on standard error, all of which has been passed on.
+        var errors: [UInt8] = []
+    }
+
     private static func spawn(
         _ path: FilePath, _ arguments: [String], _ environment: [String], input: [UInt8]
-    ) throws(CNIError) -> (status: Int32, output: [UInt8]) {
-        var (inputEnds, outputEnds): ([Int32], [Int32]) = ([-1, -1], [-1, -1])
-        guard unsafe linux_pipe(&inputEnds) == 0, unsafe linux_pipe(&outputEnds) == 0
+    ) throws(CNIError) -> Ended {
+        var (inputEnds, outputEnds, errorEnds): ([Int32], [Int32], [Int32]) =
+            ([-1, -1], [-1, -1], [-1, -1])
+        guard unsafe linux_pipe(&inputEnds) == 0, unsafe linux_pipe(&outputEnds) == 0,
+            unsafe linux_pipe(&errorEnds) == 0
         else { throw failure("pipe", path, errno) }
+        // Where whoever started us ignores it, the kernel keeps no status for us.
+        let previous = signal(SIGCHLD, SIG_DFL)
+        defer { _ = signal(SIGCHLD, previous) }
         var actions = unsafe posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }
         unsafe posix_spawn_file_actions_adddup2(&actions, inputEnds[0], 0)
         unsafe posix_spawn_file_actions_adddup2(&actions, outputEnds[1], 1)
+        unsafe posix_spawn_file_actions_adddup2(&actions, errorEnds[1], 2)
         var child: pid_t = 0
         var error: Int32 = 0
         unsafe withCStrings([path.string] + arguments) { arguments in
@@ -87,56 +143,71 @@ package enum Subprocess {
         }
         close(inputEnds[0])
         close(outputEnds[1])
+        close(errorEnds[1])
         guard error == 0 else {
             close(inputEnds[1])
             close(outputEnds[0])
+            close(errorEnds[0])
             throw failure("run", path, error)
         }
-        let output = exchange(input, inputEnds[1], outputEnds[0])
+        var ended = exchange(input, inputEnds[1], outputEnds[0], errorEnds[0])
         var status: Int32 = 0
-        while unsafe waitpid(child, &status, 0) < 0, errno == EINTR {}
-        // The shell's way to put a signal into a status.
+        var waited: pid_t
+        repeat { waited = unsafe waitpid(child, &status, 0) } while waited < 0 && errno == EINTR
+        // The shell's way to put a signal into a status; without one, it is not known to have succeeded.
         let signal = status & 0x7f
-        return (signal == 0 ? (status >> 8) & 0xff : 128 + signal, output)
+        ended.status = waited < 0 ? 255 : signal == 0 ? (status >> 8) & 0xff : 128 + signal
+        return ended
     }
 
-    /// Feeds the input and collects the output at once, so that neither pipe can fill up for good.
+    /// Feeds the input and collects the output at once, so that no pipe can fill up for good.
     private static func exchange(
-        _ input: [UInt8], _ writeEnd: Int32, _ readEnd: Int32
-    ) -> [UInt8] {
+        _ input: [UInt8], _ writeEnd: Int32, _ outputEnd: Int32, _ errorEnd: Int32
+    ) -> Ended {
         // A child that does not read its input must not end us.
         let previous = signal(SIGPIPE, SIG_IGN)
         defer { _ = signal(SIGPIPE, previous) }
         _ = fcntl(writeEnd, F_SETFL, O_NONBLOCK)
         var rest = input[...]
-        var output: [UInt8] = []
+        var ended = Ended()
         var buffer = [UInt8](repeating: 0, count: 16 << 10)
-        var isWriting = true
-        while true {
-            var ends = [
-                pollfd(fd: readEnd, events: Int16(POLLIN), revents: 0),
-                pollfd(fd: isWriting ? writeEnd : -1, events: Int16(POLLOUT), revents: 0),
-            ]
-            guard unsafe poll(&ends, 2, -1) >= 0 || errno == EINTR else { break }
-            if isWriting, ends[1].revents != 0 {
+        // One that is closed is -1, which poll(2) passes over.
+        var ends = [
+            pollfd(fd: outputEnd, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: errorEnd, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: writeEnd, events: Int16(POLLOUT), revents: 0),
+        ]
+        func finish(_ number: Int) {
+            close(ends[number].fd)
+            ends[number].fd = -1
+        }
+        func received(_ number: Int) -> ArraySlice<UInt8> {
+            guard ends[number].fd >= 0, ends[number].revents != 0 else { return [] }
+            let count = unsafe read(ends[number].fd, &buffer, buffer.count)
+            if count == 0 || (count < 0 && errno != EINTR) { finish(number) }
+            return buffer[..<max(count, 0)]
+        }
+        while ends[0].fd >= 0 || ends[1].fd >= 0 {
+            guard unsafe poll(&ends, nfds_t(ends.count), -1) >= 0 else {
+                guard errno == EINTR else { break }
+                continue
+            }
+            if ends[2].fd >= 0, ends[2].revents != 0 {
                 let count = unsafe rest.withUnsafeBytes { bytes in
                     unsafe write(writeEnd, bytes.baseAddress, bytes.count)
                 }
                 if count > 0 { rest = rest.dropFirst(count) }
-                if rest.isEmpty || (count < 0 && errno != EAGAIN && errno != EINTR) {
-                    close(writeEnd)
-                    isWriting = false
-                }
+                if rest.isEmpty || (count < 0 && errno != EAGAIN && errno != EINTR) { finish(2) }
             }
-            if ends[0].revents != 0 {
-                let count = unsafe read(readEnd, &buffer, buffer.count)
-                if count > 0 { output += buffer[..<count] }
-                if count == 0 || (count < 0 && errno != EINTR) { break }
+            ended.output += received(0)
+            let errors = received(1)
+            unsafe errors.withUnsafeBytes { bytes in
+                unsafe _ = write(STDERR_FILENO, bytes.baseAddress, bytes.count)
             }
+            ended.errors += errors.prefix(errorLimit - ended.errors.count)
         }
-        if isWriting { close(writeEnd) }
-        close(readEnd)
-        return output
+        for number in ends.indices where ends[number].fd >= 0 { finish(number) }
+        return ended
     }
 
     private static func failure(_ verb: String, _ path: FilePath, _ error: Int32) -> CNIError {

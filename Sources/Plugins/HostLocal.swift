@@ -46,15 +46,13 @@ public enum HostLocal: Plugin {
                 result.addresses.append(address)
                 reserved.append(address.address.address)
             }
-            guard requested.isEmpty else {
-                let list = requested.map { "\($0)" }.joined(separator: " ")
-                throw CNIError(
-                    .internalError, "failed to allocate all requested IPs: \(list)")
-            }
+            try requireNone(requested)
         } catch {
             // Only what this call reserved: an earlier ADD's addresses are not ours to free.
             for address in reserved { try? store.release(address, of: call.holder) }
-            if isNew, let pod = options.pod { store.leave(pod, call.holder) }
+            if isNew, let pod = options.pod {
+                store.leave(pod, call.holder, in: call.invocation.netns)
+            }
             store.close()
             throw error
         }
@@ -94,7 +92,15 @@ public enum HostLocal: Plugin {
                     after: ReservationStore.lastReserved(
                         options.dataDirectory, network: network, set: number)))
         }
+        try requireNone(requested)
         return result
+    }
+
+    /// Throws code 999 if addresses that are asked for are left, which are of no range.
+    private static func requireNone(_ requested: [IPAddress]) throws(CNIError) {
+        guard !requested.isEmpty else { return }
+        let list = requested.map { "\($0)" }.joined(separator: " ")
+        throw CNIError(.internalError, "failed to allocate all requested IPs: \(list)")
     }
 
     /// Checks that the container still holds an address.
@@ -142,6 +148,16 @@ public enum HostLocal: Plugin {
         else { return }
         try store.release(call.holder)
         if let pod = options.pod { store.leave(pod, call.holder) }
+        store.close()
+    }
+
+    /// Frees the addresses of an answer, and none that the container had before.
+    public static func takeBack(_ result: AddResult, of call: Call) throws(CNIError) {
+        let options = try Options(call)
+        guard var store = try options.store(of: call, creating: false) else { return }
+        try store.takeBack(
+            result.addresses.map(\.address.address), of: call.holder, options.pod,
+            in: call.invocation.netns)
         store.close()
     }
 
@@ -318,14 +334,14 @@ extension HostLocal {
             try ReservationStore.open(
                 dataDirectory, network: call.configuration.name, cooldown: cooldown,
                 creating: creating
-            ) { () throws(CNIError) in creating ? try liveAddresses(of: call) : [] }
+            ) { () throws(CNIError) in creating ? try liveAddresses(of: call) : nil }
         }
 
-        /// What the network's containers have that is of its ranges.
+        /// What the network's containers have that is of its ranges; nil for who may not look.
         private func liveAddresses(
             of call: Call
-        ) throws(CNIError) -> [(address: IPAddress, holder: Holder)] {
-            try LiveAddresses.of(call).filter { live in
+        ) throws(CNIError) -> [(address: IPAddress, holder: Holder)]? {
+            try LiveAddresses.of(call)?.filter { live in
                 rangeSets.contains { $0.range(of: live.address) != nil }
             }
         }

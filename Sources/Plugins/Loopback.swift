@@ -45,7 +45,8 @@ public enum Loopback: PlannedPlugin {
         }
         if let foreign = addresses.first(where: { !$0.address.isLoopback }) {
             throw CNIError(
-                .internalError, "loopback interface found with non-loopback address \"\(foreign)\"")
+                .internalError,
+                "loopback interface found with non-loopback address \"\(foreign.address)\"")
         }
         let result = call.configuration.previous ?? own(addresses, call)
         // A version that cannot express the result is found out while all can be undone.

@@ -18,13 +18,23 @@ public enum Static: Plugin {
         try Options(call).result
     }
 
-    /// Checks that the result of ADD still has every configured address.
+    /// Checks that the result of ADD still has every configured address, by its configured gateway.
     public static func check(_ call: Call) throws(CNIError) {
-        let wanted = try Options(call).result.addresses.map(\.address)
-        let present = try call.previousResult().addresses.map(\.address)
-        guard let missing = wanted.first(where: { !present.contains($0) }) else { return }
-        throw CNIError(
-            .internalError, "static: Failed to find address \(missing) in prevResult")
+        let present = try call.previousResult().addresses
+        for wanted in try Options(call).result.addresses {
+            let same = present.filter { $0.address.address == wanted.address.address }
+            guard !same.isEmpty else {
+                throw CNIError(
+                    .internalError,
+                    "static: Failed to find address \(wanted.address) in prevResult")
+            }
+            guard let gateway = wanted.gateway, !same.contains(where: { $0.gateway == gateway })
+            else { continue }
+            throw CNIError(
+                .internalError,
+                "static: Failed to match addr \(wanted.address.address) on interface "
+                    + call.invocation.interface)
+        }
     }
 
     /// Holds nothing, so there is nothing to give back.
@@ -53,8 +63,9 @@ public enum Static: Plugin {
         }
 
         init(_ keys: inout Keys) throws(CNIError) {
-            let isConfigured: Void? =
-                try keys.object("ipam", "Address management.") { (keys) throws(CNIError) in
+            let configured =
+                try keys.object("ipam", "Address management.") {
+                    (keys) throws(CNIError) -> [AddressKeys] in
                     let addresses = try keys.list(
                         "addresses", "The container's addresses.", AddressKeys.init)
                     result.routes =
@@ -63,26 +74,20 @@ public enum Static: Plugin {
                     result.dns =
                         try keys.object("dns", "Name resolution.", AddResult.DNS.init)
                         ?? AddResult.DNS()
-                    for (index, address) in (addresses ?? []).enumerated() {
-                        guard let prefix = IPPrefix(address.text) else {
-                            throw CNIError(
-                                .invalidConfiguration,
-                                "ipam.addresses[\(index)].address: the 'address' field is "
-                                    + "expected to be in CIDR notation, got: '\(address.text)'")
-                        }
-                        result.addresses.append(.init(prefix, gateway: address.gateway))
-                    }
+                    return addresses ?? []
                 }
             let arguments: [String] = try keys(
                 "args.cni.ips", default: [], "Addresses instead of those of ipam.")
             let dynamic: [String] = try keys(
                 "runtimeConfig.ips", default: [], "Addresses instead of those of args.")
-            guard isConfigured != nil else {
+            guard let configured else {
                 throw CNIError(.invalidConfiguration, "IPAM config missing 'ipam' key")
             }
+            isReplaced = !arguments.isEmpty || !dynamic.isEmpty
+            // What others stand for need make no sense.
+            if !isReplaced { try setAddresses(configured) }
             try replaceAddresses(by: arguments, "args.cni.ips")
             try replaceAddresses(by: dynamic, "runtimeConfig.ips")
-            isReplaced = !arguments.isEmpty || !dynamic.isEmpty
         }
 
         /// The options of a call, CNI_ARGS included.
@@ -120,6 +125,18 @@ public enum Static: Plugin {
                 where result.addresses[index].address.contains(gateway) {
                     result.addresses[index].gateway = gateway
                 }
+            }
+        }
+
+        private mutating func setAddresses(_ configured: [AddressKeys]) throws(CNIError) {
+            for (index, address) in configured.enumerated() {
+                guard let prefix = IPPrefix(address.text) else {
+                    throw CNIError(
+                        .invalidConfiguration,
+                        "ipam.addresses[\(index)].address: the 'address' field is expected to be "
+                            + "in CIDR notation, got: '\(address.text)'")
+                }
+                result.addresses.append(.init(prefix, gateway: address.gateway))
             }
         }
 

@@ -98,6 +98,21 @@ import Testing
                 + #""routes":[{"dst":"fd01::/64"}]},"# + Self.dns + "}")
     }
 
+    @Test("what is zero or empty is left out, but for a route's table and scope")
+    func zeroes() throws {
+        var result = try Self.full()
+        (result.interfaces[1].mtu, result.interfaces[1].socketPath) = (0, "")
+        result.interfaces[1].pciID = ""
+        (result.routes[0].mtu, result.routes[0].advmss, result.routes[0].priority) = (0, 0, 0)
+        result.routes[0].table = 0
+        let text = try text(result, .v1_1_0)
+        #expect(
+            text.contains(
+                #"{"mac":"02:fc:00:00:00:01","name":"eth0","sandbox":"/run/netns/c"}"#), "\(text)")
+        #expect(
+            text.contains(#"{"dst":"0.0.0.0/0","gw":"10.1.0.1","scope":0,"table":0}"#), "\(text)")
+    }
+
     @Test("an empty result has an empty dns before 1.0.0 and none from then on")
     func empty() throws {
         #expect(try text(AddResult(), .v1_1_0) == #"{"cniVersion":"1.1.0"}"#)

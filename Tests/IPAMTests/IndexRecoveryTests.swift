@@ -135,6 +135,32 @@ import Testing
         try expectRight("a file less")
     }
 
+    /// Opens and closes the store as one who sees, or does not look, what a container has.
+    private func open(seeing live: [(address: IPAddress, holder: Holder)]?) throws {
+        let opened = try ReservationStore.open(
+            data.path, network: "net", creating: live != nil
+        ) { live }
+        guard let store = opened else { throw CNIError(.io, "no store") }
+        store.close()
+    }
+
+    @Test("built by one who did not look what containers have, it does not do for one who does")
+    func notLooked() throws {
+        let (lost, owner) = (try address("10.1.0.3"), holder("c1"))
+        try open(seeing: [])
+        try FileManager.default.removeItem(atPath: data.network + "/10.1.0.3")
+        for _ in 0..<2 { try open(seeing: nil) }
+        #expect(try data.files()["10.1.0.3"] == nil)
+        try open(seeing: [(lost, owner)])
+        try expectRight("made anew")
+        // Whole, and built by one who looked, it does for all.
+        let before = try FileManager.default.attributesOfItem(atPath: data.index)
+        try open(seeing: [(try address("10.1.0.200"), owner)])
+        #expect(try data.files()["10.1.0.200"] == nil)
+        let after = try FileManager.default.attributesOfItem(atPath: data.index)
+        #expect(before[.systemFileNumber] as? Int == after[.systemFileNumber] as? Int)
+    }
+
     @Test("an index of another directory is not believed")
     func foreign() throws {
         let other = DataDirectory()

@@ -81,6 +81,17 @@ import Testing
         #expect(failure { try data.allocate(set, holder("more")) } != nil)
     }
 
+    @Test("they are taken as well where one who looks comes after one who did not")
+    func looked() throws {
+        try fill("c")
+        try restart()
+        try data.store { store in try store.release(holder("c0")) }
+        let opened = try ReservationStore.open(data.path, network: "net", creating: true) { [] }
+        guard let store = opened else { throw CNIError(.io, "no store") }
+        store.close()
+        try fill("d")
+    }
+
     @Test("STATUS counts them as free")
     func status() throws {
         try fill("c")

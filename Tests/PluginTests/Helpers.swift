@@ -5,12 +5,13 @@ import PluginRuntime
 /// A call with a configuration of version 1.1.0 on the network `net`, whose members are given.
 func call(
     _ members: String = "", version: String = "1.1.0", container: String = "c1",
-    arguments: String = ""
+    arguments: String = "", netns: String? = nil
 ) throws(CNIError) -> Call {
     let rest = members.isEmpty ? "" : ", " + members
     let text = #"{"cniVersion": "\#(version)", "name": "net"\#(rest)}"#
     let invocation = Invocation(
-        verb: .add, containerID: container, netns: "/run/netns/\(container)", interface: "eth0",
+        verb: .add, containerID: container, netns: netns ?? "/run/netns/\(container)",
+        interface: "eth0",
         arguments: arguments)
     return Call(invocation, try NetworkConfiguration(parsing: Array(text.utf8)))
 }

@@ -13,12 +13,12 @@ import Testing
     /// A call whose `ipam` has the members given and the test's data directory.
     private func call(
         _ ipam: String, _ rest: String = "", version: String = "1.1.0", container: String = "c1",
-        arguments: String = ""
+        arguments: String = "", netns: String? = nil
     ) throws(CNIError) -> Call {
         let more = ipam.isEmpty ? "" : ", " + ipam
         return try PluginTests.call(
             #""ipam": {"type": "host-local", "dataDir": "\#(directory.path)"\#(more)}"# + rest,
-            version: version, container: container, arguments: arguments)
+            version: version, container: container, arguments: arguments, netns: netns)
     }
 
     private func add(_ call: Call) throws -> [String] {
@@ -93,6 +93,44 @@ import Testing
             failure { try add(call(Self.small, arguments: arguments)) }?.message
                 .contains("duplicate allocation is not allowed") == true)
         #expect(try String(contentsOfFile: record, encoding: .utf8) == before)
+    }
+
+    /// A path that has a namespace behind it.
+    private static let there = "/proc/self/ns/net"
+
+    @Test("an ADD by another path that is refused does not end the container for its pod")
+    func refusedElsewhere() throws {
+        let pod = "K8S_POD_UID=1c-9"
+        _ = try add(call(Self.small, arguments: pod, netns: Self.there))
+        #expect(failure { try add(call(Self.small, arguments: pod, netns: "/gone")) } != nil)
+        #expect(try add(call(Self.small, container: "c2", arguments: pod)) == ["10.1.0.3"])
+        #expect(held() == ["10.1.0.2", "10.1.0.3"])
+    }
+
+    @Test("an ADD that comes to nothing elsewhere gives back what it was given, and no more")
+    func takenBack() throws {
+        let pod = "K8S_POD_UID=1c-9"
+        _ = try add(call(Self.small, arguments: pod, netns: Self.there))
+        for netns in [Self.there, "/gone"] {
+            let again = try call(Self.small, arguments: pod + ";IP=10.1.0.5", netns: netns)
+            let result = try HostLocal.add(again)
+            #expect(held() == ["10.1.0.2", "10.1.0.5"])
+            try HostLocal.takeBack(result, of: again)
+            #expect(held() == ["10.1.0.2"])
+        }
+        let other = try call(Self.small, container: "c2", arguments: pod, netns: Self.there)
+        try HostLocal.takeBack(HostLocal.add(other), of: other)
+        #expect(held() == ["10.1.0.2"])
+        let record = directory.path + "/.pods/1c-9:net:eth0"
+        #expect(try String(contentsOfFile: record, encoding: .utf8) == "c1 \(Self.there)\n")
+    }
+
+    @Test("what ADD would answer is refused where ADD would be")
+    func previewRefused() throws {
+        let outside = try call(Self.small, arguments: "IP=10.9.0.5")
+        let refusal = failure { try HostLocal.add(outside) }
+        #expect(refusal?.message == "failed to allocate all requested IPs: 10.9.0.5")
+        #expect(failure { try HostLocal.preview(outside) } == refusal)
     }
 
     @Test("an address that is left out may be an empty string")

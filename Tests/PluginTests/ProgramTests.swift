@@ -101,4 +101,13 @@ import Testing
     func silent(verb: String) {
         #expect(run(verb, configuration("1.1.0")) == Program.Output())
     }
+
+    @Test("what is left behind comes after an error's own details")
+    func leftBehind() {
+        let error = CNIError(.io, "full")
+        #expect(error.leaving([]) == error)
+        #expect(error.leaving(["a", "b"]).details == "left behind: a; b")
+        let detailed = CNIError(.io, "full", details: "why").leaving(["a"])
+        #expect(detailed == CNIError(.io, "full", details: "why; left behind: a"))
+    }
 }

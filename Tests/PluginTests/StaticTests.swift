@@ -57,6 +57,17 @@ import Testing
         #expect(try addresses(runtime) == ["10.4.0.5/16", "fd00::5/64"])
     }
 
+    @Test("what others stand for need be no address")
+    func replacedNonsense() throws {
+        let bad = #""ipam": {"addresses": [{"address": "10.1.0.5"}]}, "#
+        for other in [
+            #""args": {"cni": {"ips": ["10.3.0.5/16"]}}"#,
+            #""runtimeConfig": {"ips": ["10.3.0.5/16"]}"#,
+        ] {
+            #expect(try addresses(bad + other) == ["10.3.0.5/16"])
+        }
+    }
+
     @Test(
         "what is wrong is named by its path",
         arguments: [
@@ -112,12 +123,17 @@ import Testing
 
     @Test("CHECK fails for an address that the result lacks")
     func check() throws {
-        let good = #", "prevResult": {"ips": [{"address": "10.1.0.5/16"}]}"#
+        let good = #", "prevResult": {"ips": [{"address": "10.1.0.5/24", "gateway": "10.1.0.1"}]}"#
+        let elsewhere =
+            #", "prevResult": {"ips": [{"address": "10.1.0.5/16", "gateway": "10.1.0.9"}]}"#
         let bad = #", "prevResult": {"ips": [{"address": "10.1.0.6/16"}]}"#
         try Static.check(call(Self.one + good))
         #expect(
             failure { try Static.check(call(Self.one + bad)) }?.message
                 == "static: Failed to find address 10.1.0.5/16 in prevResult")
+        #expect(
+            failure { try Static.check(call(Self.one + elsewhere)) }?.message
+                == "static: Failed to match addr 10.1.0.5 on interface eth0")
         #expect(
             failure { try Static.check(call(Self.one)) }?.message == "Required prevResult missing")
     }

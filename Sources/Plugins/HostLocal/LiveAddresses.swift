@@ -12,16 +12,30 @@ struct LiveAddresses {
     private let network: String
     private var found: [(address: IPAddress, holder: Holder)] = []
 
-    /// The addresses of the containers of a call's network.
-    static func of(_ call: Call) throws(CNIError) -> [(address: IPAddress, holder: Holder)] {
+    /// The addresses of the containers of a call's network; nil where looking takes rights that we have not.
+    static func of(_ call: Call) throws(CNIError) -> [(address: IPAddress, holder: Holder)]? {
         var addresses = LiveAddresses(network: call.configuration.name)
         let kernel = try call.hostKernel()
-        try wrapping { () throws(KernelError) in try addresses.look(fromHost: kernel) }
         let plugin = call.siblings(call.configuration.type) as? any InterfacePlugin.Type
-        if let plugin, !plugin.hasHostEnd {
-            try addresses.look(beside: call.invocation.netns)
+        var paths: [String] = []
+        if let plugin, !plugin.hasHostEnd { paths = try neighbours(of: call.invocation.netns) }
+        do throws(KernelError) {
+            try addresses.look(fromHost: kernel)
+            for path in paths { try addresses.look(at: path) }
+        } catch {
+            guard [.permissionDenied, .notPermitted].contains(error.errno) else {
+                throw CNIError(error)
+            }
+            return nil
         }
         return addresses.found
+    }
+
+    /// What is in one directory with a container's namespace, as runtimes keep theirs.
+    private static func neighbours(of namespace: String) throws(CNIError) -> [String] {
+        let folder = FilePath(namespace).removingLastComponent()
+        guard let directory = try Directory.open(folder.string, creating: false) else { return [] }
+        return try directory.names().map { folder.appending($0).string }
     }
 
     private init(network: String) { self.network = network }
@@ -34,25 +48,18 @@ struct LiveAddresses {
         }
     }
 
-    /// By links in the containers that lead to a link of this host, which knows nothing of them: runtimes keep
-    /// their namespaces in one directory, where the one that an ADD is for is.
-    private mutating func look(beside namespace: String) throws(CNIError) {
-        let folder = FilePath(namespace).removingLastComponent()
-        guard let directory = try Directory.open(folder.string, creating: false) else { return }
-        for name in try directory.names() {
-            let path = folder.appending(name).string
-            try wrapping { () throws(KernelError) in
-                let namespace: NetworkNamespace
-                do throws(KernelError) {
-                    namespace = try NetworkNamespace(path: path)
-                } catch {
-                    // It has ended meanwhile, or is something else.
-                    guard NetworkNamespace.isGone(error) else { throw error }
-                    return
-                }
-                try look(into: namespace)
-            }
+    /// By links in a container that lead to a link of this host, which knows nothing of them.
+    private mutating func look(at path: String) throws(KernelError) {
+        let namespace: NetworkNamespace
+        do throws(KernelError) {
+            namespace = try NetworkNamespace(path: path)
+        } catch {
+            // It has ended meanwhile, or is something else, unless it is we who lack something.
+            let wants: [Errno] = [.tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory]
+            guard !wants.contains(error.errno) else { throw error }
+            return
         }
+        try look(into: namespace)
     }
 
     private mutating func look(
