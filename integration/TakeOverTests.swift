@@ -84,6 +84,24 @@ struct TakeOverTests {
         }
     }
 
+    @Test(
+        "what the Go plugins made for macspoofchk goes with DEL, whatever the configuration says by then",
+        arguments: [#"{"macspoofchk": true}"#, "{}"])
+    func spoofCheckOfPeer(keys: String) throws {
+        let theirs = Network(bridge: #"{"macspoofchk": true}"#, in: world)
+        theirs.path = peer
+        let (neighbour, container) = (try world.container(), try world.container())
+        try theirs.add(neighbour)
+        try world.unchanged {
+            try theirs.add(container)
+            let there = try world.onHost("nft list table bridge nat")
+            #expect(there.contains("cni-br-iface-\(container.id)-eth0-mac"), "\(there)")
+            let ours = Network(bridge: JSON(text: keys), in: world)
+            try ours.del(container)
+        }
+        #expect(try neighbour.reaches("10.71.0.1"))
+    }
+
     @Test("both give the same result but for names, hardware addresses and addresses given")
     func sameResult() throws {
         for version in ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"] {

@@ -70,6 +70,7 @@ struct SpoofCheck: Resource {
         try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(of: owner, in: maps)
         }
+        try ReferenceSpoofCheck.remove(of: owner, from: kernel)
     }
 
     func differences(from found: SpoofCheck) -> [Difference] {

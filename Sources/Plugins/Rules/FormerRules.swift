@@ -28,9 +28,11 @@ struct FormerRules: Resource {
             (iptables, Family.allCases.map { .chain(iptables.chain($0)) }),
         ]
         let check = SpoofCheck(owner: owner, port: owner.hostEnd, mac: nil)
-        return (masquerade ? masquerades : [])
-            + (self.check
-                ? [(check, [.element(SpoofRules.claims.map, Claims.key(of: owner, 0))])] : [])
+        let checks: [Ruleset.Question] = [
+            .element(SpoofRules.claims.map, Claims.key(of: owner, 0)),
+            .chain(ReferenceSpoofCheck.chain(of: owner)),
+        ]
+        return (masquerade ? masquerades : []) + (self.check ? [(check, checks)] : [])
     }
 
     func read(_ kernel: Kernel) throws(KernelError) -> FormerRules? { self }
