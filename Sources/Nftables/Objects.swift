@@ -55,6 +55,9 @@ public struct Table: Sendable, Equatable, CustomStringConvertible {
 
 /// A list of rules.
 public struct Chain: Sendable, Equatable, CustomStringConvertible {
+    /// How many bytes a chain's name has at most: NFT_CHAIN_MAXNAMELEN, less the byte that ends it.
+    public static let longestName = Int(NFT_CHAIN_MAXNAMELEN) - 1
+
     /// Where packets enter a chain by themselves.
     public struct Hook: Sendable, Equatable {
         /// What a chain may do with packets.

@@ -10,24 +10,27 @@ import Rtnetlink
 enum ReferenceSpoofCheck {
     private static let table = Table(.bridge, "nat")
 
-    /// The chain to which a container's port leads.
-    static func chain(of owner: Owner) -> Chain {
-        Chain("cni-br-iface-\(owner.containerID)-\(owner.interface)", in: table)
+    /// The chain to which a container's port leads, and the one for its hardware address, to which that leads;
+    /// none where no chain's name is as long as theirs would be.
+    static func chains(of owner: Owner) -> [Chain] {
+        let name = "cni-br-iface-\(owner.containerID)-\(owner.interface)"
+        let chains = [name, name + "-mac"].map { Chain($0, in: table) }
+        return chains.allSatisfy { $0.name.utf8.count <= Chain.longestName } ? chains : []
     }
 
     /// Removes an owner's chains and what leads to them; table and base chain stay, as with the reference.
     static func remove(of owner: Owner, from kernel: Kernel) throws(KernelError) {
-        let chain = chain(of: owner)
-        // From the port to the hardware address: what is led to goes after what leads there.
-        let chains = [chain, Chain(chain.name + "-mac", in: table)]
+        let chains = chains(of: owner)
+        guard let first = chains.first else { return }
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             let looks = try rules.find(chains.map { .chain($0) })
             guard looks.contains(where: { $0 != nil }) else { return }
             let start = Chain("PREROUTING", in: table)
             for rule in try rules.listedRules(of: start) ?? []
-            where rule.verdict == .jump(chain.name) {
+            where rule.verdict == .jump(first.name) {
                 batch.remove(rule: rule.handle, from: start)
             }
+            // What is led to goes after what leads there.
             for (chain, look) in zip(chains, looks) where look != nil { batch.remove(chain) }
         }
     }

@@ -28,10 +28,9 @@ struct FormerRules: Resource {
             (iptables, Family.allCases.map { .chain(iptables.chain($0)) }),
         ]
         let check = SpoofCheck(owner: owner, port: owner.hostEnd, mac: nil)
-        let checks: [Ruleset.Question] = [
-            .element(SpoofRules.claims.map, Claims.key(of: owner, 0)),
-            .chain(ReferenceSpoofCheck.chain(of: owner)),
-        ]
+        let checks: [Ruleset.Question] =
+            [.element(SpoofRules.claims.map, Claims.key(of: owner, 0))]
+            + ReferenceSpoofCheck.chains(of: owner).prefix(1).map { .chain($0) }
         return (masquerade ? masquerades : []) + (self.check ? [(check, checks)] : [])
     }
 
