@@ -69,9 +69,7 @@ public struct Attachment: Sendable {
     }
 
     /// The addresses of the container's interface.
-    public var addresses: [AddResult.Address] {
-        result.addresses { $0.name == interface && !$0.sandbox.isEmpty }
-    }
+    public var addresses: [AddResult.Address] { result.addresses(inside: interface) }
 
     /// The next hop of a route: its own, or the first gateway of its family if the route's scope
     /// reaches beyond the link.
@@ -95,13 +93,17 @@ extension AddResult {
         }
     }
 
+    /// The addresses of a container's interface, and those of which the result does not say whose they are.
+    fileprivate func addresses(inside interface: String) -> [Address] {
+        addresses { $0.name == interface && !$0.sandbox.isEmpty }
+    }
+
     /// What it says of an interface, if it has its hardware address.
     fileprivate func former(_ interface: String) -> FormerInterface? {
         guard
             let mac = interfaces.first(where: { $0.name == interface && !$0.sandbox.isEmpty })
                 .flatMap({ MACAddress($0.mac) })
         else { return nil }
-        let own = addresses { $0.name == interface && !$0.sandbox.isEmpty }
-        return FormerInterface(mac, own.map(\.address.address))
+        return FormerInterface(mac, addresses(inside: interface).map(\.address.address))
     }
 }

@@ -36,10 +36,18 @@ public struct Call: Sendable {
         try CNIArguments(invocation.arguments)
     }
 
+    /// What most say of a verb without the result of the plugins before.
+    package static let wordsWithoutResult = "Required prevResult missing"
+
     /// The result of the plugins before, without which a verb makes no sense.
     public func previousResult() throws(CNIError) -> AddResult {
+        try previousResult(orSay: Self.wordsWithoutResult)
+    }
+
+    /// The result of the plugins before, without which a verb makes no sense, as some words say.
+    package func previousResult(orSay words: String) throws(CNIError) -> AddResult {
         guard let previous = configuration.previous else {
-            throw CNIError(.invalidConfiguration, "Required prevResult missing")
+            throw CNIError(.invalidConfiguration, words)
         }
         return previous
     }

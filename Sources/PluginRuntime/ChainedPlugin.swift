@@ -75,15 +75,12 @@ public protocol ChainedPlugin: Plugin {
 extension ChainedPlugin {
     /// Most have these.
     public static func wordsWithoutResult(_ verb: Verb) -> String {
-        verb == .add ? "must be called as chained plugin" : "Required prevResult missing"
+        verb == .add ? "must be called as chained plugin" : Call.wordsWithoutResult
     }
 
     /// The result of the plugins before.
     private static func previous(_ call: Call) throws(CNIError) -> AddResult {
-        guard let previous = call.configuration.previous else {
-            throw CNIError(.invalidConfiguration, wordsWithoutResult(call.invocation.verb))
-        }
-        return previous
+        try call.previousResult(orSay: wordsWithoutResult(call.invocation.verb))
     }
 
     /// There is room.

@@ -41,11 +41,7 @@ extension ContainerLinkPlugin {
         return Plan {
             // An interface that comes up announces the addresses that it has by then.
             if !addresses.isEmpty {
-                if !attachment.isForeign {
-                    Sysctl(
-                        "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container,
-                        ifPresent: true, mayBeChanged: true)
-                }
+                if !attachment.isForeign { Sysctl.announcesAddresses(of: interface) }
                 if hasV6 { Sysctl.forIPv6(of: attachment, hasAddress: true) }
                 for address in addresses {
                     Address(

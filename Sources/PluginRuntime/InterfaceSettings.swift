@@ -13,6 +13,13 @@ extension Sysctl {
             + (uses(.v6) ? ["net/ipv6/conf/all/forwarding"] : [])
     }
 
+    /// What lets an interface announce its IPv4 addresses when it comes up.
+    public static func announcesAddresses(of interface: String) -> Sysctl {
+        Sysctl(
+            "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container, ifPresent: true,
+            mayBeChanged: true)
+    }
+
     /// The IPv6 settings of a container's interface.
     ///
     /// Without a word on duplicates their detection stays as the kernel has it.

@@ -102,9 +102,7 @@ public enum Bridge: InterfacePlugin {
             if !options.leavesInterfaceDown {
                 // An interface that gets its addresses otherwise is left as the kernel makes it.
                 if !addresses.isEmpty {
-                    Sysctl(
-                        "net/ipv4/conf/\(interface)/arp_notify", "1", in: .container,
-                        ifPresent: true, mayBeChanged: true)
+                    Sysctl.announcesAddresses(of: interface)
                     Sysctl.forIPv6(
                         of: attachment, detectsDuplicates: options.detectsDuplicates,
                         hasAddress: hasV6)

@@ -1,7 +1,6 @@
 import Netlink
 import Nftables
 import PluginRuntime
-import Rtnetlink
 
 /// What `macspoofchk` of the Go reference plugins made for a container, for a DEL after the programs were
 /// swapped.
@@ -19,19 +18,19 @@ enum ReferenceSpoofCheck {
     }
 
     /// Removes an owner's chains and what leads to them; table and base chain stay, as with the reference.
-    static func remove(of owner: Owner, from kernel: Kernel) throws(KernelError) {
+    static func remove(
+        of owner: Owner, _ rules: inout Ruleset, _ batch: inout Batch
+    ) throws(KernelError) {
         let chains = chains(of: owner)
         guard let first = chains.first else { return }
-        try kernel.changeRules { (rules, batch) throws(KernelError) in
-            let looks = try rules.find(chains.map { .chain($0) })
-            guard looks.contains(where: { $0 != nil }) else { return }
-            let start = Chain("PREROUTING", in: table)
-            for rule in try rules.listedRules(of: start) ?? []
-            where rule.verdict == .jump(first.name) {
-                batch.remove(rule: rule.handle, from: start)
-            }
-            // What is led to goes after what leads there.
-            for (chain, look) in zip(chains, looks) where look != nil { batch.remove(chain) }
+        let looks = try rules.find(chains.map { .chain($0) })
+        guard looks.contains(where: { $0 != nil }) else { return }
+        let start = Chain("PREROUTING", in: table)
+        for rule in try rules.listedRules(of: start) ?? []
+        where rule.verdict == .jump(first.name) {
+            batch.remove(rule: rule.handle, from: start)
         }
+        // What is led to goes after what leads there.
+        for (chain, look) in zip(chains, looks) where look != nil { batch.remove(chain) }
     }
 }

@@ -67,10 +67,9 @@ struct SpoofCheck: Resource {
     func erase(_ kernel: Kernel) throws(KernelError) {
         // What the rules were there for must not get by while the link is still there.
         try kernel.stopPort(port, alias: owner.tag, in: .host)
-        try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
+        try Self.remove(from: kernel, alsoReferences: owner) { (rules, maps) throws(KernelError) in
             try rules.claims(of: owner, in: maps)
         }
-        try ReferenceSpoofCheck.remove(of: owner, from: kernel)
     }
 
     func differences(from found: SpoofCheck) -> [Difference] {
@@ -96,12 +95,13 @@ struct SpoofCheck: Resource {
         }
     }
 
-    /// Removes claims, and what they stand for.
+    /// Removes claims and what they stand for, and what the reference has made for an owner.
     private static func remove(
-        from kernel: Kernel,
+        from kernel: Kernel, alsoReferences owner: Owner? = nil,
         _ claims: (inout Ruleset, [Claims]) throws(KernelError) -> [[Element]]
     ) throws(KernelError) {
         try kernel.changeRules { (rules, batch) throws(KernelError) in
+            if let owner { try ReferenceSpoofCheck.remove(of: owner, &rules, &batch) }
             let maps = SpoofRules.senderMaps
             let gone = try claims(&rules, maps.map(\.claims))
             var departure = Departure(
