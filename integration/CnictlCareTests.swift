@@ -3,13 +3,6 @@ import Testing
 
 @Suite("cnictl looks after what is on the host", .enabled(if: isRoot))
 struct CnictlCareTests {
-    private func remove(_ container: World.Container, of world: World) throws {
-        try output(of: "ip netns del \((container.path as NSString).lastPathComponent)")
-        while try world.onHost("ip link show type veth").contains("shaped \(container.id) eth0") {
-            usleep(5_000)
-        }
-    }
-
     @Test(
         "repair puts back a flushed ruleset, a route, an address and a class, and only tells before"
     )
@@ -148,7 +141,7 @@ struct CnictlCareTests {
         if backend == "iptables" {
             #expect(try cnictl.json("ls web")[0]["ports"].array.count == 1)
         }
-        for container in containers { try remove(container, of: world) }
+        for container in containers { try world.end(container) }
         try cnictl.output(of: "gc --interval 0.05")
         let left = try world.onHost("nft list ruleset")
         #expect(!left.contains("10.\(subnet).0") && !left.contains("shaped"), "\(left)")
@@ -204,7 +197,7 @@ struct CnictlCareTests {
             }
         }
         #expect(transactions.count == 1, "\(told)")
-        try remove(container, of: world)
+        try world.end(container)
     }
 
     @Test("repair puts back what firewall, sbr and tuning have made")
@@ -257,7 +250,7 @@ struct CnictlCareTests {
     func sameAddress() throws {
         let (world, other) = (try World(), try World())
         let (cnictl, containers) = try world.attached(["web"])
-        try remove(containers[0], of: world)
+        try world.end(containers[0])
         // There its link has the number that a link has here.
         let index = try world.ip("link show shp-e")[0]["ifindex"].number ?? 0
         let stranger = try other.container()
@@ -272,7 +265,7 @@ struct CnictlCareTests {
     func collect() throws {
         let world = try World()
         let (cnictl, containers) = try world.attached(["web", "db"])
-        try remove(containers[1], of: world)
+        try world.end(containers[1])
         let told = try cnictl.json("gc --dry-run").array
         #expect(told.map { $0["container"].string } == ["db"])
         #expect(world.files("cache/results").count == 2)
@@ -324,7 +317,7 @@ struct CnictlCareTests {
         // The runtime's DEL is of the new name, and finds nothing that is called so.
         try cnictl.output(of: "del other \(containers[0].path) --container-id old")
         #expect(try world.onHost("nft list ruleset").contains("shaped old eth0"))
-        try remove(containers[0], of: world)
+        try world.end(containers[0])
         // Without what the runtime has kept, too.
         try run("rm -r \(world.directory)/cache")
         try cnictl.output(of: "gc --interval 0.05 --data-dir \(world.directory)/networks")
@@ -363,203 +356,5 @@ struct CnictlCareTests {
         try cnictl.output(of: "repair")
         #expect(try values() == before)
         #expect(try cnictl.run("repair --dry-run").status == 0)
-    }
-
-    @Test("shape shows the trees that tc has, and changes a rate live")
-    func shape() throws {
-        let world = try World()
-        let (cnictl, _) = try world.attached(["web", "db"])
-        let trees = try cnictl.json("shape").array
-        #expect(trees.map { $0["link"].string } == ["shp-e", "shp-i"])
-        let whole = trees[0]["classes"][0]
-        #expect(whole["rate"].number == 1_000_000_000)
-        let names = whole["children"].array.compactMap { $0["container"].string }
-        #expect(names.sorted() == ["db", "web"])
-        let text = try cnictl.output(of: "shape")
-        #expect(text.contains("├─ ") && text.contains("web eth0 on shaped"))
-        try cnictl.output(of: "shape web --egress-rate 20M --egress-ceil 1.5G --ingress-ceil 700M")
-        let id = try cnictl.json("ls web")[0]["classes"][0]["id"].string ?? ""
-        #expect(
-            try world.onHost("tc class show dev shp-e classid \(id)")
-                .contains("rate 20Mbit ceil 1500Mbit"))
-        #expect(
-            try world.onHost("tc class show dev shp-i classid \(id)").contains("ceil 700Mbit"))
-        #expect(try cnictl.run("shape web --egress-rate 9M --egress-ceil 1M").status == 64)
-        #expect(try cnictl.run("shape nobody --egress-rate 9M").status == 3)
-    }
-
-    @Test("top's rates are those of the traffic, in the class of the container that sends it")
-    func top() throws {
-        let world = try World()
-        let (cnictl, containers) = try world.attached(["web", "db"])
-        #expect(try cnictl.run("top --once --interval 0.1").output.contains("BIT/S"))
-        // 100 packets of 1,000 bytes and their headers each second.
-        let ping = try Command(
-            "ping -q -i 0.01 -w 60 -s 1000 10.99.0.1".split(separator: " ").map(String.init),
-            in: containers[0].path)
-        usleep(300_000)
-        let rows = try cnictl.json("top --once --interval 1 --active").array
-        kill(ping.process, SIGKILL)
-        _ = ping.wait()
-        let sent = rows.first { $0["direction"].string == "egress" }
-        #expect(sent?["container"].string == "web")
-        let bits = sent?["bitsPerSecond"].number ?? 0
-        let packets = sent?["packetsPerSecond"].number ?? 0
-        #expect((10...110).contains(packets), "\(packets)")
-        #expect(bits > packets * 8 * 1000 && bits < packets * 8 * 1100, "\(bits) \(packets)")
-        let others = rows.filter { $0["container"].string == "db" }
-        #expect(others.allSatisfy { ($0["bitsPerSecond"].number ?? 0) * 5 < bits })
-    }
-
-    @Test("top keeps to the lines of its terminal, and says how many more there are")
-    func screen() throws {
-        let world = try World()
-        let (cnictl, _) = try world.attached(["web", "db", "cache"])
-        let screens = try cnictl.screens("top --interval 0.2", lines: 6, count: 3)
-        #expect(screens.count >= 3)
-        // The last one may have been cut off.
-        for screen in screens.dropLast() {
-            #expect(screen.split(separator: "\r\n").count == 5, "\(screen)")
-            #expect(screen.contains("and 3 more"), "\(screen)")
-        }
-    }
-
-    @Test("metrics are OpenMetrics text with the kernel's numbers")
-    func metrics() throws {
-        let world = try World()
-        let (cnictl, containers) = try world.attached(["web", "db"])
-        try remove(containers[1], of: world)
-        let lines = try cnictl.output(of: "metrics").split(separator: "\n").map(String.init)
-        #expect(lines.last == "# EOF")
-        #expect(lines.contains(#"cni_attachments{network="shaped"} 1"#))
-        #expect(lines.contains(#"cni_orphans{network="shaped"} 1"#))
-        let pool = #"{network="shaped",pool="10.99.0.1-10.99.0.254"}"#
-        #expect(lines.contains("cni_pool_addresses_used\(pool) 2"))
-        #expect(lines.contains("cni_pool_addresses\(pool) 253"))
-        #expect(lines.contains(#"cni_bridge_ports{bridge="cni-shaped"} 1"#))
-        #expect(lines.contains("cni_bridge_ports_limit 1023"))
-        #expect(
-            lines.contains { $0.hasPrefix("cni_class_ceil_bits{") && $0.hasSuffix(" 100000000") })
-        // Every sample belongs to the family that is announced before it.
-        var family = ""
-        for line in lines.dropLast() {
-            if line.hasPrefix("# TYPE ") { family = String(line.split(separator: " ")[2]) }
-            if !line.hasPrefix("#") { #expect(line.hasPrefix(family), "\(line)") }
-        }
-        let file = world.directory + "/cni.prom"
-        try cnictl.output(of: "metrics --textfile \(file)")
-        #expect(world.file("cni.prom")?.hasSuffix("# EOF\n") == true)
-    }
-
-    @Test("reservations that cannot be read are said to be so, and are not counted as none")
-    func unreadable() throws {
-        let world = try World()
-        let (cnictl, _) = try world.attached(["web"])
-        let readable = try cnictl.output(of: "metrics")
-        #expect(readable.contains(#"cni_pool_unreadable{network="shaped"} 0"#))
-        let directory = "\(world.directory)/networks/shaped"
-        try run("mv \(directory) \(directory).away")
-        try run("ln -s shaped.away \(directory)")
-        let metrics = try cnictl.output(of: "metrics")
-        #expect(metrics.contains(#"cni_pool_unreadable{network="shaped"} 1"#))
-        #expect(!metrics.contains("cni_pool_addresses_used{"))
-        #expect(metrics.contains("cni_pool_addresses{"))
-        let listed = try cnictl.run("ls")
-        #expect(listed.status == 0 && listed.output.contains("web"))
-        #expect(
-            listed.errors.contains("there may be attachments that are not shown"),
-            "\(listed.errors)")
-    }
-}
-
-@Suite("the plugins' log", .enabled(if: isRoot))
-struct CallLogTests {
-    private func call(
-        _ world: World, _ verb: String, _ configuration: String, log: String
-    ) throws -> Command.Ended {
-        try Command(
-            ["\(world.plugins)/static"],
-            environment: [
-                "CNI_COMMAND": verb, "CNI_CONTAINERID": "c1", "CNI_NETNS": "/run/netns/c1",
-                "CNI_IFNAME": "eth0", "CNI_PATH": world.plugins, "SWIFT_CNI_LOG": log,
-                "CNI_ARGS": "K8S_POD_NAMESPACE=web;K8S_POD_NAME=pod",
-            ], input: Array(configuration.utf8), in: world.host
-        ).wait()
-    }
-
-    private let good =
-        #"{"cniVersion": "1.0.0", "name": "net", "type": "static", "ipam": {"type": "static", "#
-        + #""addresses": [{"address": "10.1.0.5/16"}]}}"#
-    private let bad =
-        #"{"cniVersion": "1.0.0", "name": "net", "type": "static", "ipam": {"type": "static", "#
-        + #""addresses": "hunter2"}}"#
-
-    @Test("is off where there is none, and has a line for each verb where there is one")
-    func lines() throws {
-        let world = try World()
-        let log = world.directory + "/calls.log"
-        #expect(try call(world, "ADD", good, log: log).succeeded)
-        #expect(world.file("calls.log") == nil, "a plugin makes no log")
-        let cnictl = try Cnictl(world)
-        try cnictl.output(of: "log --on --file \(log)")
-        for verb in ["ADD", "VERSION", "DEL"] { _ = try call(world, verb, good, log: log) }
-        #expect(try call(world, "ADD", bad, log: log).status == 1)
-        let calls = try cnictl.json("log --file \(log)").array
-        #expect(calls.map { $0["verb"].string } == ["ADD", "DEL", "ADD"])
-        #expect(calls[0]["plugin"].string == "static")
-        #expect(calls[0]["network"].string == "net")
-        #expect(calls[0]["container"].string == "c1")
-        #expect(calls[0]["pod"].string == "web/pod")
-        #expect((1...10_000_000).contains(calls[0]["us"].number ?? 0))
-        #expect(calls.map { $0["code"].number } == [0, 0, 6])
-        #expect(calls[2]["error"].string?.hasPrefix("ipam.addresses: expected an array") == true)
-        #expect(world.file("calls.log")?.contains("hunter2") == false)
-        #expect(try cnictl.json("log --failed --file \(log)").array.count == 1)
-        #expect(try cnictl.output(of: "log del --file \(log)").contains("net c1 eth0"))
-        let metrics = try cnictl.output(of: "metrics --log \(log)")
-        #expect(metrics.contains(#"cni_call_errors_total{plugin="static",verb="ADD",code="6"} 1"#))
-        #expect(
-            metrics.contains(#"cni_call_duration_seconds_count{plugin="static",verb="ADD"} 2"#))
-        try cnictl.output(of: "log --off --file \(log)")
-        #expect(world.file("calls.log") == nil)
-    }
-
-    @Test("goes to a file that is named from where one is, and nothing of a log is lost for it")
-    func elsewhere() throws {
-        let world = try World()
-        let cnictl = try Cnictl(world)
-        let (log, target) = (world.directory + "/calls.log", world.directory + "/rel.log")
-        let turnOn = {
-            try Command(
-                ["env", "-C", world.directory, cnictl.program, "log", "--on", "--to", "rel.log"]
-                    + ["--file", log], in: world.host
-            ).wait()
-        }
-        try "{}\n".write(toFile: log, atomically: true, encoding: .utf8)
-        #expect(try turnOn().status == 1)
-        #expect(world.file("calls.log") == "{}\n")
-        try cnictl.output(of: "log --off --file \(log)")
-        for _ in 1...2 { #expect(try turnOn().succeeded) }
-        #expect(try FileManager.default.destinationOfSymbolicLink(atPath: log) == target)
-        #expect(try call(world, "ADD", good, log: log).succeeded)
-        #expect(world.file("rel.log")?.contains(#""verb":"ADD""#) == true)
-    }
-
-    @Test("goes to the journal's socket where a link leads there")
-    func journal() throws {
-        let world = try World()
-        let (socket, link) = (world.directory + "/socket", world.directory + "/link")
-        let listener = try Command([
-            "python3", "-c",
-            "import socket, sys\n"
-                + "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind(sys.argv[1])\n"
-                + "s.settimeout(20); print(s.recv(4096).decode(), end='')", socket,
-        ])
-        while access(socket, F_OK) != 0 { usleep(5_000) }
-        symlink(socket, link)
-        #expect(try call(world, "ADD", good, log: link).succeeded)
-        let received = listener.wait().output
-        #expect(received.hasPrefix("PRIORITY=6\nSYSLOG_IDENTIFIER=swift-cni\nMESSAGE={"))
-        #expect(received.contains(#""verb":"ADD""#))
     }
 }

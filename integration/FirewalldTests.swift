@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @Suite("firewall by firewalld", .enabled(if: isRoot))
@@ -149,6 +150,34 @@ struct FirewalldTests {
             try network.del(container)
         }
         #expect(try !ruleset().contains("cni_firewall"))
+    }
+
+    @Test("a bus that lets nobody in is not waited for without an end")
+    func silentBus() throws {
+        let network = network(#"{"backend": "firewalld"}"#)
+        let socket = world.directory + "/silent"
+        let listener = try Command([
+            "python3", "-c",
+            "import socket, sys, time\n"
+                + "s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n"
+                + "held = [s.accept() for _ in range(9)]", socket,
+        ])
+        defer { kill(listener.process, SIGKILL) }
+        while access(socket, F_OK) != 0 { usleep(5_000) }
+        world.environment["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=" + socket
+        let container = try world.container()
+        let result = try world.call(
+            "bridge", "ADD", network.configuration(network.plugins[0]), container
+        ).json
+        let firewall = network.configuration(network.plugins[1], previous: result)
+        try world.unchanged {
+            for verb in ["ADD", "DEL"] {
+                let start = ContinuousClock.now
+                let ended = try world.call("firewall", verb, firewall, container)
+                #expect(ContinuousClock.now - start < .seconds(30))
+                #expect(ended.json["msg"].string?.contains("(110)") == true, "\(ended.output)")
+            }
+        }
     }
 
     @Test("what the Go plugin has put into the zone goes with its container")

@@ -7,13 +7,14 @@ public import SystemPackage
     private let library: UnsafePointer<systemd>
     private let bus: OpaquePointer
 
-    /// How long an answer is waited for, in microseconds.
+    /// How long the bus, and each answer, is waited for, in microseconds.
     private static let patience: UInt64 = 10_000_000
 
     /// Opens the bus that DBUS_SYSTEM_BUS_ADDRESS names, or else the one at its usual place.
     ///
     /// The corresponding C function is `sd_bus_open_system()`.
-    /// - Throws: ELIBACC without the library, ENOENT or ECONNREFUSED without a bus.
+    /// - Throws: ELIBACC without the library, ENOENT or ECONNREFUSED without a bus, ETIMEDOUT where
+    ///   whoever listens there does not greet.
     public init() throws(BusError) {
         var complaint: UnsafePointer<CChar>?
         guard let library = unsafe systemd_load(&complaint) else {
@@ -23,11 +24,43 @@ public import SystemPackage
         var bus: OpaquePointer?
         let status = unsafe library.pointee.sd_bus_open_system(&bus)
         guard status >= 0, let bus = unsafe bus else { throw BusError(status) }
+        do throws(BusError) {
+            unsafe try Self.waitForGreeting(of: bus, library.pointee)
+        } catch {
+            _ = unsafe library.pointee.sd_bus_close_unref(bus)
+            throw error
+        }
         unsafe self.library = library
         unsafe self.bus = bus
     }
 
-    deinit { _ = unsafe library.pointee.sd_bus_flush_close_unref(bus) }
+    // All calls have been waited for; to flush would be to wait for a bus that does not answer.
+    deinit { _ = unsafe library.pointee.sd_bus_close_unref(bus) }
+
+    /// Waits until the bus has let us in, for which the library would wait 90 seconds.
+    private static func waitForGreeting(
+        of bus: OpaquePointer, _ library: systemd
+    ) throws(BusError) {
+        let end = now() + patience
+        while true {
+            let isReady = unsafe library.sd_bus_is_ready(bus)
+            try check(isReady)
+            guard isReady == 0 else { return }
+            let progress = unsafe library.sd_bus_process(bus, nil)
+            try check(progress)
+            guard progress == 0 else { continue }
+            let now = now()
+            guard now < end else { throw BusError(.timedOut) }
+            unsafe try check(library.sd_bus_wait(bus, end - now))
+        }
+    }
+
+    /// The clock that only goes forward, in microseconds.
+    private static func now() -> UInt64 {
+        var now = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC, &now)
+        return UInt64(now.tv_sec) * 1_000_000 + UInt64(now.tv_nsec) / 1_000
+    }
 
     /// An object of a program on the bus, and which of its interfaces is meant.
     public struct Object: Sendable {
@@ -58,10 +91,10 @@ public import SystemPackage
             bus, &message, object.owner, object.path, object.interface, method)
         guard status >= 0, let message = unsafe message else { throw BusError(status) }
         defer { _ = unsafe library.pointee.sd_bus_message_unref(message) }
-        unsafe try check(library.pointee.sd_bus_message_set_auto_start(message, 0))
+        unsafe try Self.check(library.pointee.sd_bus_message_set_auto_start(message, 0))
         for argument in arguments {
             let text = CChar(bitPattern: UInt8(ascii: "s"))
-            unsafe try check(
+            unsafe try Self.check(
                 argument.withCString {
                     unsafe library.pointee.sd_bus_message_append_basic(message, text, $0)
                 })
@@ -75,7 +108,7 @@ public import SystemPackage
         return unsafe BusReply(library: library, message: reply)
     }
 
-    private func check(_ status: Int32) throws(BusError) {
+    private static func check(_ status: Int32) throws(BusError) {
         guard status >= 0 else { throw BusError(status) }
     }
 }

@@ -33,7 +33,10 @@ struct Log: ParsableCommand {
     @Flag(name: .shortAndLong, help: "Goes on with calls as they are logged.")
     var follow = false
 
-    @Argument(help: "Only calls whose network, container, plugin or verb is this.")
+    @Argument(
+        help:
+            "Only calls whose network, plugin or verb this is, or whose container: its ID, or the start of it."
+    )
     var filter: [String] = []
 
     @OptionGroup var output: OutputOptions
@@ -56,9 +59,9 @@ struct Log: ParsableCommand {
         if !follow, unsafe access(file, F_OK) != 0 {
             Terminal.complain("\(file): there is no log; log --on turns it on")
         }
-        var calls = LoggedCall.all(in: file)
-        var seen = calls.count
-        calls = calls.filter(isWanted)
+        let logged = LoggedCall.all(in: file)
+        var seen = logged.count
+        var calls = chosen(logged[...], of: logged)
         if let lines { calls = calls.suffix(lines) }
         let all = calls
         output.print(.array(all.map(\.json))) {
@@ -69,7 +72,7 @@ struct Log: ParsableCommand {
             usleep(300_000)
             let now = LoggedCall.all(in: file)
             if now.count < seen { seen = 0 }
-            for call in now.dropFirst(seen).filter(isWanted) {
+            for call in chosen(now.dropFirst(seen), of: now) {
                 print(output.output == .json ? call.json.text(indented: false) : line(call))
             }
             _ = fflush(nil)
@@ -77,12 +80,17 @@ struct Log: ParsableCommand {
         }
     }
 
-    private func isWanted(_ call: LoggedCall) -> Bool {
-        (!failed || call.code != 0)
-            && filter.allSatisfy { word in
-                call.network == word || call.container.hasPrefix(word) || call.plugin == word
-                    || call.verb == word.uppercased()
-            }
+    /// Those of some calls that are asked for; an ID of the log is not taken for the start of another.
+    private func chosen(_ calls: ArraySlice<LoggedCall>, of logged: [LoggedCall]) -> [LoggedCall] {
+        let containers = Set(logged.map(\.container))
+        return calls.filter { call in
+            (!failed || call.code != 0)
+                && filter.allSatisfy { word in
+                    call.network == word || call.plugin == word || call.verb == word.uppercased()
+                        || call.container == word
+                        || !containers.contains(word) && call.container.hasPrefix(word)
+                }
+        }
     }
 
     /// `2026-11-24T11:52:03.123Z ADD    bridge     4.21 ms web c1 eth0`.

@@ -107,4 +107,12 @@ extension World {
         }
         return (cnictl, containers)
     }
+
+    /// Ends a container of `shapedList`'s network, and waits until the kernel has removed its link.
+    func end(_ container: Container) throws {
+        try output(of: "ip netns del \((container.path as NSString).lastPathComponent)")
+        while try onHost("ip link show type veth").contains("shaped \(container.id) eth0") {
+            usleep(5_000)
+        }
+    }
 }

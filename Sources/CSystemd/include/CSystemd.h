@@ -7,7 +7,10 @@
 /// What is taken from the library, named once.
 #define SYSTEMD_FUNCTIONS(function) \
     function(sd_bus_open_system) \
-    function(sd_bus_flush_close_unref) \
+    function(sd_bus_is_ready) \
+    function(sd_bus_process) \
+    function(sd_bus_wait) \
+    function(sd_bus_close_unref) \
     function(sd_bus_message_new_method_call) \
     function(sd_bus_message_set_auto_start) \
     function(sd_bus_message_append_basic) \
