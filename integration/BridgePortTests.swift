@@ -70,9 +70,7 @@ struct BridgePortTests {
         try network.add(second)
         #expect(try port(result)["mtu"].number == 9000)
         // The kernel asks for no neighbour on behalf of others while its own address is tentative.
-        for _ in 0..<300 where try !world.onHost("ip -6 addr show tentative").isEmpty {
-            usleep(100_000)
-        }
+        try world.waitForAddresses()
         for (address, header) in [
             ("10.71.0.1", 28), ("10.71.0.3", 28), (Outside.address, 28), ("fd00:71::1", 48),
             ("fd00:71::3", 48), (Outside.address6, 48),

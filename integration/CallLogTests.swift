@@ -102,7 +102,7 @@ struct CallLogTests {
                 + "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind(sys.argv[1])\n"
                 + "s.settimeout(20); print(s.recv(4096).decode(), end='')", socket,
         ])
-        while access(socket, F_OK) != 0 { usleep(5_000) }
+        try waitFor("socket", pause: 5) { access(socket, F_OK) == 0 }
         symlink(socket, link)
         #expect(try call(world, "ADD", good, log: link).succeeded)
         let received = listener.wait().output

@@ -311,7 +311,7 @@ struct CnictlBrokenTests {
         let (cnictl, containers) = try world.attached(["web"])
         #expect(try cnictl.run("gc --dry-run").status == 0)
         try output(of: "ip netns del \((containers[0].path as NSString).lastPathComponent)")
-        while try !world.onHost("ip link show type veth").isEmpty { usleep(5_000) }
+        try waitFor("end of the links") { try world.onHost("ip link show type veth").isEmpty }
         #expect(try cnictl.run("gc --dry-run").status == 2)
     }
 

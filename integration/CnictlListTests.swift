@@ -50,12 +50,7 @@ struct CnictlListTests {
             try cnictl.output(of: "add shaped \(world.container(id).path) --container-id \(id)")
         }
         #expect(try cnictl.json("ls --orphans").array.isEmpty)
-        let path = try cnictl.json("ls db")[0]["netns"].string ?? ""
-        try output(of: "ip netns del \((path as NSString).lastPathComponent)")
-        // The kernel takes a namespace apart a moment after its name has gone.
-        while try world.onHost("ip link show type veth").contains("shaped db eth0") {
-            usleep(5_000)
-        }
+        try world.end(.init(id: "db", path: cnictl.json("ls db")[0]["netns"].string ?? ""))
         let orphans = try cnictl.json("ls --orphans").array
         #expect(orphans.map { $0["container"].string } == ["db"])
         #expect(

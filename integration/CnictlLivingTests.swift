@@ -90,7 +90,7 @@ struct CnictlLivingTests {
             }
         }
         // The kernel takes a namespace apart a moment after its name has gone.
-        for _ in 0..<1_000 where try states(cnictl).values.contains("alive?") { usleep(20_000) }
+        try waitFor("end of the namespaces") { try !states(cnictl).values.contains("alive?") }
         #expect(
             try states(cnictl)
                 == ["old1": "orphan", "old2": "orphan", "new1": "alive", "new2": "alive"])
@@ -116,7 +116,7 @@ struct CnictlLivingTests {
             _ = holder.wait()
         }
         let held = "/proc/\(holder.process)/fd/3"
-        while access(held, F_OK) != 0 { usleep(5_000) }
+        try waitFor("\(held)", pause: 5) { access(held, F_OK) == 0 }
         let other = try renew(containers[1], "next")
         try cnictl.output(of: "add shaped \(other.path) --container-id next")
         let before = [try Snapshot(of: other), try Snapshot(of: .init(id: "db", path: held))]
@@ -174,7 +174,7 @@ struct CnictlLivingTests {
         #expect(try states(cnictl) == ["web": "alive", "db": "alive"])
         // Of those who have gone anyway every list is right.
         for container in containers { try output(of: "ip netns del \(name(container))") }
-        while try states(cnictl).values.contains(where: { $0 != "orphan" }) { usleep(5_000) }
+        try waitFor("orphans alone") { try states(cnictl).values.allSatisfy { $0 == "orphan" } }
         try cnictl.output(of: "gc --from - --interval 0.05", input: "other\n")
         #expect(try states(cnictl) == [:])
     }
@@ -206,7 +206,7 @@ struct CnictlLivingTests {
         #expect(explained.status == 0 && explained.output.contains("none of this project's"))
         #expect(try cnictl.run("repair --dry-run").status == 0)
         try output(of: "ip netns del \(name(container))")
-        while try states(cnictl) != ["web": "orphan"] { usleep(5_000) }
+        try waitFor("orphan") { try states(cnictl) == ["web": "orphan"] }
         let failed = try cnictl.run("gc --interval 0.05 \(words)")
         #expect(failed.status == 1 && failed.output.contains("try again"))
         #expect(try states(cnictl) == ["web": "orphan"])
@@ -226,7 +226,7 @@ struct CnictlLivingTests {
             kept["netns"] = JSON(path)
             try kept.description.write(toFile: file, atomically: true, encoding: .utf8)
         }
-        while try Set(states(cnictl).values) != ["orphan"] { usleep(5_000) }
+        try waitFor("orphans alone") { try Set(states(cnictl).values) == ["orphan"] }
         let ended = try cnictl.run("gc --interval 0.05")
         #expect(ended.status == 0, "\(ended.output)")
         #expect(try states(cnictl) == [:])

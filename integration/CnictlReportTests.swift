@@ -59,9 +59,9 @@ struct CnictlReportTests {
         }
         let url = "http://127.0.0.1:9476"
         var text = ""
-        for _ in 0..<400 where text.isEmpty {
-            usleep(50_000)
+        try waitFor("answer", pause: 50) {
             text = try run("curl -s \(url)/metrics", in: world.host).output
+            return !text.isEmpty
         }
         #expect(text.contains(#"cni_attachments{network="shaped"} 1"#), "\(text)")
         #expect(text.hasSuffix("# EOF\n"))

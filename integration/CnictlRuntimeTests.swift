@@ -142,7 +142,7 @@ struct CnictlRuntimeTests {
         try cnictl.output(of: "exec shaped -- true")
         try world.unchanged {
             let command = try cnictl.start(["exec", "shaped", "--", "sleep", "60"])
-            while world.files("cache/results").isEmpty { usleep(2_000) }
+            try waitFor("result", pause: 2) { !world.files("cache/results").isEmpty }
             kill(command.process, SIGTERM)
             #expect(command.wait().status == 128 + SIGTERM)
             #expect(world.files("cache/results") == [])

@@ -287,9 +287,8 @@ struct DifferentialVerbTests {
         case .withoutNamespace:
             try world.remove(container)
             // The kernel takes its links away a little later.
-            for _ in 0..<1_500 where try world.onHost("ip -br link show type veth").contains("veth")
-            {
-                usleep(20_000)
+            try waitFor("end of the links") {
+                try !world.onHost("ip -br link show type veth").contains("veth")
             }
         case .withoutPath: container = World.Container(id: container.id, path: "")
         }

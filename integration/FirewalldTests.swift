@@ -163,7 +163,7 @@ struct FirewalldTests {
                 + "held = [s.accept() for _ in range(9)]", socket,
         ])
         defer { kill(listener.process, SIGKILL) }
-        while access(socket, F_OK) != 0 { usleep(5_000) }
+        try waitFor("socket", pause: 5) { access(socket, F_OK) == 0 }
         world.environment["DBUS_SYSTEM_BUS_ADDRESS"] = "unix:path=" + socket
         let container = try world.container()
         let result = try world.call(

@@ -191,7 +191,7 @@ struct ForeignIPAMTests {
                 _ = command.wait()
             }
         }
-        for _ in 0..<100 where !FileManager.default.fileExists(atPath: socket) { usleep(50_000) }
+        try waitFor("socket of the daemon") { FileManager.default.fileExists(atPath: socket) }
         let network = network(
             "macvlan", JSON(["type": "dhcp", "daemonSocketPath": socket]))
         let container = try world.container()
@@ -199,7 +199,6 @@ struct ForeignIPAMTests {
         #expect(result["ips"][0]["address"].string?.hasPrefix("10.71.0.1") == true)
         #expect(world.file("leases")?.contains(" 10.71.0.1") == true)
         try network.del(container)
-        for _ in 0..<60 where world.file("leases") != "" { usleep(50_000) }
-        #expect(world.file("leases") == "")
+        try waitFor("end of the lease") { world.file("leases") == "" }
     }
 }

@@ -133,7 +133,7 @@ struct HostDeviceCardTests {
         try container.output(of: "ip link set eth0 down")
         try container.output(of: "ip link set eth0 name mine")
         try world.remove(container)
-        for _ in 0..<300 where try link("mine").isNull { usleep(100_000) }
+        try waitFor("card on the host", pause: 100) { try !link("mine").isNull }
         #expect(try link("mine")["ifalias"].string == card.name)
         #expect(try call("DEL", keys, container).succeeded)
         let back = try link(card.name)
@@ -154,7 +154,7 @@ struct HostDeviceCardTests {
         try container.output(of: "ip link set eth0 down")
         try container.output(of: "ip link set eth0 name mine")
         try world.remove(container)
-        for _ in 0..<300 where try link("mine").isNull { usleep(100_000) }
+        try waitFor("card on the host", pause: 100) { try !link("mine").isNull }
         #expect(try call("DEL", keys, container).succeeded)
         #expect(try link("mine")["address"].string == card.mac)
         try output(of: "ip link del \(card.name)")

@@ -27,9 +27,7 @@ struct InterfaceTakeOverTests {
             try network.add(container)
             network.path = nil
             // The Go plugins do not wait for duplicate address detection on the host's end.
-            for _ in 0..<100 where try !world.onHost("ip -6 addr show tentative").isEmpty {
-                usleep(100_000)
-            }
+            try world.waitForAddresses()
             let difference = try network.check(container)
             #expect(difference == nil, "\(difference ?? "")")
             try network.del(container)

@@ -63,7 +63,7 @@ struct Cnictl {
         let screens = { (shown: String) in
             shown.components(separatedBy: "\u{1b}[H\u{1b}[J").dropFirst()
         }
-        for _ in 0..<1_000 where screens(terminal.outputSoFar).count < count { usleep(20_000) }
+        try waitFor("\(count) screens") { screens(terminal.outputSoFar).count >= count }
         kill(terminal.process, SIGINT)
         return screens(terminal.wait().output)
     }
@@ -108,11 +108,12 @@ extension World {
         return (cnictl, containers)
     }
 
-    /// Ends a container of `shapedList`'s network, and waits until the kernel has removed its link.
+    /// Ends a container of `shapedList`'s network; the kernel takes a namespace apart a moment after its name
+    /// has gone.
     func end(_ container: Container) throws {
         try output(of: "ip netns del \((container.path as NSString).lastPathComponent)")
-        while try onHost("ip link show type veth").contains("shaped \(container.id) eth0") {
-            usleep(5_000)
+        try waitFor("end of \(container.id)'s link", pause: 5) {
+            try !onHost("ip link show type veth").contains("shaped \(container.id) eth0")
         }
     }
 }

@@ -31,14 +31,14 @@ final class Firewalld {
         try FileManager.default.createDirectory(
             atPath: directory + "/firewalld", withIntermediateDirectories: true)
         try start(["dbus-daemon", "--nofork", "--nopidfile", "--config-file=\(directory)/bus.conf"])
-        try wait("a bus") { FileManager.default.fileExists(atPath: socket) }
+        try waitFor("bus") { FileManager.default.fileExists(atPath: socket) }
         try start(
             [
                 "/usr/bin/python3", Self.place + "/sbin/firewalld", "--nofork", "--nopid",
                 "--log-target=console", "--default-config=\(Self.place)/lib/firewalld",
                 "--system-config=\(directory)/firewalld",
             ], in: world.host)
-        try wait("firewalld") { try command("--state").succeeded }
+        try waitFor("firewalld", pause: 100) { try command("--state").succeeded }
         world.environment["DBUS_SYSTEM_BUS_ADDRESS"] = bus
     }
 
@@ -76,13 +76,5 @@ final class Firewalld {
         // It would not hear a gentler signal: it has the mask of the thread that started it.
         kill(program.process, SIGKILL)
         _ = program.wait()
-    }
-
-    private func wait(_ what: String, until isReady: () throws -> Bool) throws {
-        for _ in 0..<100 {
-            if try isReady() { return }
-            usleep(100_000)
-        }
-        throw Failure("no \(what) within ten seconds and more")
     }
 }

@@ -80,8 +80,8 @@ extension Torture {
                     """
                 // It is from the link-local address, which comes in its own time.
                 let own = "ip -6 addr show dev eth0 scope link -tentative"
-                for _ in 0..<300 where try container.output(of: own).isEmpty {
-                    usleep(100_000)
+                try waitFor("link-local address", pause: 100) {
+                    try !container.output(of: own).isEmpty
                 }
                 let ended = try Command(
                     ["python3", "-"], input: Array(program.utf8), in: container.path

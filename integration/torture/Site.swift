@@ -31,9 +31,7 @@ final class Site {
             try shared.del(neighbour, interface: subject.interface)
         }
         // An address that is tentative brings a route when it no longer is.
-        for _ in 0..<300 where try !world.onHost("ip -6 addr show tentative").isEmpty {
-            usleep(100_000)
-        }
+        try world.waitForAddresses()
         before = try Snapshot(of: world)
         inside = try Snapshot(of: container)
     }
