@@ -16,8 +16,9 @@ struct HostSettings {
     /// One without addresses has no routes that anybody made: only then they are asked for.
     init(of state: LinkState, _ kernel: Kernel) throws(KernelError) {
         self.state = state
+        // A link's own address of IPv6 the kernel makes itself.
         addresses = try kernel.addresses(of: state.index, state.name, in: .host)
-            .filter { !$0.prefix.address.isLinkLocal }
+            .filter { $0.prefix.family == .v4 || !$0.prefix.address.isLinkLocal }
         var routes: [ListedRoute] = []
         if !addresses.isEmpty {
             // The kernel makes those of addresses and of announcements itself.
