@@ -171,6 +171,13 @@ extension Plan<Kernel> {
     }
 }
 
+/// Throws several errors as one, with the first one's code; nothing where there is none.
+package func throwTogether(_ failures: [CNIError]) throws(CNIError) {
+    guard let first = failures.first else { return }
+    guard failures.count > 1 else { throw first }
+    throw CNIError(code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
+}
+
 extension CNIError {
     /// This error, with what could not be undone after it, if anything.
     public func leaving(_ leftBehind: [String]) -> CNIError {

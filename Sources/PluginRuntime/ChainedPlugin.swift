@@ -235,16 +235,14 @@ extension ChainedPlugin {
     private static func remove(
         _ owners: [Owner], _ options: Options, _ kernel: Kernel
     ) throws(CNIError) {
-        var failures: [String] = []
+        var failures: [CNIError] = []
         for owner in owners {
             let remains = try wrapping { () throws(KernelError) -> Plan<Kernel> in
                 try Self.remains(of: owner, options, kernel, isAdding: false)
             }
-            failures += remains.remove(from: kernel).map { "\($0.cause)" }
+            failures += remains.remove(from: kernel).map { CNIError($0.cause) }
         }
-        guard failures.isEmpty else {
-            throw CNIError(.internalError, failures.joined(separator: "; "))
-        }
+        try throwTogether(failures)
     }
 }
 

@@ -183,7 +183,7 @@ extension InterfacePlugin {
         attempt(&failures) { () throws(CNIError) in
             if let delegate, !delegate.wantsInterface { try delegate.del() }
         }
-        try report(failures)
+        try throwTogether(failures)
     }
 
     /// GC: the host's ends that belong to no valid attachment, in one go, then the leases.
@@ -196,7 +196,7 @@ extension InterfacePlugin {
         var failures: [CNIError] = []
         attempt(&failures) { () throws(CNIError) in try collect(call, except: valid) }
         attempt(&failures) { () throws(CNIError) in try Delegate(ipamOf: call)?.gc() }
-        try report(failures)
+        try throwTogether(failures)
     }
 
     /// STATUS: whether there is room for another interface, and an address to give.
@@ -251,13 +251,6 @@ extension InterfacePlugin {
         } catch {
             failures.append(error)
         }
-    }
-
-    private static func report(_ failures: [CNIError]) throws(CNIError) {
-        guard let first = failures.first else { return }
-        guard failures.count > 1 else { throw first }
-        throw CNIError(
-            code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
     }
 }
 

@@ -64,7 +64,7 @@ public enum VRFPlugin: PlannedPlugin {
         try wrapping { () throws(KernelError) in
             if try vrf.isUnused(kernel) { try vrf.erase(kernel) }
         }
-        if let first = failures.first { throw CNIError(first.cause) }
+        try throwTogether(failures.map { CNIError($0.cause) })
     }
 
     /// Makes nothing on the host, so nothing can be left over.
