@@ -52,6 +52,16 @@ public struct Call: Sendable {
         return previous
     }
 
+    /// The attachments that GC is to leave.
+    public var validAttachments: Set<NetworkConfiguration.ValidAttachment> {
+        get throws(CNIError) {
+            guard let valid = configuration.validAttachments else {
+                throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
+            }
+            return Set(valid)
+        }
+    }
+
     /// What `read` makes of the configuration without the keys whose values make no sense.
     ///
     /// For DEL: ADD has refused them, and there must be a way back out of any configuration.

@@ -190,9 +190,7 @@ extension InterfacePlugin {
     ///
     /// What lives in a container goes with it and leaves nothing to collect.
     public static func gc(_ call: Call) throws(CNIError) {
-        guard let valid = call.configuration.validAttachments.map({ Set($0) }) else {
-            throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
-        }
+        let valid = try call.validAttachments
         var failures: [CNIError] = []
         attempt(&failures) { () throws(CNIError) in try collect(call, except: valid) }
         attempt(&failures) { () throws(CNIError) in try Delegate(ipamOf: call)?.gc() }

@@ -186,7 +186,7 @@ public enum SourceRouting: PlannedPlugin {
     public static func wanted(_ call: Call, _ kernel: Kernel) throws(CNIError) -> Plan<Kernel> {
         let options = try Options(call)
         guard options.table == nil else { return try plan(call, kernel) }
-        let attachment = try Attachment(call, chainedTo: call.previousResult())
+        let attachment = Attachment(call, chainedTo: try call.previousResult())
         let addresses = try addresses(of: attachment.result, attachment.interface)
         return try wrapping { () throws(KernelError) in
             let index = try kernel.index(of: attachment.interface, in: .container)

@@ -128,9 +128,7 @@ public enum Tuning: PlannedPlugin {
     /// Forgets the settings of interfaces that no valid attachment has.
     public static func gc(_ call: Call) throws(CNIError) {
         let options = try Options(call)
-        guard let valid = call.configuration.validAttachments else {
-            throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
-        }
+        let valid = try call.validAttachments
         guard let state = try State.open(options.dataDirectory, of: call.owner, creating: false)
         else { return }
         let network = call.configuration.name
