@@ -126,22 +126,21 @@ public struct Call: Sendable {
     public func hostKernel() throws(CNIError) -> Kernel { try open(nil) }
 
     private func open(_ namespace: consuming NetworkNamespace?) throws(CNIError) -> Kernel {
-        do throws(KernelError) {
-            let host = try NetworkNamespace.current()
-            var isHost = false
-            switch namespace {
-            case .some(let container): isHost = container.isSame(as: host)
-            case nil: break
-            }
-            if isHost, !invocation.allowsHostNamespace {
-                throw KernelError("", .invalidArgument)
-            }
-            return try Kernel(container: namespace)
-        } catch {
-            guard error.operation.isEmpty else { throw CNIError(error) }
+        let host = try wrapping { () throws(KernelError) in try NetworkNamespace.current() }
+        var isHost = false
+        switch namespace {
+        case .some(let container): isHost = container.isSame(as: host)
+        case nil: break
+        }
+        guard !isHost || invocation.allowsHostNamespace else {
             throw CNIError(
                 .invalidNamespace,
                 "plugin's netns and netns from CNI_NETNS should not be the same")
+        }
+        do throws(KernelError) {
+            return try Kernel(container: namespace)
+        } catch {
+            throw CNIError(error)
         }
     }
 }
@@ -170,6 +169,25 @@ extension Kernel {
 }
 
 extension Plan<Kernel> {
+    /// ADD of this alone: all of it, or nothing.
+    package func add(to kernel: Kernel) throws(CNIError) {
+        var journal = Journal(kernel)
+        do throws(CNIError) {
+            try add(to: &journal)
+        } catch {
+            throw error.leaving(journal.rollBack().map { "\($0)" })
+        }
+    }
+
+    /// Applies the plan as a part of an ADD, which rolls the journal back where it fails.
+    package func add(to journal: inout Journal<Kernel>) throws(CNIError) {
+        do throws(StepError<KernelError>) {
+            try journal.apply(self)
+        } catch {
+            throw CNIError(error.cause)
+        }
+    }
+
     /// Throws code 999 with every difference between the plan and the kernel, after `prefix`.
     public func check(_ kernel: Kernel, prefix: String = "") throws(CNIError) {
         let differences = try wrapping { () throws(KernelError) -> [Difference] in

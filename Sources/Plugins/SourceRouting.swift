@@ -76,13 +76,7 @@ public enum SourceRouting: PlannedPlugin {
         defer { try? kernel.returnHome() }
         // The tables that are free must be so until they are taken.
         try wrapping { () throws(KernelError) in try kernel.lockContainer() }
-        let plan = try plan(call, kernel)
-        var journal = Journal(kernel)
-        do throws(StepError<KernelError>) {
-            try journal.apply(plan)
-        } catch {
-            throw CNIError(error.cause).leaving(journal.rollBack().map { "\($0)" })
-        }
+        try plan(call, kernel).add(to: kernel)
         return options.naming(result)
     }
 

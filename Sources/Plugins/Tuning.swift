@@ -47,11 +47,7 @@ public enum Tuning: PlannedPlugin {
                 let before = try wrapping { () throws(KernelError) in try link.read(kernel) }
                 undoState = try save(before ?? link, options, call.owner)
             }
-            do throws(StepError<KernelError>) {
-                try journal.apply(plan)
-            } catch {
-                throw CNIError(error.cause)
-            }
+            try plan.add(to: &journal)
             return result
         } catch {
             var leftBehind = journal.rollBack().map { "\($0)" }
