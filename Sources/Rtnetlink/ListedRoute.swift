@@ -123,4 +123,22 @@ extension Kernel {
         return try request(side, message).filter { $0.payload.uint8(at: 7) == UInt8(RTN_UNICAST) }
             .compactMap { ListedRoute($0, in: side) }
     }
+
+    /// The routes out of a link that somebody made, in the order in which they can be made again.
+    func madeRoutes(outOf index: UInt32, in side: Side) throws(KernelError) -> [ListedRoute] {
+        // The kernel makes those of addresses and of announcements itself.
+        let own = [RTPROT_KERNEL, RTPROT_RA, RTPROT_REDIRECT].map { Int($0) }
+        var routes: [ListedRoute] = []
+        for family in Family.allCases {
+            routes += try self.routes(of: family, in: side).filter {
+                $0.link == index && !own.contains($0.origin)
+            }
+        }
+        return routes.inOrder
+    }
+}
+
+extension [ListedRoute] {
+    /// Those on the link itself first: a gateway is taken only where its network is there already.
+    package var inOrder: [ListedRoute] { filter(\.isOnLink) + filter { !$0.isOnLink } }
 }
