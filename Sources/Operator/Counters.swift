@@ -65,7 +65,7 @@ extension Inventory {
         var limiters: [Port: PortCounters] = [:]
         var flows: [Flow] = []
         for state in attachments {
-            for direction in [Direction.egress, .ingress] {
+            for direction in Direction.allCases {
                 let shares = state.shares.filter { $0.direction == direction }
                 for share in shares {
                     let port = share.port

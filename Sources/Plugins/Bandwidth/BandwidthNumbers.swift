@@ -223,7 +223,7 @@ extension Kernel {
         of port: String, _ groups: [Bandwidth.Group]
     ) throws(KernelError) -> [Steering] {
         let samples = groups.flatMap { group in
-            [Direction.egress, .ingress].map {
+            Direction.allCases.map {
                 Steering(
                     $0, of: port, to: Tree.root, on: group.link($0), table: group.table, owner: "",
                     .owned)

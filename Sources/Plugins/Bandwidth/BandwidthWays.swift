@@ -53,7 +53,7 @@ extension Bandwidth {
             func has(_ means: Means...) -> Bool { means.allSatisfy { lacking[$0] == nil } }
             var lost: [String] = []
             var lesser: [String] = []
-            for direction in [Direction.egress, .ingress] {
+            for direction in Direction.allCases {
                 guard let limit = options[direction] else { continue }
                 let isSent = direction == .egress
                 let usesTree = options.usesTree(direction, limit)
