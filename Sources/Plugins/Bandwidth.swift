@@ -115,11 +115,8 @@ public enum Bandwidth: ChainedPlugin {
                 of: nil, direction, on: group.link(direction), table: group.table
             ).map(\.owner)
         }
-        var owners: [Owner] = []
-        for owner in tags.compactMap({ Owner(className: $0) }) where !owners.contains(owner) {
-            owners.append(owner)
-        }
-        return owners
+        var seen: Set<Owner> = []
+        return tags.compactMap { Owner(className: $0) }.filter { seen.insert($0).inserted }
     }
 
     /// Tenants that no container is in: what an ADD that was killed has left; the classes of the host's

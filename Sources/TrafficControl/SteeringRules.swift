@@ -81,7 +81,7 @@ extension Steering {
     /// What the subnets say passes by the tree.
     private var unshaped: [[Expression]] {
         var rules: [[Expression]] = []
-        for family in [Family.v4, .v6] {
+        for family in Family.allCases {
             let except = exceptTo.filter { $0.family == family }
             let only = onlyTo.filter { $0.family == family }
             if !except.isEmpty { rules.append(remote(except, family) + [.verdict(.accept)]) }
@@ -110,7 +110,7 @@ extension Steering {
         }
         guard !selection.prefixes.isEmpty else { return [rest] }
         var matches: [[Expression]] = []
-        for family in [Family.v4, .v6] {
+        for family in Family.allCases {
             let prefixes = selection.prefixes.filter { $0.family == family }
             if !prefixes.isEmpty { matches.append(remote(prefixes, family) + rest) }
         }
