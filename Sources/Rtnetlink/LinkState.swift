@@ -5,6 +5,9 @@ internal import SystemPackage
 
 /// A link as the kernel shows it.
 public struct LinkState: Sendable {
+    /// The longest name of a link, in bytes: there is one more that ends it.
+    package static var longestName: Int { Int(IFNAMSIZ) - 1 }
+
     /// Its index in its namespace.
     public let index: UInt32
     /// Its name.
@@ -132,7 +135,7 @@ extension Kernel {
     public func link(_ name: String, in side: Side) throws(KernelError) -> LinkState? {
         var message = Message("find link \(name)", type: RTM_GETLINK, ifinfomsg())
         // A longer one can only be an alternative name.
-        let isOrdinary = name.utf8.count < Int(IFNAMSIZ)
+        let isOrdinary = name.utf8.count <= LinkState.longestName
         message.put(isOrdinary ? IFLA_IFNAME : IFLA_ALT_IFNAME, name)
         return try link(&message, in: side)
     }

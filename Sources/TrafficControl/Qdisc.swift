@@ -265,7 +265,7 @@ public struct Qdisc: Resource {
         case .htb(let standard):
             message.nest(Int(TCA_OPTIONS)) { options in
                 var numbers = tc_htb_glob()
-                numbers.version = 3
+                numbers.version = UInt32(TC_HTB_PROTOVER)
                 // Every class has a quantum of its own, so that this number does not count.
                 numbers.rate2quantum = 100_000
                 numbers.defcls = UInt32(standard)

@@ -43,7 +43,7 @@ extension Steering {
         program.load(1, at: Self.header + 6)
         others.append(program.jump(if: .unequal, UInt32(IPPROTO_ICMPV6)))
         program.load(1, at: Self.header + 40)
-        passing += [135, 136].map { program.jump(if: .equal, $0) }
+        passing += Selector.neighbourMessages.map { program.jump(if: .equal, UInt32($0)) }
         program.land(others)
         return passing
     }

@@ -66,8 +66,7 @@ extension Steering {
     /// Address resolution and neighbour discovery do not wait.
     private var urgent: [[Expression]] {
         let word = Self.word
-        // Neighbour solicitation and advertisement.
-        let neighbours: [[Expression]] = [135, 136].map { type in
+        let neighbours: [[Expression]] = Selector.neighbourMessages.map { type in
             etherType(UInt16(ETH_P_IPV6)) + [
                 .payload(.network, offset: 6, length: 1, to: word),
                 .compare(word, .equal, [UInt8(IPPROTO_ICMPV6)]),
