@@ -57,9 +57,9 @@ public struct LinkState: Sendable {
     /// Whether a bridge learns from link-local frames; nil of other links.
     var learnsFromLinkLocal: Bool? {
         guard kind == "bridge",
-            let options = settings?[IFLA_BR_MULTI_BOOLOPT]?.payload.uint32(at: 0)
+            let options = settings?[IFLA_BR_MULTI_BOOLOPT]?.value(br_boolopt_multi.self)
         else { return nil }
-        return options & 1 << BR_BOOLOPT_NO_LL_LEARN.rawValue == 0
+        return options.optval & 1 << BR_BOOLOPT_NO_LL_LEARN.rawValue == 0
     }
 
     /// The routing table of a VRF.
@@ -77,11 +77,11 @@ public struct LinkState: Sendable {
 
     /// Reads a reply to RTM_GETLINK; nil if it is something else.
     public init?(_ reply: Reply) {
-        guard reply.type == RTM_NEWLINK,
-            let index = reply.payload.uint32(at: 4),
-            let flags = reply.payload.uint32(at: 8)
-        else { return nil }
-        self.index = index
+        guard reply.type == RTM_NEWLINK, let header = reply.header(ifinfomsg.self) else {
+            return nil
+        }
+        index = UInt32(bitPattern: header.ifi_index)
+        let flags = header.ifi_flags
         isUp = flags & UInt32(IFF_UP) != 0
         isPromiscuous = flags & UInt32(IFF_PROMISC) != 0
         isAllMulticast = flags & UInt32(IFF_ALLMULTI) != 0
