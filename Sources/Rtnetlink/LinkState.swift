@@ -268,7 +268,10 @@ extension Kernel {
         }
         var together = Message("remove links", type: RTM_DELLINK, ifinfomsg())
         together.put(IFLA_GROUP, group)
-        try tolerating(.noSuchDevice) { () throws(KernelError) in try request(side, together) }
+        try tolerating(.noSuchDevice) { () throws(KernelError) in
+            try request(side, together)
+            hasRemovedLinks = true
+        }
     }
 
     private func removal(of index: UInt32) -> Message {
@@ -304,7 +307,7 @@ extension ifinfomsg {
     }
 }
 
-/// Runs `body`, and takes one errno for success.
+/// Runs `body`, and takes errors of some errnos for success.
 func tolerating<Result>(
     _ errors: Errno..., body: () throws(KernelError) -> Result
 ) throws(KernelError) {
