@@ -95,8 +95,8 @@ let package = Package(
         .testTarget(
             name: "PluginTests",
             dependencies: [
-                "Addressing", "CNI", "Plan", "PluginRuntime", "Plugins", "Rtnetlink",
-                "TrafficControl",
+                "Addressing", "CNI", "Netlink", "Plan", "PluginRuntime", "Plugins", "Rtnetlink",
+                "TrafficControl", system,
             ]),
         .testTarget(
             name: "OperatorTests",

@@ -64,7 +64,7 @@ struct SourceRoutingTests {
         #expect(try check() == nil)
         try container.output(of: "ip rule del from 10.71.0.2")
         #expect(
-            try check() == "rule from 10.71.0.2: wanted present, found absent")
+            try check() == "rule from 10.71.0.2 lookup 100: wanted present, found absent")
         try first.del(container, interface: "net1")
         try second.del(container, interface: "net2")
         #expect(try Snapshot(of: container).difference(from: inside) == "")

@@ -77,8 +77,8 @@ public struct IPAddress: Sendable, Hashable, Comparable {
     /// Whether the address is a loopback address: `127.0.0.0/8` or `::1`.
     public var isLoopback: Bool { family == .v4 ? bits >> 24 == 127 : bits == 1 }
 
-    /// Whether it is of IPv6 and of one link alone: of `fe80::/10`.
-    public var isLinkLocal: Bool { family == .v6 && bits >> 118 == 0x3fa }
+    /// Whether the address is good on its link alone: `169.254.0.0/16` or `fe80::/10`.
+    public var isLinkLocal: Bool { family == .v4 ? bits >> 16 == 0xa9fe : bits >> 118 == 0x3fa }
 
     /// Orders by family, IPv4 first, then by number.
     public static func < (left: IPAddress, right: IPAddress) -> Bool {

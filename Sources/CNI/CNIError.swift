@@ -42,8 +42,9 @@ public struct CNIError: Error, Equatable, CustomStringConvertible {
         self.init(code: code.rawValue, message, details: details)
     }
 
-    /// An error about the value at a place in the configuration, code 7 unless it is of another type; where
-    /// that is not there, it is another one's value that makes no sense without it.
+    /// An error about a place in the configuration, code 7 unless the value there is of another type.
+    ///
+    /// Where there is none, `other` is the place of the value that makes no sense without it.
     init(
         at place: String, _ message: String, because other: String? = nil,
         code: Code = .invalidConfiguration

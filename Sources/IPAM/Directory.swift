@@ -247,9 +247,11 @@ package struct Directory: ~Copyable {
         Self.failure(verb, "\(path)/\(name)")
     }
 
-    private static func failure(_ verb: String, _ path: String) -> CNIError {
-        let cause = Errno(rawValue: errno)
-        return CNIError(.io, "\(verb) \(path): \(cause) (\(cause.rawValue))")
+    /// What could not be done with a file, and why.
+    static func failure(
+        _ verb: String, _ path: String, _ cause: Errno = Errno(rawValue: errno)
+    ) -> CNIError {
+        CNIError(.io, "\(verb) \(path): \(cause) (\(cause.rawValue))")
     }
 }
 

@@ -6,8 +6,14 @@ extension AddResult.DNS {
     /// - Throws: Code 5 if the file cannot be read.
     public init(resolverConfiguration path: String) throws(CNIError) {
         self.init()
-        guard let text = try? Directory.text(ofFile: path) else {
-            throw CNIError(.io, "ipam.resolvConf: cannot read \(path)")
+        let text: String
+        do throws(CNIError) {
+            guard let read = try Directory.text(ofFile: path) else {
+                throw Directory.failure("read", path, .noSuchFileOrDirectory)
+            }
+            text = read
+        } catch {
+            throw error.prefixed("ipam.resolvConf")
         }
         for line in text.split(whereSeparator: \.isNewline) {
             let words = line.split(whereSeparator: \.isWhitespace).map { String($0) }

@@ -67,12 +67,28 @@ public struct Attribute: Sendable {
 
     /// The content as attributes.
     public var nested: Attributes { Attributes(payload) }
+
+    /// The content as a C structure, in the host's byte order, if it is long enough.
+    public func value<Value: BitwiseCopyable>(_ type: Value.Type) -> Value? { payload.value(type) }
+}
+
+extension Reply {
+    /// The fixed part of a type, if the reply is long enough.
+    public func header<Header: BitwiseCopyable>(_ type: Header.Type) -> Header? {
+        payload.value(type)
+    }
 }
 
 extension ArraySlice<UInt8> {
     /// The byte at an offset, or nil past the end.
     public func uint8(at offset: Int) -> UInt8? {
         offset < count ? self[startIndex + offset] : nil
+    }
+
+    /// The C structure, in the host's byte order, that is the beginning, or nil if it does not fit.
+    public func value<Value: BitwiseCopyable>(_ type: Value.Type) -> Value? {
+        guard count >= MemoryLayout<Value>.size else { return nil }
+        return unsafe withUnsafeBytes { bytes in unsafe bytes.loadUnaligned(as: type) }
     }
 
     /// The number of 16 bits at an offset in the host's byte order, or nil if it does not fit.

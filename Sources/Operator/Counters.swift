@@ -65,7 +65,7 @@ extension Inventory {
         var limiters: [Port: PortCounters] = [:]
         var flows: [Flow] = []
         for state in attachments {
-            for direction in [Direction.egress, .ingress] {
+            for direction in Direction.allCases {
                 let shares = state.shares.filter { $0.direction == direction }
                 for share in shares {
                     let port = share.port
@@ -148,7 +148,7 @@ extension Kernel {
     /// What has passed the qdisc at a port's root.
     func bucketCounters(of port: Port) throws(KernelError) -> Counters? {
         guard var header = try header(of: port) else { return nil }
-        header.tcm_parent = 0xffff_ffff  // TC_H_ROOT, a macro with a cast that Swift does not see
+        header.tcm_parent = TC_H_ROOT
         let message = Message(
             "find root qdisc of \(port.link)", type: RTM_GETQDISC, flags: .echo,
             answer: .acknowledgement, header)

@@ -132,7 +132,7 @@ public struct Inspection {
     ) throws(CNIError) -> Plan<Kernel> {
         let options = try P.options(call)
         guard !P.isIdle(options) else { return Plan([]) }
-        let attachment = try Attachment(call, chainedTo: call.previousResult())
+        let attachment = Attachment(call, chainedTo: try call.previousResult())
         return try P.plan(
             attachment, P.asAdded(attachment, options, kernel), kernel, attempt: 0)
     }

@@ -148,7 +148,7 @@ private struct Collection {
         let roles = try group.roles(kernel)
         // A killed ADD or DEL may have left a name alone.
         for owner in roles.values.compactMap(\.owner) { note(owner, .trafficClass) }
-        for direction in [Direction.egress, .ingress] {
+        for direction in Direction.allCases {
             let port = group.port(direction)
             let classes = Dictionary(
                 try kernel.trafficClasses(of: port.link, in: .host).map { ($0.id, $0) },

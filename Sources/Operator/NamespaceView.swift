@@ -83,11 +83,6 @@ extension stat {
     var identity: [UInt64] { [UInt64(st_dev), UInt64(st_ino)] }
 }
 
-extension IPAddress {
-    /// Whether the address is good on its link alone.
-    var isLinkLocal: Bool { family == .v6 ? bits >> 118 == 0x3fa : bits >> 16 == 0xa9fe }
-}
-
 extension Kernel {
     /// Every address of a namespace.
     func allAddresses(

@@ -161,7 +161,7 @@ private struct Performance {
         var options = try P.options(call)
         let previous = try call.previousResult()
         guard !P.isIdle(options) else { return previous }
-        let attachment = try Attachment(call, chainedTo: previous)
+        let attachment = Attachment(call, chainedTo: previous)
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
         var stand = Stand(kernel)

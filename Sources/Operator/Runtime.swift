@@ -255,13 +255,6 @@ public struct Runtime: Sendable {
     }
 }
 
-/// Throws several errors as one, with the first one's code; nothing where there is none.
-func throwTogether(_ failures: [CNIError]) throws(CNIError) {
-    guard let first = failures.first else { return }
-    guard failures.count > 1 else { throw first }
-    throw CNIError(code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
-}
-
 extension CNIError {
     /// What an error of the kernel's is to a runtime; nil for another kind of error.
     public init?(ofKernel error: any Error) {

@@ -42,7 +42,7 @@ extension Inventory {
         var trees: [ClassTree] = []
         for group in groups {
             let roles = try group.roles(kernel)
-            for direction in [Direction.egress, .ingress] {
+            for direction in Direction.allCases {
                 let port = group.port(direction)
                 let tree = try tree(at: port, direction, group.name, kernel) { id in
                     id.flatMap { roles[$0] }

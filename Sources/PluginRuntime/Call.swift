@@ -52,6 +52,16 @@ public struct Call: Sendable {
         return previous
     }
 
+    /// The attachments that GC is to leave.
+    public var validAttachments: Set<NetworkConfiguration.ValidAttachment> {
+        get throws(CNIError) {
+            guard let valid = configuration.validAttachments else {
+                throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
+            }
+            return Set(valid)
+        }
+    }
+
     /// What `read` makes of the configuration without the keys whose values make no sense.
     ///
     /// For DEL: ADD has refused them, and there must be a way back out of any configuration.
@@ -116,22 +126,21 @@ public struct Call: Sendable {
     public func hostKernel() throws(CNIError) -> Kernel { try open(nil) }
 
     private func open(_ namespace: consuming NetworkNamespace?) throws(CNIError) -> Kernel {
-        do throws(KernelError) {
-            let host = try NetworkNamespace.current()
-            var isHost = false
-            switch namespace {
-            case .some(let container): isHost = container.isSame(as: host)
-            case nil: break
-            }
-            if isHost, !invocation.allowsHostNamespace {
-                throw KernelError("", .invalidArgument)
-            }
-            return try Kernel(container: namespace)
-        } catch {
-            guard error.operation.isEmpty else { throw CNIError(error) }
+        let host = try wrapping { () throws(KernelError) in try NetworkNamespace.current() }
+        var isHost = false
+        switch namespace {
+        case .some(let container): isHost = container.isSame(as: host)
+        case nil: break
+        }
+        guard !isHost || invocation.allowsHostNamespace else {
             throw CNIError(
                 .invalidNamespace,
                 "plugin's netns and netns from CNI_NETNS should not be the same")
+        }
+        do throws(KernelError) {
+            return try Kernel(container: namespace)
+        } catch {
+            throw CNIError(error)
         }
     }
 }
@@ -160,6 +169,25 @@ extension Kernel {
 }
 
 extension Plan<Kernel> {
+    /// ADD of this alone: all of it, or nothing.
+    package func add(to kernel: Kernel) throws(CNIError) {
+        var journal = Journal(kernel)
+        do throws(CNIError) {
+            try add(to: &journal)
+        } catch {
+            throw error.leaving(journal.rollBack().map { "\($0)" })
+        }
+    }
+
+    /// Applies the plan as a part of an ADD, which rolls the journal back where it fails.
+    package func add(to journal: inout Journal<Kernel>) throws(CNIError) {
+        do throws(StepError<KernelError>) {
+            try journal.apply(self)
+        } catch {
+            throw CNIError(error.cause)
+        }
+    }
+
     /// Throws code 999 with every difference between the plan and the kernel, after `prefix`.
     public func check(_ kernel: Kernel, prefix: String = "") throws(CNIError) {
         let differences = try wrapping { () throws(KernelError) -> [Difference] in
@@ -169,6 +197,13 @@ extension Plan<Kernel> {
         throw CNIError(
             .internalError, prefix + differences.map { "\($0)" }.joined(separator: "; "))
     }
+}
+
+/// Throws several errors as one, with the first one's code; nothing where there is none.
+package func throwTogether(_ failures: [CNIError]) throws(CNIError) {
+    guard let first = failures.first else { return }
+    guard failures.count > 1 else { throw first }
+    throw CNIError(code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
 }
 
 extension CNIError {

@@ -121,10 +121,8 @@ extension ChainedPlugin {
         let previous = try previous(call)
         _ = try previous.json(for: call.configuration.version)
         guard !isIdle(options) else { return previous }
-        guard call.owner.tag.utf8.count <= Owner.longestTag else {
-            throw CNIError(.environment, "CNI_CONTAINERID: too long")
-        }
-        let attachment = try Attachment(call, chainedTo: previous)
+        try call.owner.checkTag()
+        let attachment = Attachment(call, chainedTo: previous)
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
         var journal = Journal(kernel)
@@ -180,7 +178,7 @@ extension ChainedPlugin {
     /// CHECK: every difference between the plan and the kernel.
     public static func check(_ call: Call) throws(CNIError) {
         let options = try options(call)
-        let attachment = try Attachment(call, chainedTo: previous(call))
+        let attachment = Attachment(call, chainedTo: try previous(call))
         guard !isIdle(options) else { return }
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
@@ -201,9 +199,7 @@ extension ChainedPlugin {
     /// GC: everything of owners of this network that are no valid attachments, and what belongs to
     /// nobody.
     public static func gc(_ call: Call) throws(CNIError) {
-        guard let valid = call.configuration.validAttachments.map({ Set($0) }) else {
-            throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
-        }
+        let valid = try call.validAttachments
         let options = try options(call)
         let kernel = try call.hostKernel()
         let stale = try wrapping { () throws(KernelError) in
@@ -235,32 +231,28 @@ extension ChainedPlugin {
     private static func remove(
         _ owners: [Owner], _ options: Options, _ kernel: Kernel
     ) throws(CNIError) {
-        var failures: [String] = []
+        var failures: [CNIError] = []
         for owner in owners {
             let remains = try wrapping { () throws(KernelError) -> Plan<Kernel> in
                 try Self.remains(of: owner, options, kernel, isAdding: false)
             }
-            failures += remains.remove(from: kernel).map { "\($0.cause)" }
+            failures += remains.remove(from: kernel).map { CNIError($0.cause) }
         }
-        guard failures.isEmpty else {
-            throw CNIError(.internalError, failures.joined(separator: "; "))
-        }
+        try throwTogether(failures)
     }
 }
 
 extension Call {
     /// The addresses that the container had, as far as the result that DEL is given tells.
     package var formerAddresses: [IPAddress] {
-        guard let previous = configuration.previous,
-            let attachment = try? Attachment(self, chainedTo: previous)
-        else { return [] }
-        return attachment.addresses.map(\.address.address)
+        guard let previous = configuration.previous else { return [] }
+        return Attachment(self, chainedTo: previous).addresses.map(\.address.address)
     }
 }
 
 extension Attachment {
     /// The attachment whose interface the plugins before have made.
-    package init(_ call: Call, chainedTo previous: AddResult) throws(CNIError) {
+    package init(_ call: Call, chainedTo previous: AddResult) {
         self.init(call)
         result = previous
     }

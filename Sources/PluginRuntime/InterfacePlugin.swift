@@ -76,19 +76,19 @@ extension InterfacePlugin {
             // A program may look for the interface; our own IPAM does not, and is asked first
             // because nothing then needs undoing when it refuses.
             if let delegate, delegate.wantsInterface {
-                try apply(interfaces(attachment, options), to: &journal)
+                try interfaces(attachment, options).add(to: &journal)
                 try wrapping { () throws(KernelError) in try kernel.returnHome() }
                 attachment.result = try delegate.add(&lease)
             } else {
                 if let delegate { attachment.result = try delegate.add(&lease) }
-                try apply(interfaces(attachment, options), to: &journal)
+                try interfaces(attachment, options).add(to: &journal)
             }
             if delegate != nil, attachment.result.addresses.isEmpty {
                 throw CNIError(
                     .internalError, "IPAM plugin returned missing IP config")
             }
             try complete(&attachment, options)
-            try apply(network(attachment, options), to: &journal)
+            try network(attachment, options).add(to: &journal)
             try finish(&attachment, options, kernel)
             // A version that cannot express the result is found out while all can be undone.
             _ = try attachment.result.json(for: call.configuration.version)
@@ -183,20 +183,18 @@ extension InterfacePlugin {
         attempt(&failures) { () throws(CNIError) in
             if let delegate, !delegate.wantsInterface { try delegate.del() }
         }
-        try report(failures)
+        try throwTogether(failures)
     }
 
     /// GC: the host's ends that belong to no valid attachment, in one go, then the leases.
     ///
     /// What lives in a container goes with it and leaves nothing to collect.
     public static func gc(_ call: Call) throws(CNIError) {
-        guard let valid = call.configuration.validAttachments.map({ Set($0) }) else {
-            throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
-        }
+        let valid = try call.validAttachments
         var failures: [CNIError] = []
         attempt(&failures) { () throws(CNIError) in try collect(call, except: valid) }
         attempt(&failures) { () throws(CNIError) in try Delegate(ipamOf: call)?.gc() }
-        try report(failures)
+        try throwTogether(failures)
     }
 
     /// STATUS: whether there is room for another interface, and an address to give.
@@ -232,16 +230,6 @@ extension InterfacePlugin {
         }
     }
 
-    private static func apply(
-        _ plan: Plan<Kernel>, to journal: inout Journal<Kernel>
-    ) throws(CNIError) {
-        do throws(StepError<KernelError>) {
-            try journal.apply(plan)
-        } catch {
-            throw CNIError(error.cause)
-        }
-    }
-
     /// Does one of the things that are all tried, and keeps its error.
     private static func attempt(
         _ failures: inout [CNIError], _ body: () throws(CNIError) -> Void
@@ -252,17 +240,10 @@ extension InterfacePlugin {
             failures.append(error)
         }
     }
-
-    private static func report(_ failures: [CNIError]) throws(CNIError) {
-        guard let first = failures.first else { return }
-        guard failures.count > 1 else { throw first }
-        throw CNIError(
-            code: first.code, failures.map { "\($0)" }.joined(separator: "; "))
-    }
 }
 
 /// Runs something of the kernel and turns its error into the specification's.
-public func wrapping<Result>(
+public func wrapping<Result: ~Copyable>(
     _ body: () throws(KernelError) -> Result
 ) throws(CNIError) -> Result {
     do throws(KernelError) {

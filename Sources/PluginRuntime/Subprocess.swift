@@ -83,25 +83,24 @@ package enum Subprocess {
     package static func run(
         _ path: FilePath, _ arguments: [String], input: [UInt8] = []
     ) throws(CNIError) -> (status: Int32, output: [UInt8]) {
+        let ended = try spawn(path, arguments, ownEnvironment, input: input)
+        return (ended.status, ended.output)
+    }
+
+    /// This process's environment with another verb.
+    private static func environment(_ verb: Verb) -> [String] {
+        ownEnvironment.filter { !$0.hasPrefix("CNI_COMMAND=") } + ["CNI_COMMAND=\(verb.rawValue)"]
+    }
+
+    /// This process's environment, `NAME=value` each.
+    private static var ownEnvironment: [String] {
         var variables: [String] = []
         var entry = unsafe environ
         while let text = unsafe entry.pointee {
             unsafe variables.append(String(cString: text))
             unsafe entry += 1
         }
-        let ended = try spawn(path, arguments, variables, input: input)
-        return (ended.status, ended.output)
-    }
-
-    private static func environment(_ verb: Verb) -> [String] {
-        var variables: [String] = []
-        var entry = unsafe environ
-        while let text = unsafe entry.pointee {
-            let variable = unsafe String(cString: text)
-            if !variable.hasPrefix("CNI_COMMAND=") { variables.append(variable) }
-            unsafe entry += 1
-        }
-        return variables + ["CNI_COMMAND=\(verb.rawValue)"]
+        return variables
     }
 
     /// A program's end: its status, or 128 and the signal that ended it, and what it said.
@@ -112,23 +111,44 @@ package enum Subprocess {
         var errors: [UInt8] = []
     }
 
+    /// The two ends of a pipe.
+    private struct Pipe {
+        let readEnd: Int32
+        let writeEnd: Int32
+    }
+
+    /// Some pipes for a program, or none of them.
+    private static func pipes(_ count: Int, _ path: FilePath) throws(CNIError) -> [Pipe] {
+        var pipes: [Pipe] = []
+        while pipes.count < count {
+            var ends: [Int32] = [-1, -1]
+            guard unsafe linux_pipe(&ends) == 0 else {
+                let error = failure("pipe", path, errno)
+                for pipe in pipes {
+                    close(pipe.readEnd)
+                    close(pipe.writeEnd)
+                }
+                throw error
+            }
+            pipes.append(Pipe(readEnd: ends[0], writeEnd: ends[1]))
+        }
+        return pipes
+    }
+
     private static func spawn(
         _ path: FilePath, _ arguments: [String], _ environment: [String], input: [UInt8]
     ) throws(CNIError) -> Ended {
-        var (inputEnds, outputEnds, errorEnds): ([Int32], [Int32], [Int32]) =
-            ([-1, -1], [-1, -1], [-1, -1])
-        guard unsafe linux_pipe(&inputEnds) == 0, unsafe linux_pipe(&outputEnds) == 0,
-            unsafe linux_pipe(&errorEnds) == 0
-        else { throw failure("pipe", path, errno) }
+        let pipes = try pipes(3, path)
+        let (inputPipe, outputPipe, errorPipe) = (pipes[0], pipes[1], pipes[2])
         // Where whoever started us ignores it, the kernel keeps no status for us.
         let previous = signal(SIGCHLD, SIG_DFL)
         defer { _ = signal(SIGCHLD, previous) }
         var actions = unsafe posix_spawn_file_actions_t()
         unsafe posix_spawn_file_actions_init(&actions)
         defer { unsafe _ = posix_spawn_file_actions_destroy(&actions) }
-        unsafe posix_spawn_file_actions_adddup2(&actions, inputEnds[0], 0)
-        unsafe posix_spawn_file_actions_adddup2(&actions, outputEnds[1], 1)
-        unsafe posix_spawn_file_actions_adddup2(&actions, errorEnds[1], 2)
+        unsafe posix_spawn_file_actions_adddup2(&actions, inputPipe.readEnd, 0)
+        unsafe posix_spawn_file_actions_adddup2(&actions, outputPipe.writeEnd, 1)
+        unsafe posix_spawn_file_actions_adddup2(&actions, errorPipe.writeEnd, 2)
         var child: pid_t = 0
         var error: Int32 = 0
         unsafe withCStrings([path.string] + arguments) { arguments in
@@ -141,16 +161,16 @@ package enum Subprocess {
                 }
             }
         }
-        close(inputEnds[0])
-        close(outputEnds[1])
-        close(errorEnds[1])
+        close(inputPipe.readEnd)
+        close(outputPipe.writeEnd)
+        close(errorPipe.writeEnd)
         guard error == 0 else {
-            close(inputEnds[1])
-            close(outputEnds[0])
-            close(errorEnds[0])
+            close(inputPipe.writeEnd)
+            close(outputPipe.readEnd)
+            close(errorPipe.readEnd)
             throw failure("run", path, error)
         }
-        var ended = exchange(input, inputEnds[1], outputEnds[0], errorEnds[0])
+        var ended = exchange(input, inputPipe.writeEnd, outputPipe.readEnd, errorPipe.readEnd)
         var status: Int32 = 0
         var waited: pid_t
         repeat { waited = unsafe waitpid(child, &status, 0) } while waited < 0 && errno == EINTR

@@ -85,7 +85,7 @@ public enum Bandwidth: ChainedPlugin {
         let place = try Place(attachment, kernel)
         let ways = try Ways(options, hasHostEnd: place.hostEnd != nil)
         return try wrapping { () throws(KernelError) in
-            for direction in [Direction.egress, .ingress] {
+            for direction in Direction.allCases {
                 guard let way = ways[direction] else { continue }
                 guard try !kernel.has(way, direction, attachment.owner, place, options.group)
                 else { continue }
@@ -110,16 +110,13 @@ public enum Bandwidth: ChainedPlugin {
     ) throws(KernelError) -> [Owner] {
         let group = options.group
         var tags = try kernel.classNames(.container, table: group.table).map(\.text)
-        for direction in [Direction.egress, .ingress] {
+        for direction in Direction.allCases {
             tags += try kernel.steering(
                 of: nil, direction, on: group.link(direction), table: group.table
             ).map(\.owner)
         }
-        var owners: [Owner] = []
-        for owner in tags.compactMap({ Owner(className: $0) }) where !owners.contains(owner) {
-            owners.append(owner)
-        }
-        return owners
+        var seen: Set<Owner> = []
+        return tags.compactMap { Owner(className: $0) }.filter { seen.insert($0).inserted }
     }
 
     /// Tenants that no container is in: what an ADD that was killed has left; the classes of the host's

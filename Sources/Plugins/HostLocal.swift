@@ -164,9 +164,7 @@ public enum HostLocal: Plugin {
     /// Frees what no valid attachment holds.
     public static func gc(_ call: Call) throws(CNIError) {
         let options = try Options(call)
-        guard let valid = call.configuration.validAttachments else {
-            throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
-        }
+        let valid = try call.validAttachments
         guard
             var store = try options.store(of: call, creating: false)
         else { return }

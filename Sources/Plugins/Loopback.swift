@@ -58,7 +58,7 @@ public enum Loopback: PlannedPlugin {
     private static func own(_ addresses: [IPPrefix], _ call: Call) -> AddResult {
         var result = AddResult()
         result.interfaces = [
-            .init(name: link, mac: "00:00:00:00:00:00", sandbox: call.invocation.netns)
+            .init(name: link, mac: "\(MACAddress.zero)", sandbox: call.invocation.netns)
         ]
         for family in Family.allCases {
             guard let prefix = addresses.first(where: { $0.family == family }) else {

@@ -76,13 +76,7 @@ public enum SourceRouting: PlannedPlugin {
         defer { try? kernel.returnHome() }
         // The tables that are free must be so until they are taken.
         try wrapping { () throws(KernelError) in try kernel.lockContainer() }
-        let plan = try plan(call, kernel)
-        var journal = Journal(kernel)
-        do throws(StepError<KernelError>) {
-            try journal.apply(plan)
-        } catch {
-            throw CNIError(error.cause).leaving(journal.rollBack().map { "\($0)" })
-        }
+        try plan(call, kernel).add(to: kernel)
         return options.naming(result)
     }
 
@@ -110,8 +104,7 @@ public enum SourceRouting: PlannedPlugin {
         let index = try kernel.index(of: interface, in: .container)
         var (used, routes) = try tables(kernel)
         routes = routes.filter { $0.link == index && $0.table == Route.mainTable }
-        // A gateway is taken only where its network is there already.
-        let own = routes.filter(\.isOnLink) + routes.filter { !$0.isOnLink }
+        let own = routes.inOrder
 
         var all: [any Resource<Kernel>] = []
         var moved: [Int] = []
@@ -122,7 +115,7 @@ public enum SourceRouting: PlannedPlugin {
             let family = entry.address.family
             let everything = IPPrefix(everythingIn: family)
             let given = options.gateways.first { $0.family == family }
-            var steps: [any Resource<Kernel>] = []
+            var copies: [ListedRoute] = []
             for (number, route) in own.enumerated() where route.destination.family == family {
                 guard
                     route.source == nil && route.gateway == nil
@@ -134,21 +127,15 @@ public enum SourceRouting: PlannedPlugin {
                 guard given == nil || route.destination != everything else { continue }
                 var copy = route
                 copy.table = table
-                steps.append(copy)
+                copies.append(copy)
             }
-            let gateway = given ?? entry.gateway
-            let hasDefault = steps.contains {
-                ($0 as? ListedRoute).map { $0.destination == everything && $0.gateway == gateway }
-                    ?? false
-            }
-            if let gateway, !hasDefault {
-                var standard = Route(
-                    to: everything, by: gateway, on: interface, in: .container, .owned)
+            for copy in copies { all.append(copy) }
+            let hops = copies.map { (destination: $0.destination, gateway: $0.gateway) }
+            if var standard = defaultRoute(of: entry, options, on: interface, besides: hops) {
                 standard.table = table
-                steps.append(standard)
+                all.append(standard)
             }
-            steps.append(PolicyRule(from: entry.address.address, table: table, in: .container))
-            all += steps
+            all.append(PolicyRule(from: entry.address.address, table: table, in: .container))
         }
         for (number, route) in own.enumerated().reversed() where moved.contains(number) {
             guard options.addsSourceHints, route.isOnLink else {
@@ -186,7 +173,7 @@ public enum SourceRouting: PlannedPlugin {
     public static func wanted(_ call: Call, _ kernel: Kernel) throws(CNIError) -> Plan<Kernel> {
         let options = try Options(call)
         guard options.table == nil else { return try plan(call, kernel) }
-        let attachment = try Attachment(call, chainedTo: call.previousResult())
+        let attachment = Attachment(call, chainedTo: try call.previousResult())
         let addresses = try addresses(of: attachment.result, attachment.interface)
         return try wrapping { () throws(KernelError) in
             let index = try kernel.index(of: attachment.interface, in: .container)
@@ -241,15 +228,26 @@ public enum SourceRouting: PlannedPlugin {
             routes.append(
                 Route(to: route.destination, by: gateway, on: interface, in: .container, .owned))
         }
-        let gateway = given ?? entry.gateway
-        let hasDefault = routes.contains {
-            $0.destination == everything && $0.gateway == gateway
-        }
-        if let gateway, !hasDefault {
-            routes.append(
-                Route(to: everything, by: gateway, on: interface, in: .container, .owned))
+        let hops = routes.map { (destination: $0.destination, gateway: $0.gateway) }
+        if let standard = defaultRoute(of: entry, options, on: interface, besides: hops) {
+            routes.append(standard)
         }
         return routes
+    }
+
+    /// The default route of an address's table by the configured gateway or the address's own, unless it is
+    /// among those that the table has anyway.
+    private static func defaultRoute(
+        of entry: AddResult.Address, _ options: Options, on interface: String,
+        besides routes: [(destination: IPPrefix, gateway: IPAddress?)]
+    ) -> Route? {
+        let family = entry.address.family
+        let everything = IPPrefix(everythingIn: family)
+        let given = options.gateways.first { $0.family == family }
+        guard let gateway = given ?? entry.gateway,
+            !routes.contains(where: { $0 == (everything, gateway) })
+        else { return nil }
+        return Route(to: everything, by: gateway, on: interface, in: .container, .owned)
     }
 
     /// The result's addresses of the interface, and those of which it does not say whose they are.
@@ -265,26 +263,10 @@ public enum SourceRouting: PlannedPlugin {
 
     /// Checks that every address has its rule.
     public static func check(_ call: Call) throws(CNIError) {
-        let options = try Options(call)
-        let wanted = try addresses(of: call.previousResult(), call.invocation.interface)
+        _ = try addresses(of: call.previousResult(), call.invocation.interface)
         let kernel = try call.kernel()
         defer { try? kernel.returnHome() }
-        var missing: [String] = []
-        try wrapping { () throws(KernelError) in
-            for family in Family.allCases {
-                let rules = try kernel.rules(of: family, in: .container)
-                for entry in wanted where entry.address.family == family {
-                    let address = entry.address.address
-                    let has = rules.contains {
-                        $0.source == address && $0.table == options.table ?? $0.table
-                    }
-                    if !has { missing.append("rule from \(address): wanted present, found absent") }
-                }
-            }
-        }
-        guard missing.isEmpty else {
-            throw CNIError(.internalError, missing.joined(separator: "; "))
-        }
+        try Plan(wanted(call, kernel).steps.filter { $0 is PolicyRule }).check(kernel)
     }
 
     /// Removes the rules for the interface's addresses; the tables go with the interface.

@@ -41,7 +41,7 @@ public enum Tap: ContainerLinkPlugin {
             _ = try keys.ipamType()
             dns = try keys.dns()
             let ids = 0...Int(UInt32.max) - 1
-            // One after the other: of a loop over the pair the compiler makes now these bytes, now those.
+            // One after the other: the compiler's output for a loop over the pair is not reproducible.
             if let owner = settings.owner, !ids.contains(owner) {
                 throw keys.invalid("owner", "not a number of 32 bits: \(owner)")
             }

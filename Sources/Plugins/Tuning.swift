@@ -47,11 +47,7 @@ public enum Tuning: PlannedPlugin {
                 let before = try wrapping { () throws(KernelError) in try link.read(kernel) }
                 undoState = try save(before ?? link, options, call.owner)
             }
-            do throws(StepError<KernelError>) {
-                try journal.apply(plan)
-            } catch {
-                throw CNIError(error.cause)
-            }
+            try plan.add(to: &journal)
             return result
         } catch {
             var leftBehind = journal.rollBack().map { "\($0)" }
@@ -128,9 +124,7 @@ public enum Tuning: PlannedPlugin {
     /// Forgets the settings of interfaces that no valid attachment has.
     public static func gc(_ call: Call) throws(CNIError) {
         let options = try Options(call)
-        guard let valid = call.configuration.validAttachments else {
-            throw CNIError(.invalidConfiguration, "cni.dev/valid-attachments: missing")
-        }
+        let valid = try call.validAttachments
         guard let state = try State.open(options.dataDirectory, of: call.owner, creating: false)
         else { return }
         let network = call.configuration.name

@@ -25,12 +25,7 @@ public enum VRFPlugin: PlannedPlugin {
         defer { try? kernel.returnHome() }
         // A VRF that is found must be there until the interface is a member.
         try wrapping { () throws(KernelError) in try kernel.lockContainer() }
-        var journal = Journal(kernel)
-        do throws(StepError<KernelError>) {
-            try journal.apply(options.plan(for: call))
-        } catch {
-            throw CNIError(error.cause).leaving(journal.rollBack().map { "\($0)" })
-        }
+        try options.plan(for: call).add(to: kernel)
         return previous
     }
 
@@ -64,7 +59,7 @@ public enum VRFPlugin: PlannedPlugin {
         try wrapping { () throws(KernelError) in
             if try vrf.isUnused(kernel) { try vrf.erase(kernel) }
         }
-        if let first = failures.first { throw CNIError(first.cause) }
+        try throwTogether(failures.map { CNIError($0.cause) })
     }
 
     /// Makes nothing on the host, so nothing can be left over.

@@ -105,20 +105,18 @@ public struct Address: Resource {
     }
 
     fileprivate init?(_ reply: Reply, of index: UInt32, _ link: String, in side: Side) {
-        guard reply.type == RTM_NEWADDR,
-            let length = reply.payload.uint8(at: 1),
-            let flags = reply.payload.uint8(at: 2),
-            let scope = reply.payload.uint8(at: 3),
-            reply.payload.uint32(at: 4) == index
+        guard reply.type == RTM_NEWADDR, let header = reply.header(ifaddrmsg.self),
+            header.ifa_index == index
         else { return nil }
         let attributes = reply.attributes(after: ifaddrmsg.self)
         guard let bytes = (attributes[IFA_LOCAL] ?? attributes[IFA_ADDRESS])?.payload,
             let address = IPAddress(networkOrder: bytes),
-            let prefix = IPPrefix(address, length: Int(length))
+            let prefix = IPPrefix(address, length: Int(header.ifa_prefixlen))
         else { return nil }
         self.init(prefix, on: link, in: side)
         broadcast = (attributes[IFA_BROADCAST]?.payload).flatMap { IPAddress(networkOrder: $0) }
-        self.scope = scope
+        scope = header.ifa_scope
+        let flags = header.ifa_flags
         isTentative =
             flags & UInt8(IFA_F_TENTATIVE) != 0 && flags & UInt8(IFA_F_OPTIMISTIC) == 0
         isDuplicate = flags & UInt8(IFA_F_DADFAILED) != 0

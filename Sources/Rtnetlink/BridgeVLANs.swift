@@ -39,17 +39,15 @@ public struct BridgeVLANs: Resource {
         message.put(IFLA_EXT_MASK, UInt32(RTEXT_FILTER_BRVLAN))
         var found: (untagged: Int?, tagged: Set<Int>) = (nil, [])
         for reply in try kernel.request(side, message)
-        where reply.payload.uint32(at: 4) == index {
+        where reply.header(ifinfomsg.self)?.ifi_index == Int32(bitPattern: index) {
             let attributes = reply.attributes(after: ifinfomsg.self)
             for attribute in attributes[IFLA_AF_SPEC]?.nested ?? Attributes([])
             where attribute.type == IFLA_BRIDGE_VLAN_INFO {
-                guard let flags = attribute.payload.uint16(at: 0),
-                    let number = attribute.payload.uint16(at: 2)
-                else { continue }
-                if flags & UInt16(BRIDGE_VLAN_INFO_PVID) != 0 {
-                    found.untagged = Int(number)
+                guard let info = attribute.value(bridge_vlan_info.self) else { continue }
+                if info.flags & UInt16(BRIDGE_VLAN_INFO_PVID) != 0 {
+                    found.untagged = Int(info.vid)
                 } else {
-                    found.tagged.insert(Int(number))
+                    found.tagged.insert(Int(info.vid))
                 }
             }
         }

@@ -55,10 +55,10 @@ extension ContainerLink {
                     mode: MacvlanMode.allCases.first { $0.number == number } ?? mode,
                     queue: queue.map { Int($0) })
             case .ipvlan(let mode):
-                let number = settings?[IFLA_IPVLAN_MODE]?.payload.uint16(at: 0)
+                let number = settings?[IFLA_IPVLAN_MODE]?.value(UInt16.self)
                 return .ipvlan(mode: IPvlanMode.allCases.first { $0.number == number } ?? mode)
             case .vlan(let id):
-                let number = settings?[IFLA_VLAN_ID]?.payload.uint16(at: 0)
+                let number = settings?[IFLA_VLAN_ID]?.value(UInt16.self)
                 return .vlan(id: number.map { Int($0) } ?? id)
             case .tap: return .tap(TapSettings(settings))
             }

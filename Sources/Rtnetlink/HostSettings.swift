@@ -16,20 +16,10 @@ struct HostSettings {
     /// One without addresses has no routes that anybody made: only then they are asked for.
     init(of state: LinkState, _ kernel: Kernel) throws(KernelError) {
         self.state = state
+        // A link's own address of IPv6 the kernel makes itself.
         addresses = try kernel.addresses(of: state.index, state.name, in: .host)
-            .filter { !$0.prefix.address.isLinkLocal }
-        var routes: [ListedRoute] = []
-        if !addresses.isEmpty {
-            // The kernel makes those of addresses and of announcements itself.
-            let own = [RTPROT_KERNEL, RTPROT_RA, RTPROT_REDIRECT].map { Int($0) }
-            for family in Family.allCases {
-                routes += try kernel.routes(of: family, in: .host).filter {
-                    $0.link == state.index && !own.contains($0.origin)
-                }
-            }
-        }
-        // A gateway is taken only where its network is there already.
-        self.routes = routes.filter(\.isOnLink) + routes.filter { !$0.isOnLink }
+            .filter { $0.prefix.family == .v4 || !$0.prefix.address.isLinkLocal }
+        routes = addresses.isEmpty ? [] : try kernel.madeRoutes(outOf: state.index, in: .host)
     }
 
     /// Gives them to the link that is back, under its name, up if it was.

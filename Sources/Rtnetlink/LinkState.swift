@@ -5,6 +5,9 @@ internal import SystemPackage
 
 /// A link as the kernel shows it.
 public struct LinkState: Sendable {
+    /// The longest name of a link, in bytes: there is one more that ends it.
+    package static var longestName: Int { Int(IFNAMSIZ) - 1 }
+
     /// Its index in its namespace.
     public let index: UInt32
     /// Its name.
@@ -54,9 +57,9 @@ public struct LinkState: Sendable {
     /// Whether a bridge learns from link-local frames; nil of other links.
     var learnsFromLinkLocal: Bool? {
         guard kind == "bridge",
-            let options = settings?[IFLA_BR_MULTI_BOOLOPT]?.payload.uint32(at: 0)
+            let options = settings?[IFLA_BR_MULTI_BOOLOPT]?.value(br_boolopt_multi.self)
         else { return nil }
-        return options & 1 << BR_BOOLOPT_NO_LL_LEARN.rawValue == 0
+        return options.optval & 1 << BR_BOOLOPT_NO_LL_LEARN.rawValue == 0
     }
 
     /// The routing table of a VRF.
@@ -74,11 +77,11 @@ public struct LinkState: Sendable {
 
     /// Reads a reply to RTM_GETLINK; nil if it is something else.
     public init?(_ reply: Reply) {
-        guard reply.type == RTM_NEWLINK,
-            let index = reply.payload.uint32(at: 4),
-            let flags = reply.payload.uint32(at: 8)
-        else { return nil }
-        self.index = index
+        guard reply.type == RTM_NEWLINK, let header = reply.header(ifinfomsg.self) else {
+            return nil
+        }
+        index = UInt32(bitPattern: header.ifi_index)
+        let flags = header.ifi_flags
         isUp = flags & UInt32(IFF_UP) != 0
         isPromiscuous = flags & UInt32(IFF_PROMISC) != 0
         isAllMulticast = flags & UInt32(IFF_ALLMULTI) != 0
@@ -132,7 +135,7 @@ extension Kernel {
     public func link(_ name: String, in side: Side) throws(KernelError) -> LinkState? {
         var message = Message("find link \(name)", type: RTM_GETLINK, ifinfomsg())
         // A longer one can only be an alternative name.
-        let isOrdinary = name.utf8.count < Int(IFNAMSIZ)
+        let isOrdinary = name.utf8.count <= LinkState.longestName
         message.put(isOrdinary ? IFLA_IFNAME : IFLA_ALT_IFNAME, name)
         return try link(&message, in: side)
     }
@@ -265,7 +268,10 @@ extension Kernel {
         }
         var together = Message("remove links", type: RTM_DELLINK, ifinfomsg())
         together.put(IFLA_GROUP, group)
-        try tolerating(.noSuchDevice) { () throws(KernelError) in try request(side, together) }
+        try tolerating(.noSuchDevice) { () throws(KernelError) in
+            try request(side, together)
+            hasRemovedLinks = true
+        }
     }
 
     private func removal(of index: UInt32) -> Message {
@@ -301,7 +307,7 @@ extension ifinfomsg {
     }
 }
 
-/// Runs `body`, and takes one errno for success.
+/// Runs `body`, and takes errors of some errnos for success.
 func tolerating<Result>(
     _ errors: Errno..., body: () throws(KernelError) -> Result
 ) throws(KernelError) {

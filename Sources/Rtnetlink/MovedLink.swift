@@ -233,7 +233,7 @@ extension LinkState {
 
 /// Whether a link can have this name.
 private func isLinkName(_ text: String) -> Bool {
-    (1..<Int(IFNAMSIZ)).contains(text.utf8.count)
+    (1...LinkState.longestName).contains(text.utf8.count)
         && text.utf8.allSatisfy { $0 > UInt8(ascii: " ") && $0 != UInt8(ascii: "/") }
 }
 

@@ -63,14 +63,14 @@ public struct PolicyRule: Resource {
 
     fileprivate init?(_ reply: Reply, in side: Side) {
         let attributes = reply.attributes(after: fib_rule_hdr.self)
-        guard reply.type == RTM_NEWRULE, let family = reply.payload.uint8(at: 0),
-            let length = reply.payload.uint8(at: 2), let short = reply.payload.uint8(at: 4)
-        else { return nil }
+        guard reply.type == RTM_NEWRULE, let header = reply.header(fib_rule_hdr.self) else {
+            return nil
+        }
         let source =
             attributes[FRA_SRC].flatMap { IPAddress(networkOrder: $0.payload) }
-            ?? (family == UInt8(AF_INET) ? Family.v4 : .v6).any
-        guard Int(length) == source.family.bitWidth || length == 0 else { return nil }
-        self.init(from: source, table: lookedUpTable(attributes, short), in: side)
+            ?? (header.family == UInt8(AF_INET) ? Family.v4 : .v6).any
+        guard [source.family.bitWidth, 0].contains(Int(header.src_len)) else { return nil }
+        self.init(from: source, table: lookedUpTable(attributes, header.table), in: side)
     }
 }
 
@@ -89,10 +89,10 @@ extension Kernel {
     /// The tables that rules of a family look up, whatever packets they are for.
     public func ruleTables(of family: Family, in side: Side) throws(KernelError) -> [Int] {
         try listRules(of: family, in: side).compactMap { reply in
-            guard reply.type == RTM_NEWRULE, let short = reply.payload.uint8(at: 4) else {
+            guard reply.type == RTM_NEWRULE, let header = reply.header(fib_rule_hdr.self) else {
                 return nil
             }
-            return lookedUpTable(reply.attributes(after: fib_rule_hdr.self), short)
+            return lookedUpTable(reply.attributes(after: fib_rule_hdr.self), header.table)
         }
     }
 

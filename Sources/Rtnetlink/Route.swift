@@ -171,13 +171,13 @@ public struct Route: Resource {
 
     /// Reads a reply to RTM_GETROUTE; nil if it is not a route of the same link and table.
     init?(_ reply: Reply, like wanted: Route) {
-        guard reply.type == RTM_NEWROUTE, let length = reply.payload.uint8(at: 1)
+        guard reply.type == RTM_NEWROUTE, let header = reply.header(rtmsg.self)
         else { return nil }
         let attributes = reply.attributes(after: rtmsg.self)
         let address =
             attributes[Int(RTA_DST.rawValue)].flatMap { IPAddress(networkOrder: $0.payload) }
             ?? wanted.destination.family.any
-        guard let destination = IPPrefix(address, length: Int(length)) else { return nil }
+        guard let destination = IPPrefix(address, length: Int(header.rtm_dst_len)) else { return nil }
         let gateway = attributes[Int(RTA_GATEWAY.rawValue)].flatMap {
             IPAddress(networkOrder: $0.payload)
         }
@@ -216,10 +216,10 @@ extension Kernel {
             var message = Message("list routes", type: RTM_GETROUTE, flags: .dump, header)
             message.put(Int(RTA_TABLE.rawValue), UInt32(RT_TABLE_MAIN.rawValue))
             var best: (metric: UInt32, link: UInt32)?
-            for reply in try request(side, message)
-            where reply.type == RTM_NEWROUTE && reply.payload.uint8(at: 1) == 0
-                && reply.payload.uint8(at: 4) == UInt8(RT_TABLE_MAIN.rawValue)
-            {
+            for reply in try request(side, message) where reply.type == RTM_NEWROUTE {
+                guard let found = reply.header(rtmsg.self), found.rtm_dst_len == 0,
+                    found.rtm_table == UInt8(RT_TABLE_MAIN.rawValue)
+                else { continue }
                 let attributes = reply.attributes(after: rtmsg.self)
                 let metric = attributes[Int(RTA_PRIORITY.rawValue)]?.uint32 ?? 0
                 if let link = attributes[Int(RTA_OIF.rawValue)]?.uint32,
@@ -246,8 +246,8 @@ extension Kernel {
     /// Whether an address is one of the host's own.
     public func isOwn(_ address: IPAddress) throws(KernelError) -> Bool {
         do throws(KernelError) {
-            let kind = try request(.host, routeQuestion(address)).first?.payload.uint8(at: 7)
-            return kind == UInt8(RTN_LOCAL)
+            let reply = try request(.host, routeQuestion(address)).first
+            return reply?.header(rtmsg.self)?.rtm_type == UInt8(RTN_LOCAL)
         } catch  where error.errno == .networkUnreachable || error.errno == .hostIsDown {
             return false
         }

@@ -127,7 +127,8 @@ public struct VRFMember: Resource {
         }
         let addresses = try kernel.addresses(of: index, link, in: .container)
         let main = RT_TABLE_MAIN.rawValue
-        let routes = try kernel.routes(outOf: index, table: former ?? main)
+        let routes = try kernel.madeRoutes(outOf: index, in: .container)
+            .filter { $0.table == Int(former ?? main) }
         var message = Message(
             vrf == nil ? "release \(link) from its VRF" : "make \(self)", type: RTM_SETLINK,
             ifinfomsg(index: index))
@@ -157,23 +158,5 @@ public struct VRFMember: Resource {
     public func differences(from found: VRFMember) -> [Difference] {
         [Difference(in: "VRF of \(link)", wanted: vrf ?? "none", found: found.vrf ?? "none")]
             .compactMap { $0 }
-    }
-}
-
-extension Kernel {
-    /// The routes out of a container's link that somebody made, in the order in which they can be made again:
-    /// those on the link itself, by which gateways are reached, come first.
-    fileprivate func routes(
-        outOf index: UInt32, table: UInt32
-    ) throws(KernelError) -> [ListedRoute] {
-        // The kernel makes those of addresses and of announcements itself.
-        let own = [RTPROT_KERNEL, RTPROT_RA, RTPROT_REDIRECT].map { Int($0) }
-        var routes: [ListedRoute] = []
-        for family in Family.allCases {
-            routes += try self.routes(of: family, in: .container).filter {
-                $0.link == index && $0.table == Int(table) && !own.contains($0.origin)
-            }
-        }
-        return routes.filter(\.isOnLink) + routes.filter { !$0.isOnLink }
     }
 }

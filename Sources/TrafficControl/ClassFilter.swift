@@ -47,10 +47,10 @@ public struct ClassFilter: Resource {
         _ kernel: Kernel
     ) throws(KernelError) -> (handle: UInt32, filter: ClassFilter)? {
         for reply in try kernel.filters(of: link, in: .host, at: place)
-        where (reply.payload.uint32(at: 16) ?? 0) >> 16 == Self.preference {
+        where reply.filterPreference == Self.preference {
             let options = reply.attributes(after: tcmsg.self)[Int(TCA_OPTIONS)]?.nested
             guard options?[Int(TCA_U32_CLASSID)]?.uint32 == id.handle,
-                let handle = reply.payload.uint32(at: 8)
+                let handle = reply.header(tcmsg.self)?.tcm_handle
             else { continue }
             var found = self
             // A port that has gone has no name.

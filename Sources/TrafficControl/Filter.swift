@@ -71,7 +71,7 @@ public struct LastFilter: Resource {
         found.name = options[Int(TCA_BPF_NAME)]?.text
         let actions = found.name == nil ? all.last?[Int(TCA_U32_ACT)] : options[Int(TCA_BPF_ACT)]
         let action = actions?.nested[1]?.nested[Int(TCA_ACT_OPTIONS)]?.nested
-        found.target = action?[Int(TCA_MIRRED_PARMS)]?.payload.uint32(at: 24)
+        found.target = action?[Int(TCA_MIRRED_PARMS)]?.value(tc_mirred.self)?.ifindex
         if let steering, let target = found.target {
             let index = try kernel.presentIndex(of: steering.link, in: side)
             found.isAstray = target != index
@@ -87,7 +87,7 @@ public struct LastFilter: Resource {
     private func find(_ kernel: Kernel) throws(KernelError) -> [Attributes] {
         var all: [Attributes] = []
         for reply in try kernel.filters(of: link, in: side, at: place)
-        where (reply.payload.uint32(at: 16) ?? 0) >> 16 == preference {
+        where reply.filterPreference == preference {
             let attributes = reply.attributes(after: tcmsg.self)
             // The list has heads before the filters themselves, without what filters have.
             guard let options = attributes[Int(TCA_OPTIONS)]?.nested else { continue }
@@ -269,6 +269,11 @@ private final class HeldProgram: Sendable {
     }
 
     deinit { try? FileDescriptor(rawValue: descriptor).close() }
+}
+
+extension Reply {
+    /// The preference of the filter that it is about.
+    var filterPreference: UInt32? { header(tcmsg.self).map { $0.tcm_info >> 16 } }
 }
 
 extension Kernel {

@@ -15,14 +15,13 @@ extension tcmsg {
     }
 }
 
-/// The places a qdisc can have besides a class: TC_H_ROOT and TC_H_CLSACT, which C has as macros
-/// with casts that Swift does not see.
+/// The places a qdisc can have besides a class, and those of filters in it.
 enum Place {
-    static let root: UInt32 = 0xffff_ffff
-    static let clsact: UInt32 = 0xffff_fff1
-    static let clsactHandle: UInt32 = 0xffff_0000
-    static let ingress: UInt32 = 0xffff_fff2
-    static let egress: UInt32 = 0xffff_fff3
+    static var root: UInt32 { TC_H_ROOT }
+    static var clsact: UInt32 { TC_H_CLSACT }
+    static var clsactHandle: UInt32 { TC_H_CLSACT & TC_H_MAJ_MASK }
+    static var ingress: UInt32 { clsactHandle | TC_H_MIN_INGRESS }
+    static var egress: UInt32 { clsactHandle | TC_H_MIN_EGRESS }
 }
 
 extension tc_ratespec {

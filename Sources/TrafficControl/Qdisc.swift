@@ -121,8 +121,8 @@ public struct Qdisc: Resource {
         let reply = try ifPresent { () throws(KernelError) in
             try kernel.request(side, message).first
         }
-        guard let reply, reply.type == RTM_NEWQDISC, let handle = reply.payload.uint32(at: 8),
-            handle != 0
+        guard let reply, reply.type == RTM_NEWQDISC,
+            let handle = reply.header(tcmsg.self)?.tcm_handle, handle != 0
         else { return nil }
         let attributes = reply.attributes(after: tcmsg.self)
         let name = attributes[Int(TCA_KIND)]?.text ?? ""
@@ -130,23 +130,24 @@ public struct Qdisc: Resource {
         var found = self
         switch name {
         case "htb":
-            let numbers = options?.nested[Int(TCA_HTB_INIT)]?.payload
-            found.kind = .htb(standard: UInt16(truncatingIfNeeded: numbers?.uint32(at: 8) ?? 0))
+            let numbers = options?.nested[Int(TCA_HTB_INIT)]?.value(tc_htb_glob.self)
+            found.kind = .htb(standard: UInt16(truncatingIfNeeded: numbers?.defcls ?? 0))
             guard found.kind != kind, sharing == .owned else { break }
             found.contents = try TrafficClass.whole(of: link, in: side, kernel)
             guard found.isLikelyOurs(handle) else { throw foreign(name, handle) }
         case "tbf":
-            let numbers = options?.nested[Int(TCA_TBF_PARMS)]?.payload
-            let limit = numbers?.uint32(at: 24) ?? 0
+            let numbers =
+                options?.nested[Int(TCA_TBF_PARMS)]?.value(tc_tbf_qopt.self) ?? tc_tbf_qopt()
+            let limit = numbers.limit
             if parent == nil {
                 guard handle == Tree.root.handle else { throw foreign(name, handle) }
                 let wide = options?.nested[Int(TCA_TBF_RATE64)]?.uint64
-                let rate = Rate(bytesPerSecond: wide ?? UInt64(numbers?.uint32(at: 8) ?? 0))
-                let burst = Burst(bytes: rate.bytes(inTicks: numbers?.uint32(at: 28) ?? 0))
+                let rate = Rate(bytesPerSecond: wide ?? UInt64(numbers.rate.rate))
+                let burst = Burst(bytes: rate.bytes(inTicks: numbers.buffer))
                 found.kind = .bucket(rate, burst, limit: limit)
             } else {
-                let ticks = numbers?.uint32(at: 28) ?? 0
-                let burst = max(Self.leastBurst, Qdisc.splittingRate.bytes(inTicks: ticks))
+                let burst = max(
+                    Self.leastBurst, Qdisc.splittingRate.bytes(inTicks: numbers.buffer))
                 found.kind = .splitting(burst: UInt32(clamping: burst), limit: limit)
             }
         case "bfifo": found.kind = .fifo(limit: options?.uint32 ?? 0)
@@ -265,7 +266,7 @@ public struct Qdisc: Resource {
         case .htb(let standard):
             message.nest(Int(TCA_OPTIONS)) { options in
                 var numbers = tc_htb_glob()
-                numbers.version = 3
+                numbers.version = UInt32(TC_HTB_PROTOVER)
                 // Every class has a quantum of its own, so that this number does not count.
                 numbers.rate2quantum = 100_000
                 numbers.defcls = UInt32(standard)

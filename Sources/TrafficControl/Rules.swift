@@ -1,31 +1,34 @@
-internal import Netlink
-internal import Nftables
-internal import Rtnetlink
+package import Netlink
+package import Nftables
+package import Rtnetlink
 
-/// The nftables of the two namespaces, open for as long as the kernel is.
-///
-/// Closing them right after something was removed waits for the kernel to be done with it, 15 ms
-/// and more; one wait at the end of the program does for all.
+/// The nftables of the two namespaces, each opened once for as long as the kernel is.
 private final class OpenRules {
     final class One {
         var rules: Ruleset
         init() throws(KernelError) { rules = try Ruleset() }
     }
-    var open: [Side: One] = [:]
+    var host: One?
+    var container: One?
+
+    subscript(side: Side) -> One? {
+        get { side == .host ? host : container }
+        set { if side == .host { host = newValue } else { container = newValue } }
+    }
 }
 
 extension Kernel {
     /// Runs `body` with the nftables of a namespace.
-    func withRules<Result>(
+    package func withRules<Result>(
         _ side: Side, _ body: (inout Ruleset) throws(KernelError) -> Result
     ) throws(KernelError) -> Result {
-        let all = companion as? OpenRules ?? OpenRules()
-        companion = all
-        if let one = all.open[side] { return try body(&one.rules) }
+        let open = companion as? OpenRules ?? OpenRules()
+        companion = open
+        if let one = open[side] { return try body(&one.rules) }
         try enter(side)
         let one = try OpenRules.One()
         try returnHome()
-        all.open[side] = one
+        open[side] = one
         return try body(&one.rules)
     }
 }

@@ -10,11 +10,15 @@ struct Selector {
     /// What passes by a tree, address resolution and neighbour discovery, and at last every packet.
     static let steered = [Selector(keys: [type(ETH_P_ARP)])] + neighbours + [all]
 
-    /// Neighbour solicitation and advertisement.
-    private static let neighbours = [UInt32(135), 136].map { message in
+    /// The messages of ICMPv6 that are neighbour discovery's, which never wait.
+    static var neighbourMessages: [UInt8] {
+        [UInt8(ND_NEIGHBOR_SOLICIT), UInt8(ND_NEIGHBOR_ADVERT)]
+    }
+
+    private static let neighbours = neighbourMessages.map { message in
         Selector(keys: [
             type(ETH_P_IPV6), (0x0000_ff00, UInt32(IPPROTO_ICMPV6) << 8, 4),
-            (0xff00_0000, message << 24, 40),
+            (0xff00_0000, UInt32(message) << 24, 40),
         ])
     }
 

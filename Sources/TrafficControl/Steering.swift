@@ -6,7 +6,7 @@ public import Rtnetlink
 internal import SystemPackage
 
 /// Which way packets go, as the container sees it.
-public enum Direction: Sendable, Equatable, CustomStringConvertible {
+public enum Direction: Sendable, CaseIterable, CustomStringConvertible {
     /// What the container sends, which the host's end receives.
     case egress
     /// What the container receives.

@@ -43,7 +43,7 @@ extension Steering {
         program.load(1, at: Self.header + 6)
         others.append(program.jump(if: .unequal, UInt32(IPPROTO_ICMPV6)))
         program.load(1, at: Self.header + 40)
-        passing += [135, 136].map { program.jump(if: .equal, $0) }
+        passing += Selector.neighbourMessages.map { program.jump(if: .equal, UInt32($0)) }
         program.land(others)
         return passing
     }
@@ -51,7 +51,7 @@ extension Steering {
     /// Jumps of what the subnets say passes by the tree.
     private func unshaped(_ program: inout Classifier) -> [Classifier.Jump] {
         var passing: [Classifier.Jump] = []
-        for family in [Family.v4, .v6] where !onlyTo.isEmpty || !exceptTo.isEmpty {
+        for family in Family.allCases where !onlyTo.isEmpty || !exceptTo.isEmpty {
             let other = require(family, &program)
             passing += jumps(exceptTo.filter { $0.family == family }, &program)
             if !onlyTo.isEmpty {
@@ -66,7 +66,7 @@ extension Steering {
 
     private func families(of selection: Selection) -> [Family?] {
         guard selection.prefixes.isEmpty else {
-            return [Family.v4, .v6].filter { family in
+            return Family.allCases.filter { family in
                 selection.prefixes.contains { $0.family == family }
             }
         }

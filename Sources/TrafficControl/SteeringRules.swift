@@ -66,8 +66,7 @@ extension Steering {
     /// Address resolution and neighbour discovery do not wait.
     private var urgent: [[Expression]] {
         let word = Self.word
-        // Neighbour solicitation and advertisement.
-        let neighbours: [[Expression]] = [135, 136].map { type in
+        let neighbours: [[Expression]] = Selector.neighbourMessages.map { type in
             etherType(UInt16(ETH_P_IPV6)) + [
                 .payload(.network, offset: 6, length: 1, to: word),
                 .compare(word, .equal, [UInt8(IPPROTO_ICMPV6)]),
@@ -81,7 +80,7 @@ extension Steering {
     /// What the subnets say passes by the tree.
     private var unshaped: [[Expression]] {
         var rules: [[Expression]] = []
-        for family in [Family.v4, .v6] {
+        for family in Family.allCases {
             let except = exceptTo.filter { $0.family == family }
             let only = onlyTo.filter { $0.family == family }
             if !except.isEmpty { rules.append(remote(except, family) + [.verdict(.accept)]) }
@@ -110,7 +109,7 @@ extension Steering {
         }
         guard !selection.prefixes.isEmpty else { return [rest] }
         var matches: [[Expression]] = []
-        for family in [Family.v4, .v6] {
+        for family in Family.allCases {
             let prefixes = selection.prefixes.filter { $0.family == family }
             if !prefixes.isEmpty { matches.append(remote(prefixes, family) + rest) }
         }

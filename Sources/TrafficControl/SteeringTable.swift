@@ -33,7 +33,7 @@ public struct SteeringTable: Resource {
     public func write(_ kernel: Kernel, over found: SteeringTable?) throws(KernelError) {
         var batch = Batch()
         batch.add(Table(.netdev, name))
-        for direction in [Direction.egress, .ingress] {
+        for direction in Direction.allCases {
             batch.add(Steering.map(direction, name))
         }
         for kind in ClassName.Kind.allCases { batch.add(ClassName.set(kind, name)) }
@@ -52,7 +52,7 @@ public struct SteeringTable: Resource {
     /// Whether no port is in its maps, and no class has a name.
     public func isUnused(_ kernel: Kernel) throws(KernelError) -> Bool {
         let all =
-            [Direction.egress, .ingress].map { Steering.map($0, name) }
+            Direction.allCases.map { Steering.map($0, name) }
             + ClassName.Kind.allCases.map { ClassName.set($0, name) }
         return try kernel.withRules(side) { (rules) throws(KernelError) in
             for set in all {

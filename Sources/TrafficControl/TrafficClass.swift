@@ -221,27 +221,25 @@ public struct TrafficClass: Resource {
     }
 
     init?(_ reply: Reply, on link: String, in side: Side, _ sharing: Sharing) {
-        guard reply.type == RTM_NEWTCLASS, let handle = reply.payload.uint32(at: 8),
-            let parent = reply.payload.uint32(at: 12)
-        else { return nil }
+        guard reply.type == RTM_NEWTCLASS, let header = reply.header(tcmsg.self) else {
+            return nil
+        }
         let attributes = reply.attributes(after: tcmsg.self)
         guard attributes[Int(TCA_KIND)]?.text == "htb",
             let options = attributes[Int(TCA_OPTIONS)]?.nested,
-            let numbers = options[Int(TCA_HTB_PARMS)]?.payload,
-            let rate = numbers.uint32(at: 8), let ceil = numbers.uint32(at: 20),
-            let buffer = numbers.uint32(at: 24), let priority = numbers.uint32(at: 40)
+            let numbers = options[Int(TCA_HTB_PARMS)]?.value(tc_htb_opt.self)
         else { return nil }
-        let wideRate = options[Int(TCA_HTB_RATE64)]?.uint64 ?? UInt64(rate)
-        let wideCeil = options[Int(TCA_HTB_CEIL64)]?.uint64 ?? UInt64(ceil)
-        let id = ClassID(handle: handle)
+        let wideRate = options[Int(TCA_HTB_RATE64)]?.uint64 ?? UInt64(numbers.rate.rate)
+        let wideCeil = options[Int(TCA_HTB_CEIL64)]?.uint64 ?? UInt64(numbers.ceil.rate)
+        let id = ClassID(handle: header.tcm_handle)
+        let isTop = header.tcm_parent == Place.root
         self.init(
-            id,
-            of: parent == Place.root ? ClassID(id.major, 0) : ClassID(handle: parent), on: link,
+            id, of: isTop ? ClassID(id.major, 0) : ClassID(handle: header.tcm_parent), on: link,
             in: side, rate: Rate(bytesPerSecond: wideRate), ceil: Rate(bytesPerSecond: wideCeil),
             sharing)
-        self.priority = Int(priority)
-        burst = Burst(bytes: self.rate.bytes(inTicks: buffer))
-        hasChildren = numbers.uint32(at: 36) ?? 0 > 0
+        priority = Int(numbers.prio)
+        burst = Burst(bytes: rate.bytes(inTicks: numbers.buffer))
+        hasChildren = numbers.level > 0
     }
 }
 
@@ -279,14 +277,14 @@ extension Kernel {
         var found: [(id: ClassID, parent: ClassID, rate: Rate)] = []
         for reply in try request(side, classList(link, index)) {
             let options = reply.attributes(after: tcmsg.self)[Int(TCA_OPTIONS)]?.nested
-            guard let id = reply.payload.uint32(at: 8), let parent = reply.payload.uint32(at: 12),
-                let rate = options?[Int(TCA_HTB_PARMS)]?.payload.uint32(at: 8)
+            guard let header = reply.header(tcmsg.self),
+                let rate = options?[Int(TCA_HTB_PARMS)]?.value(tc_htb_opt.self)?.rate.rate
             else { continue }
             // The old field is full where there is a wide one.
             let wide = rate == .max ? options?[Int(TCA_HTB_RATE64)]?.uint64 : nil
             found.append(
                 (
-                    ClassID(handle: id), ClassID(handle: parent),
+                    ClassID(handle: header.tcm_handle), ClassID(handle: header.tcm_parent),
                     Rate(bytesPerSecond: wide ?? UInt64(rate))
                 ))
         }

@@ -136,6 +136,17 @@ import Testing
         }
     }
 
+    @Test("good on its link alone is what is of 169.254.0.0/16 or fe80::/10")
+    func linkLocal() {
+        for (text, isLinkLocal) in [
+            ("169.254.0.0", true), ("169.254.255.255", true), ("169.253.255.255", false),
+            ("169.255.0.0", false), ("fe80::1", true), ("febf::1", true), ("fec0::1", false),
+            ("fe7f::1", false), ("::169.254.0.1", false),
+        ] {
+            #expect(IPAddress(text)?.isLinkLocal == isLinkLocal, "\(text)")
+        }
+    }
+
     @Test("bits above a family's width are dropped")
     func width() {
         #expect(IPAddress(.v4, bits: .max) == IPAddress("255.255.255.255"))

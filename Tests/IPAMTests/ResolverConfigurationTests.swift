@@ -44,11 +44,16 @@ import Testing
         #expect(try AddResult.DNS(resolverConfiguration: data.network + "/resolv.conf").isEmpty)
     }
 
-    @Test("a file that is not there is an error of code 5 that names it")
-    func absent() {
-        for path in [data.network + "/none", "/nowhere/none", ""] {
+    @Test("a file that cannot be read is an error of code 5 that names it and the cause")
+    func unreadable() {
+        for (path, cause) in [
+            (data.network + "/none", "No such file or directory (2)"),
+            ("/nowhere/none", "No such file or directory (2)"),
+            ("", "No such file or directory (2)"), ("/tmp", "Is a directory (21)"),
+            ("/dev/null/none", "Not a directory (20)"),
+        ] {
             let error = failure { try AddResult.DNS(resolverConfiguration: path) }
-            #expect(error == CNIError(.io, "ipam.resolvConf: cannot read \(path)"))
+            #expect(error == CNIError(.io, "ipam.resolvConf: read \(path): \(cause)"))
         }
     }
 }

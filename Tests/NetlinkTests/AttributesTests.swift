@@ -85,6 +85,19 @@ import Testing
         }
     }
 
+    @Test("a structure is read where all of it fits, wherever it lies, and not where a byte is missing")
+    func structures() throws {
+        var bytes: [UInt8] = [0xff, 10, 24, 0, 0]
+        bytes += withUnsafeBytes(of: UInt32(7)) { Array($0) }
+        let header = try #require(bytes.dropFirst().value(ifaddrmsg.self))
+        #expect(header.ifa_family == 10)
+        #expect(header.ifa_prefixlen == 24)
+        #expect(header.ifa_index == 7)
+        #expect(bytes.dropFirst(2).value(ifaddrmsg.self) == nil)
+        #expect(bytes.dropFirst().dropLast().value(ifaddrmsg.self) == nil)
+        #expect(Attributes(attribute(3, Array(bytes.dropFirst()))[...])[3]?.value(UInt64.self) != nil)
+    }
+
     @Test("a number is read where it fits and nowhere else")
     func numbers() {
         let bytes: [UInt8] = [0xff, 1, 2, 3, 4, 5]

@@ -1,4 +1,5 @@
 import CNI
+import Netlink
 import PluginRuntime
 import Testing
 import TrafficControl
@@ -30,6 +31,21 @@ import TrafficControl
         let given = try options(
             #""RuntimeConfig": {"bandwidth": {"EgressRate": 2000000, "EgressBurst": 9}}"#)
         #expect(given.egress == limit(rate(2), rate(2), burst: Burst(bits: 9)))
+    }
+
+    @Test("where all numbers of a range are taken but one, a class gets that; where all are, none")
+    func numbers() throws {
+        let range = Tree.tenants
+        for free in [range.lowerBound, 0xf123, range.upperBound] {
+            let number = try Bandwidth.freeNumber(
+                for: "blue", in: range, besides: Set(range).subtracting([free]), attempt: 3)
+            #expect(number == free)
+        }
+        let error = #expect(throws: KernelError.self) {
+            try Bandwidth.freeNumber(for: "blue", in: range, besides: Set(range), attempt: 0)
+        }
+        #expect(error?.operation == #"number class "blue""#)
+        #expect(error?.errno == .noSpace)
     }
 
     @Test("one key at the top outweighs all of the runtime's, even a 0")

@@ -7,6 +7,7 @@
 #pragma once
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stddef.h>

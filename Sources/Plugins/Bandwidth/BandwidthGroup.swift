@@ -101,7 +101,7 @@ extension Bandwidth {
 
         /// Refuses guarantees that are more than those above them, as far as one configuration tells.
         private func requireRoom(_ keys: Keys) throws(CNIError) {
-            for direction in [Direction.egress, .ingress] {
+            for direction in Direction.allCases {
                 if let own = tenant?[direction], let linkRate, own.rate > linkRate {
                     throw keys.invalid(
                         "tenant.\(direction).rate",
@@ -144,7 +144,7 @@ extension Bandwidth {
 
     /// The group whose tree a link of a name has, for who looks at a host; nil if there is none.
     package static func group(ofLink name: String) -> String? {
-        for direction in [Direction.egress, .ingress] {
+        for direction in Direction.allCases {
             let prefix = Group.link(direction, of: Group.standardName)
             if name == prefix { return Group.standardName }
             if name.hasPrefix(prefix + "-") { return String(name.dropFirst(prefix.count + 1)) }

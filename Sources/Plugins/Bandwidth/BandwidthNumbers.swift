@@ -62,44 +62,37 @@ extension Bandwidth {
             }
             var numbering = Numbering(owner, known, attempt: attempt, isShared: isShared)
             numbering.used.formUnion(names.map(\.id.minor))
-            processes = host.map { one in
+            processes = try host.map { (one) throws(KernelError) in
                 let text = processName(owner.network, one.name)
                 if let there = names.first(where: { $0.text == text }) {
                     return Number(there.id.minor, isNew: false)
                 }
-                var attempt = attempt
-                var minor: UInt16
-                repeat {
-                    minor = PluginRuntime.number(
-                        for: text, in: Tree.containers, attempt: attempt)
-                    attempt += 1
-                } while !numbering.used.insert(minor).inserted
+                let minor = try freeNumber(
+                    for: text, in: Tree.containers, besides: numbering.used, attempt: attempt)
+                numbering.used.insert(minor)
                 return Number(minor, isNew: true)
             }
-            let own = numbering.number(owner.tag, fixed: group.fixedClass)
+            let own = try numbering.number(owner.tag, fixed: group.fixedClass)
             self.own = own
             former = known.filter { $0.text == owner.tag && $0.id != own.id }.map(\.id)
-            rest = options.parts.isEmpty ? nil : numbering.number(owner.tag(Self.restName))
-            parts = options.parts.map { numbering.number(owner.tag($0.keys.name)) }
+            rest =
+                options.parts.isEmpty ? nil : try numbering.number(owner.tag(Self.restName))
+            parts = try options.parts.map { (part) throws(KernelError) in
+                try numbering.number(owner.tag(part.keys.name))
+            }
             guard let tenant = isShared ? group.tenant : nil else {
                 self.tenant = nil
                 return
             }
-            let number = { () throws(KernelError) -> Number in
-                let names = try kernel.classNames(.tenant, table: group.table)
-                if let there = names.first(where: { $0.text == tenant.name }) {
-                    return Number(there.id.minor, isNew: false)
-                }
-                var attempt = attempt
-                var minor: UInt16
-                repeat {
-                    minor = PluginRuntime.number(
-                        for: tenant.name, in: Tree.tenants, attempt: attempt)
-                    attempt += 1
-                } while names.contains { $0.id.minor == minor } && attempt < Tree.tenants.count
-                return Number(minor, isNew: true)
+            let tenants = try kernel.classNames(.tenant, table: group.table)
+            if let there = tenants.first(where: { $0.text == tenant.name }) {
+                self.tenant = Number(there.id.minor, isNew: false)
+            } else {
+                let minor = try freeNumber(
+                    for: tenant.name, in: Tree.tenants, besides: Set(tenants.map(\.id.minor)),
+                    attempt: attempt)
+                self.tenant = Number(minor, isNew: true)
             }
-            self.tenant = try number()
         }
     }
 
@@ -121,17 +114,18 @@ extension Bandwidth {
             used = Set(known.map(\.id.minor))
         }
 
-        mutating func number(_ text: String, fixed: UInt16? = nil) -> Number {
+        mutating func number(
+            _ text: String, fixed: UInt16? = nil
+        ) throws(KernelError) -> Number {
             let have = known.filter { $0.text == text }.map(\.id.minor)
             if let there = have.first(where: { fixed ?? $0 == $0 }) {
                 return Number(there, isNew: false)
             }
-            var attempt = attempt
-            var minor = fixed ?? owner.number(of: text, attempt: attempt)
-            while fixed == nil, !used.insert(minor).inserted {
-                attempt += 1
-                minor = owner.number(of: text, attempt: attempt)
-            }
+            let minor =
+                if let fixed { fixed } else {
+                    try freeNumber(
+                        for: text, in: Tree.containers, besides: used, attempt: attempt)
+                }
             used.insert(minor)
             return Number(minor, isNew: isShared)
         }
@@ -143,12 +137,27 @@ extension Bandwidth {
         inside own: ClassID, of owner: Owner, _ names: [String]
     ) -> [ClassID: String] {
         var numbering = Numbering(owner, [], attempt: 0, isShared: false)
-        _ = numbering.number(owner.tag, fixed: own.minor)
+        numbering.used.insert(own.minor)
         var found: [ClassID: String] = [:]
         for name in [Numbers.restName] + names {
-            found[numbering.number(owner.tag(name)).id] = name
+            guard let number = try? numbering.number(owner.tag(name)) else { break }
+            found[number.id] = name
         }
         return found
+    }
+
+    /// The first of the numbers that follow from a class's name that none has yet.
+    ///
+    /// - Throws: ENOSPC if all of the range are taken.
+    static func freeNumber(
+        for name: String, in range: ClosedRange<UInt16>, besides used: Set<UInt16>, attempt: Int
+    ) throws(KernelError) -> UInt16 {
+        for attempt in attempt..<attempt + range.count {
+            let number = PluginRuntime.number(for: name, in: range, attempt: attempt)
+            if !used.contains(number) { return number }
+        }
+        throw KernelError(
+            "number class \"\(name)\"", .noSpace, detail: "all \(range.count) numbers are taken")
     }
 }
 
@@ -223,7 +232,7 @@ extension Kernel {
         of port: String, _ groups: [Bandwidth.Group]
     ) throws(KernelError) -> [Steering] {
         let samples = groups.flatMap { group in
-            [Direction.egress, .ingress].map {
+            Direction.allCases.map {
                 Steering(
                     $0, of: port, to: Tree.root, on: group.link($0), table: group.table, owner: "",
                     .owned)

@@ -73,9 +73,6 @@ extension Bandwidth {
             }
         }
 
-        /// IFNAMSIZ, less the byte that ends a name.
-        private static let longestLink = 15
-
         let uplink: String
         let classes: [Class]
 
@@ -84,9 +81,9 @@ extension Bandwidth {
             classes =
                 try keys.list("classes", "A class for each cgroup.", Class.init) ?? []
             guard let uplink else { throw keys.invalid("uplink", "missing") }
-            guard (1...Self.longestLink).contains(uplink.utf8.count) else {
+            guard (1...LinkState.longestName).contains(uplink.utf8.count) else {
                 throw keys.invalid(
-                    "uplink", "\"\(uplink)\" is not of 1 to \(Self.longestLink) characters")
+                    "uplink", "\"\(uplink)\" is not of 1 to \(LinkState.longestName) characters")
             }
             self.uplink = uplink
             for (index, one) in classes.enumerated()

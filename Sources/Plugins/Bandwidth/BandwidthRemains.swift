@@ -39,7 +39,7 @@ extension Bandwidth {
             if try kernel.hasLikelyQdisc(hostEnd, in: .host) {
                 steps.append(Qdisc(.htb(standard: 0), on: hostEnd, .owned))
             }
-            for direction in [Direction.egress, .ingress]
+            for direction in Direction.allCases
             where own.contains(where: { $0.direction == direction }) {
                 steps.append(LastFilter(of: hostEnd, direction, .owned))
             }
@@ -62,7 +62,7 @@ extension TrafficClass {
 extension Tenant {
     /// A tenant of which only the identity matters, to be erased.
     static func remains(_ name: ClassName, _ group: Bandwidth.Group) -> Tenant {
-        let classes = [Direction.egress, .ingress].map {
+        let classes = Direction.allCases.map {
             TrafficClass.remains(name.id, on: group.link($0))
         }
         return Tenant(name, classes, .owned)
@@ -88,7 +88,7 @@ extension Kernel {
         var names = try names(of: owner, known, group)
         // Its host's end may have another name by now.
         if isUnknown || known.isEmpty && !names.isEmpty {
-            for direction in [Direction.egress, .ingress] {
+            for direction in Direction.allCases {
                 steering += try self.steering(
                     of: owner.tag, direction, on: group.link(direction), table: group.table)
             }
@@ -111,7 +111,7 @@ extension Kernel {
         names.sort { rank($0) < rank($1) }
         steps += names
         for name in names {
-            for direction in [Direction.egress, .ingress] {
+            for direction in Direction.allCases {
                 var own = TrafficClass.remains(name.id, on: group.link(direction))
                 own.takesChildren = name.text == owner.tag
                 steps.append(own)
@@ -132,7 +132,7 @@ extension Kernel {
         let id = ClassID(
             Tree.root.major, group.fixedClass ?? owner.number(of: owner.tag, attempt: 0))
         var steps: [any Resource<Kernel>] = []
-        for direction in [Direction.egress, .ingress] {
+        for direction in Direction.allCases {
             guard let limit = options[direction],
                 direction == .egress || options.usesTree(direction, limit)
             else { continue }
@@ -181,7 +181,7 @@ extension Kernel {
     ) throws(KernelError) -> [any Resource<Kernel>] {
         let waiting = group.link(.ingress)
         var steps: [any Resource<Kernel>] = [ContainerTree(waiting, table: group.table)]
-        let samples = [Direction.egress, .ingress].map {
+        let samples = Direction.allCases.map {
             Steering(
                 $0, of: interface, in: .container, to: Tree.root,
                 on: $0 == .egress ? interface : waiting, table: group.table, owner: owner.tag,
@@ -205,7 +205,7 @@ extension Kernel {
     fileprivate func tenant(
         of id: ClassID, _ group: Bandwidth.Group
     ) throws(KernelError) -> [Tenant] {
-        for direction in [Direction.egress, .ingress] {
+        for direction in Direction.allCases {
             let own = try TrafficClass.remains(id, on: group.link(direction), in: .host, .shared)
                 .read(self)
             guard let parent = own?.parent, Tree.tenants.contains(parent.minor) else { continue }

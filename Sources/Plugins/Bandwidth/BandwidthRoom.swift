@@ -9,7 +9,7 @@ extension Bandwidth.Site {
     /// Refuses a guarantee that the one above it cannot keep together with the others', unless it is no
     /// more than what the attachment has already.
     func requireRoom(_ kernel: Kernel) throws(CNIError) {
-        for direction in [Direction.egress, .ingress] {
+        for direction in Direction.allCases {
             guard let limit = options[direction], ways[direction] == .shared else { continue }
             let link = options.group.link(direction)
             let tenant = options.group.tenant?[direction]

@@ -26,7 +26,7 @@ extension Bandwidth {
             var common: [any Resource<Kernel>] = []
             var filters: [any Resource<Kernel>] = []
             var steering: [Steering] = []
-            for direction in [Direction.egress, .ingress] {
+            for direction in Direction.allCases {
                 guard let limit = options[direction], let way = ways[direction] else { continue }
                 let hostEnd = place.hostEnd ?? ""
                 switch way {
@@ -183,7 +183,7 @@ extension Bandwidth {
             guard let keys = group.tenant, let number = numbers.tenant else { return [] }
             var name = ClassName(keys.name, of: number.id, .tenant, table: group.table, .shared)
             name.isExclusive = number.isNew
-            let classes = [Direction.egress, .ingress].compactMap { direction in
+            let classes = Direction.allCases.compactMap { direction in
                 keys[direction].map { part in
                     var own = TrafficClass(
                         number.id, of: Tree.link, on: group.link(direction), rate: part.rate,

@@ -49,49 +49,17 @@ extension Bandwidth {
         /// - Throws: Code 50 if the kernel cannot, and code 7 if the interface cannot, what must not
         ///   be missing.
         init(_ options: Options, hasHostEnd: Bool) throws(CNIError) {
-            let lacking = options.lacking
-            func has(_ means: Means...) -> Bool { means.allSatisfy { lacking[$0] == nil } }
             var lost: [String] = []
             var lesser: [String] = []
-            for direction in [Direction.egress, .ingress] {
+            for direction in Direction.allCases {
                 guard let limit = options[direction] else { continue }
-                let isSent = direction == .egress
-                let usesTree = options.usesTree(direction, limit)
-                var way: Way?
-                if hasHostEnd {
-                    let best: Way = isSent || usesTree ? .shared : .hostEnd
-                    let steered = SteeringWay.allCases.first { steering in
-                        steering.means(for: direction).allSatisfy { lacking[$0] == nil }
-                    }
-                    if best == .shared, has(.classes, .queues), let steered {
-                        way = .shared
-                        steering[direction] = steered
-                        if steered != .rules {
-                            lesser.append("\(direction) \(steered.description)")
-                        }
-                        if !steered.tellsApart { lost += options.ruled(direction) }
-                    } else if has(.classes) {
-                        way = isSent ? .inside(withRules: false) : .hostEnd
-                    } else if has(.buckets) {
-                        way = isSent ? .insideBucket : .hostBucket
-                    }
-                    if let way, way != best { lesser.append("\(direction) \(way.description)") }
-                } else if isSent {
-                    if has(.classes) {
-                        way = .inside(withRules: options.usesRules(direction) && has(.sending))
-                    } else if has(.buckets) {
-                        way = .insideBucket
-                    }
-                } else if has(.classes, .queues, .receiving) {
-                    way = .inside(withRules: true)
-                }
-                if way != .shared { lost += options.shared(direction, limit) }
-                if way != .inside(withRules: true), way != .shared {
-                    lost += options.ruled(direction)
-                }
-                if way == nil { lost.append(direction.description) }
-                if isSent { egress = way } else { ingress = way }
+                let choice = Choice(direction, limit, options, hasHostEnd: hasHostEnd)
+                if direction == .egress { egress = choice.way } else { ingress = choice.way }
+                steering[direction] = choice.steering
+                lost += choice.lost
+                lesser += choice.lesser
             }
+            let lacking = options.lacking
             let reasons = Means.allCases.compactMap { means in
                 lacking[means].map { "\(means.rawValue) (\($0))" }
             }
@@ -112,9 +80,68 @@ extension Bandwidth {
             if !parts.isEmpty { remark = parts.joined(separator: "; ") + ", because " + cause }
         }
     }
+
+    /// The best way that a direction has, and what it does not keep.
+    private struct Choice {
+        /// The way, if there is one.
+        private(set) var way: Way?
+        /// How packets come to the group's tree, where that is the way.
+        private(set) var steering: SteeringWay?
+        /// The keys of what is not kept.
+        private(set) var lost: [String] = []
+        /// What there is instead of the best.
+        private(set) var lesser: [String] = []
+
+        init(
+            _ direction: Direction, _ limit: Options.Limit, _ options: Options, hasHostEnd: Bool
+        ) {
+            if hasHostEnd {
+                chooseAtHostEnd(direction, limit, options)
+            } else {
+                way = Self.inside(direction, options)
+            }
+            if way != .shared { lost += options.shared(direction, limit) }
+            if way != .inside(withRules: true), way != .shared { lost += options.ruled(direction) }
+            if way == nil { lost.append(direction.description) }
+        }
+
+        private mutating func chooseAtHostEnd(
+            _ direction: Direction, _ limit: Options.Limit, _ options: Options
+        ) {
+            let isSent = direction == .egress
+            let best: Way = isSent || options.usesTree(direction, limit) ? .shared : .hostEnd
+            let steered = SteeringWay.allCases.first { options.has($0.means(for: direction)) }
+            if best == .shared, options.has([.classes, .queues]), let steered {
+                way = .shared
+                steering = steered
+                if steered != .rules { lesser.append("\(direction) \(steered.description)") }
+                if !steered.tellsApart { lost += options.ruled(direction) }
+            } else if options.has([.classes]) {
+                way = isSent ? .inside(withRules: false) : .hostEnd
+            } else if options.has([.buckets]) {
+                way = isSent ? .insideBucket : .hostBucket
+            }
+            if let way, way != best { lesser.append("\(direction) \(way.description)") }
+        }
+
+        /// The way of a container without an end on the host.
+        private static func inside(_ direction: Direction, _ options: Options) -> Way? {
+            switch direction {
+            case .egress where options.has([.classes]):
+                .inside(withRules: options.usesRules(direction) && options.has([.sending]))
+            case .egress where options.has([.buckets]): .insideBucket
+            case .ingress where options.has([.classes, .queues, .receiving]):
+                .inside(withRules: true)
+            default: nil
+            }
+        }
+    }
 }
 
 extension Bandwidth.Options {
+    /// Whether the kernel has all of some means, as far as is known.
+    fileprivate func has(_ means: [Means]) -> Bool { means.allSatisfy { lacking[$0] == nil } }
+
     /// Whether a direction needs the tree that the group shares.
     func usesTree(_ direction: Direction, _ limit: Limit) -> Bool {
         !shared(direction, limit).isEmpty || usesRules(direction)

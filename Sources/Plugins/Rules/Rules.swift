@@ -4,27 +4,16 @@ import Netlink
 import Nftables
 import Rtnetlink
 import SystemPackage
+import TrafficControl
 
 /// How often a change of the ruleset is tried again because somebody else's came first.
 private let ruleAttempts = 20
-
-/// The host's nftables, open for as long as the kernel is: one socket for a whole call.
-private final class OpenRules {
-    var rules: Ruleset
-    init() throws(KernelError) { rules = try Ruleset() }
-}
 
 extension Kernel {
     /// Runs `body` with the host's nftables.
     func withRules<Result>(
         _ body: (inout Ruleset) throws(KernelError) -> Result
-    ) throws(KernelError) -> Result {
-        if let open = companion as? OpenRules { return try body(&open.rules) }
-        try returnHome()
-        let open = try OpenRules()
-        companion = open
-        return try body(&open.rules)
-    }
+    ) throws(KernelError) -> Result { try withRules(.host, body) }
 
     /// Throws code 50 if the kernel has no nftables, or does not let it be used.
     func requireRules() throws(CNIError) {
