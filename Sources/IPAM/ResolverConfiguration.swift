@@ -1,4 +1,5 @@
 public import CNI
+internal import SystemPackage
 
 extension AddResult.DNS {
     /// Reads a file in the format of resolv.conf(5).
