@@ -88,10 +88,11 @@ int linux_close_later(int fd) {
     struct msghdr message = {.msg_control = &rights, .msg_controllen = sizeof rights.space};
     ssize_t sent = sendmsg(ends[0], &message, 0);
     int error = errno;
-    close(ends[0]);
     close(ends[1]);
+    if (sent >= 0) return ends[0];
+    close(ends[0]);
     errno = error;
-    return sent < 0 ? -1 : 0;
+    return -1;
 }
 
 int64_t linux_milliseconds(void) {

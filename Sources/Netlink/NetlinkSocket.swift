@@ -61,8 +61,9 @@ public enum Answer: Sendable {
     }
 
     deinit {
-        if closesSlowly { _ = linux_close_later(descriptor.rawValue) }
+        let trigger = closesSlowly ? linux_close_later(descriptor.rawValue) : -1
         unsafe _ = mnl_socket_close(socket)
+        if trigger >= 0 { try? FileDescriptor(rawValue: trigger).close() }
         unsafe buffer.deallocate()
     }
 

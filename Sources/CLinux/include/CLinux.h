@@ -86,8 +86,8 @@ int linux_pipe(int ends[2]);
 
 /// Leaves the closing of `fd` to the kernel: a message in the queue of a socket that only this message
 /// refers to holds it, and the kernel's collector of such sockets closes it in a thread of its own, since
-/// Linux 6.9; see unix(7) and net/unix/garbage.c. The caller closes its own descriptor as always.
-/// Returns 0, or -1 with errno set.
+/// Linux 6.9; see unix(7) and net/unix/garbage.c. The caller closes its own descriptor as always, and then
+/// the one that this returns, which makes the kernel collect. Returns -1 with errno set where it cannot.
 int linux_close_later(int fd);
 
 /// Milliseconds on CLOCK_MONOTONIC. Swift's clocks would bring the concurrency runtime into the
