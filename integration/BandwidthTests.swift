@@ -170,6 +170,8 @@ struct BandwidthTests {
             let network = Self.network(keys, in: world)
             let container = try world.container()
             let result = try network.add(container)
+            #expect(try !world.onHostIfThere("ip link show shp-e").isEmpty)
+            #expect(try world.onHost("nft list tables").contains("shaper"))
             try world.onHost("ip link del \(port(result))")
             try output(of: "ip netns del \(container.path.split(separator: "/").last ?? "")")
             try network.del(container, withResult: false)

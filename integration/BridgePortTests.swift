@@ -16,8 +16,10 @@ struct BridgePortTests {
     func noAddress() throws {
         let network = Network(ipam: BridgeTests.dualStack, in: world)
         let result = try network.add(try world.container())
-        let port = result["interfaces"][1]["name"].string ?? ""
-        #expect(try world.ip("addr show dev \(port)")[0]["addr_info"].array.isEmpty)
+        let port = try #require(result["interfaces"][1]["name"].string)
+        let found = try world.ip("addr show dev \(port)")[0]
+        #expect(found["ifname"].string == port && found["operstate"].string == "UP")
+        #expect(found["addr_info"].array.isEmpty)
     }
 
     @Test("ADD waits for the port of a bridge with a spanning tree, which takes four seconds")

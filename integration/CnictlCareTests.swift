@@ -151,10 +151,20 @@ struct CnictlCareTests {
     func partly() throws {
         let world = try World()
         let (cnictl, _) = try world.attached(["web"])
-        try world.onHost("nft flush map inet cni_masquerade sources4")
-        try world.onHost("nft flush map inet cni_portmap any4_source")
+        let maps = ["cni_masquerade sources4", "cni_portmap any4_source"]
+        let elements = {
+            try maps.map { map in
+                JSON(text: try world.onHost("nft -j list map inet \(map)"))["nftables"].array
+                    .map { "\($0["map"]["elem"])" }.joined()
+            }
+        }
+        let before = try elements()
+        for map in maps { try world.onHost("nft flush map inet \(map)") }
+        #expect(zip(try elements(), before).allSatisfy { $0 != $1 })
+        #expect(try cnictl.run("explain web").status == 2)
         try cnictl.output(of: "repair")
         #expect(try cnictl.run("explain web").status == 0)
+        #expect(try elements() == before)
     }
 
     @Test("what repair puts in the place of a half-lost admission is one transaction")

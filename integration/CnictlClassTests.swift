@@ -80,6 +80,10 @@ struct CnictlClassTests {
         try cnictl.configure(world.shapedList(), as: "shaped.conflist")
         try cnictl.output(of: "add shaped \(world.container("web").path) --container-id web")
         #expect(try !cnictl.output(of: "ls").contains("TENANT"))
+        _ = try attached(world, ["db"])
+        let lines = try cnictl.output(of: "ls").split(separator: "\n")
+        #expect(lines.first?.contains("TENANT") == true)
+        #expect(lines.filter { $0.contains("acme") }.count == 1)
     }
 
     @Test("shape and top show tenants and classes by name")

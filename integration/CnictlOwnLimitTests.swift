@@ -31,6 +31,7 @@ struct CnictlOwnLimitTests {
             return container
         }
         let entries = try cnictl.json("ls").array
+        #expect(entries.map { $0["container"].string } == containers.map(\.id))
         for (entry, container) in zip(entries, containers) {
             let classes = entry["classes"].array
             #expect(

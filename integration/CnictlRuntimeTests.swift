@@ -51,6 +51,8 @@ struct CnictlRuntimeTests {
         try cnictl.configure(world.shapedList(), as: "shaped.conflist")
         let container = try world.container("web")
         try cnictl.output(of: "add shaped \(container.path) --container-id web \(mapping)")
+        #expect(world.files("networks/shaped").contains("10.99.0.2"))
+        #expect(try world.onHost("nft list ruleset").contains("shaped web eth0"))
         try output(of: "ip netns del \((container.path as NSString).lastPathComponent)")
         try "{\"kind\":".write(
             toFile: world.directory + "/cache/results/shaped-web-eth0", atomically: true,

@@ -121,7 +121,7 @@ struct ContainerEndTests {
         let ended = try world.call(
             "bandwidth", "ADD", network.configuration(network.plugins[1], previous: result),
             container)
-        #expect(!ended.succeeded)
+        #expect(ended.json["msg"].string?.contains("shp-i") == true, "\(ended.output)")
         let after = try Snapshot(of: container)
         #expect(after.difference(from: before) == "")
     }

@@ -113,6 +113,7 @@ struct DocumentedPluginCommandsTests {
                 && (!command.hasPrefix("ip link add t type bridge vlan_filtering")
                     || KernelFeature.bridgeVLANs.isPresent)
         }
+        #expect(!commands.isEmpty)
         let lines = commands.map { command in
             let words = command.replacing("<ns>", with: "box").replacing("<gw>", with: "$ADDRESS")
                 .replacing("<host end>", with: "$VETH").replacing("<master>", with: "eth0")
@@ -164,9 +165,9 @@ struct DocumentedPluginCommandsTests {
         let script = setting(network, in: world) + "\n" + commands.joined(separator: "\n")
         let ended = try run(script, in: world)
         let printed = Set(ended.output.split(separator: "\n").map { form($0) })
-        for line in blocks.flatMap({ $0.split(separator: "\n").dropFirst() })
-        where !line.hasPrefix("# ") && !line.hasPrefix("$ ") && !line.contains("…") {
-            #expect(printed.contains(form(line)), "\(line)")
-        }
+        let lines = blocks.flatMap { $0.split(separator: "\n").dropFirst() }
+            .filter { !$0.hasPrefix("# ") && !$0.hasPrefix("$ ") && !$0.contains("…") }
+        #expect(lines.count > 3)
+        for line in lines { #expect(printed.contains(form(line)), "\(line)") }
     }
 }

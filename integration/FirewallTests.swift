@@ -245,6 +245,8 @@ struct FirewallTests {
         try world.onHost("nft \(command)")
         try network.add(two)
         for container in [one, two] { #expect(try network.check(container) == nil) }
+        // Each of them is there to be reached, by the host.
+        for address in ["10.71.0.2", "10.71.0.3"] { try world.onHost("ping -c 1 -W 10 \(address)") }
         #expect(try !one.run("ping -c 1 -W 1 10.71.0.3").succeeded)
         try network.del(one)
         try network.del(two)

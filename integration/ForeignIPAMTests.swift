@@ -128,8 +128,14 @@ struct ForeignIPAMTests {
     func unrunnable() throws {
         let network = try network("macvlan")
         try output(of: "chmod -x \(programs)/fake")
-        let ended = try network.tryAdd(try world.container())
-        #expect(!ended.succeeded && !ended.output.contains("left behind"), "\(ended.output)")
+        let container = try world.container()
+        let inside = try Snapshot(of: container)
+        try world.unchanged {
+            let ended = try network.tryAdd(container)
+            #expect(ended.json["msg"].string?.contains("fake") == true, "\(ended.output)")
+            #expect(!ended.succeeded && !ended.output.contains("left behind"), "\(ended.output)")
+        }
+        #expect(try Snapshot(of: container).difference(from: inside) == "")
     }
 
     @Test("its failure is seen where the runtime ignores the ends of its children")

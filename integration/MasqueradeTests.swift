@@ -101,6 +101,7 @@ struct MasqueradeTests {
         let network = network()
         let container = try world.container()
         let result = try network.add(container)
+        #expect(try ruleset().contains(container.id))
         try world.onHost("ip link del \(result["interfaces"][1]["name"].string ?? "")")
         try world.onHost("rm -rf \(world.directory)/web")
         let gone = World.Container(id: container.id, path: "/run/netns/none")

@@ -93,9 +93,14 @@ struct PTPTests {
              "dns": {"nameservers": ["10.71.0.53"]}}
             """
         let keys: JSON = #"{"dns": {"nameservers": []}}"#
-        let result = try Network(plugin: "ptp", keys, ipam: ipam, in: world).add(
-            try world.container())
-        #expect(result["dns"]["nameservers"].array.isEmpty)
+        let attach = { (keys: JSON) in
+            let network = Network(plugin: "ptp", keys, ipam: ipam, in: self.world)
+            let container = try self.world.container()
+            defer { try? network.del(container) }
+            return try network.add(container)["dns"]["nameservers"].array.map(\.string)
+        }
+        #expect(try attach("{}") == ["10.71.0.53"])
+        #expect(try attach(keys) == [])
     }
 
     @Test("without IPAM there is no ADD, but a DEL")

@@ -192,6 +192,8 @@ struct PortConditionTests {
         try network.add(container, with: mapping(8080))
         #expect(try !ruleset().contains("8080"))
         #expect(try network.check(container) == nil)
+        try network.add(try world.container(), with: mapping(8081, "udp"))
+        #expect(try ruleset().contains("8081"))
     }
 
     @Test("CHECK tells conditions that somebody has changed")

@@ -59,6 +59,8 @@ struct RoutedShapingTests {
         let container = try world.container()
         let result = try network.add(container)
         let port = result["interfaces"].array.first { $0["sandbox"].string ?? "" == "" }
+        #expect(try world.onHost("nft list tables").contains("shaper"))
+        for link in ["shp-e", "shp-i"] { try world.onHost("ip link show \(link)") }
         try world.onHost("ip link del \(port?["name"].string ?? "")")
         try world.remove(container)
         try network.del(container, withResult: false)

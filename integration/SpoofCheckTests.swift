@@ -89,6 +89,7 @@ struct SpoofCheckTests {
         let network = network()
         let container = try world.container()
         let result = try network.add(container)
+        #expect(try ruleset().contains(container.id))
         try world.onHost("ip link del \(result["interfaces"][1]["name"].string ?? "")")
         let gone = World.Container(id: container.id, path: "/run/netns/none")
         try network.del(gone, withResult: false)
@@ -134,8 +135,9 @@ struct SpoofCheckTests {
         let (kept, stale) = (try world.container(), try world.container())
         try web.add(kept)
         try web.add(stale)
+        #expect(try ruleset().contains(stale.id))
         try current.gc(keeping: [(kept, "eth0")])
-        #expect(try !ruleset().contains(stale.id))
+        #expect(try !ruleset().contains(stale.id) && ruleset().contains(kept.id))
         #expect(try web.check(kept) == nil)
     }
 
@@ -179,6 +181,7 @@ struct SpoofCheckTests {
         try network.add(second)
         for container in [first, second] {
             #expect(try network.check(container) == nil)
+            #expect(try container.reaches("10.71.0.1"))
             try container.output(of: "ip link set eth0 address 02:00:00:00:00:66")
             #expect(try !container.run("ping -c 1 -W 1 10.71.0.1").succeeded)
             try network.del(container)

@@ -46,7 +46,7 @@ func fuzzReservations(_ input: [UInt8]) {
     guard var store = opened, let first = IPAddress("10.1.0.2"), let last = IPAddress("10.1.0.5")
     else { return }
     _ = store.lastReserved(in: 0)
-    try? store.takeOver("p", by: holder, in: "/nowhere") { $0.utf8.count.isMultiple(of: 2) }
+    _ = try? store.takeOver("p", by: holder, in: "/nowhere") { $0.utf8.count.isMultiple(of: 2) }
     let before = (try? store.addresses(of: holder)) ?? []
     if let free = store.firstFree(in: first...last) {
         if (try? store.reserve(free, for: holder)) == true {

@@ -142,7 +142,7 @@ import Testing
         let former = try address("10.1.0.5")
         try data.store { store in
             #expect(try store.reserve(former, for: holder("c1")))
-            try store.takeOver(pod, by: holder("c1"), in: "/run/netns/c1") { _ in true }
+            _ = try store.takeOver(pod, by: holder("c1"), in: "/run/netns/c1") { _ in true }
         }
         let records = data.path + "/.pods/"
         let record =

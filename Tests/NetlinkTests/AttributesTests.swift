@@ -85,7 +85,7 @@ import Testing
         }
     }
 
-    @Test("a structure is read where all of it fits, wherever it lies, and not where a byte is missing")
+    @Test("a structure is read where all of it fits, and not where bytes are missing")
     func structures() throws {
         var bytes: [UInt8] = [0xff, 10, 24, 0, 0]
         bytes += withUnsafeBytes(of: UInt32(7)) { Array($0) }
@@ -95,7 +95,8 @@ import Testing
         #expect(header.ifa_index == 7)
         #expect(bytes.dropFirst(2).value(ifaddrmsg.self) == nil)
         #expect(bytes.dropFirst().dropLast().value(ifaddrmsg.self) == nil)
-        #expect(Attributes(attribute(3, Array(bytes.dropFirst()))[...])[3]?.value(UInt64.self) != nil)
+        let shorter = attribute(3, Array(bytes.dropFirst()))
+        #expect(Attributes(shorter[...])[3]?.value(UInt64.self) != nil)
     }
 
     @Test("a number is read where it fits and nowhere else")

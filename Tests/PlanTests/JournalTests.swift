@@ -71,6 +71,7 @@ import Testing
             #expect(operation > 4)
             return
         }
+        Issue.record("no ADD succeeded")
     }
 
     @Test("a second roll-back does nothing")
@@ -178,6 +179,46 @@ import Testing
         let model = Model(["bridge": Thing("bridge", x: 1).object])
         var journal = Journal(model)
         try journal.apply(Plan { Thing("bridge", x: 2).shared() })
+        #expect(journal.rollBack().isEmpty)
+        #expect(model.objects["bridge"]?.fields["x"] == 2)
+    }
+
+    @Test("a shared object that is changed back has what it had")
+    func changedBack() throws {
+        let before = ["bridge": Thing("bridge", x: 1).object]
+        let model = Model(before)
+        var journal = Journal(model)
+        try journal.apply(Plan { Thing("bridge", x: 2).shared().changedBack() })
+        #expect(journal.rollBack().isEmpty)
+        #expect(model.objects == before)
+    }
+
+    @Test("a shared object that somebody else has changed since is not changed back")
+    func changedSince() throws {
+        let model = Model(["bridge": Thing("bridge", x: 1).object])
+        var journal = Journal(model)
+        try journal.apply(Plan { Thing("bridge", x: 2).shared().changedBack() })
+        model.objects["bridge"]?.fields["x"] = 3
+        #expect(journal.rollBack().isEmpty)
+        #expect(model.objects["bridge"]?.fields["x"] == 3)
+    }
+
+    @Test("a shared object that is gone since is not made to be changed back")
+    func goneSince() throws {
+        let model = Model(["bridge": Thing("bridge", x: 1).object])
+        var journal = Journal(model)
+        try journal.apply(Plan { Thing("bridge", x: 2).shared().changedBack() })
+        model.objects = [:]
+        #expect(journal.rollBack().isEmpty)
+        #expect(model.objects.isEmpty)
+    }
+
+    @Test("no shared object is changed back while another ADD runs")
+    func changeStaysInCompany() throws {
+        let model = Model(["bridge": Thing("bridge", x: 1).object])
+        model.hasCompany = true
+        var journal = Journal(model)
+        try journal.apply(Plan { Thing("bridge", x: 2).shared().changedBack() })
         #expect(journal.rollBack().isEmpty)
         #expect(model.objects["bridge"]?.fields["x"] == 2)
     }

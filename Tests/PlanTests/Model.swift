@@ -39,6 +39,8 @@ final class Model: System {
     private(set) var batches: [Int] = []
     /// The names read, in order.
     private(set) var reads: [String] = []
+    /// The names erased, in order.
+    private(set) var erasures: [String] = []
 
     init(_ objects: [String: Object] = [:]) { self.objects = objects }
 
@@ -85,6 +87,7 @@ final class Model: System {
 
     /// Erases an object and what hangs on it.
     func erase(_ name: String) throws(Failure) {
+        erasures.append(name)
         try count()
         remove(name)
     }

@@ -51,6 +51,21 @@ import Testing
         }
     }
 
+    @Test("the newest is erased first, but what goes before all; shared objects and parts never")
+    func order() {
+        let plan = Plan<Model> {
+            Thing("bridge").shared()
+            Thing("check").first()
+            Thing("link").exclusive()
+            Thing("setting", on: "link").part()
+            Thing("rules").first()
+            Thing("address", on: "link")
+        }
+        let model = Model()
+        #expect(plan.remove(from: model).isEmpty)
+        #expect(model.erasures == ["rules", "check", "address", "link"])
+    }
+
     @Test("what others are found by stays while one of them cannot be erased, and then goes")
     func leadsToOthers() {
         let plan = Plan<Model> {

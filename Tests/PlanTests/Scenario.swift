@@ -24,7 +24,9 @@ struct Scenario: CustomStringConvertible {
             thing.isBatched = .random(using: &random)
             let exclusive = steps.filter { $0.isExclusive }
             switch Int.random(in: 0...3, using: &random) {
-            case 0: thing.sharing = .shared
+            case 0:
+                thing.sharing = .shared
+                thing.isChangedBack = .random(using: &random)
             case 1:
                 thing.isExclusive = true
                 thing.parent =
@@ -54,13 +56,19 @@ struct Scenario: CustomStringConvertible {
         self.before = before
     }
 
-    /// `objects` without those whose changes are not taken back: shared ones that were there.
-    func withoutSharedChanges(_ objects: [String: Model.Object]) -> [String: Model.Object] {
-        var rest = objects
+    /// The system after a roll-back: as it was, but for the shared objects that stay changed, of which
+    /// `changed` are.
+    ///
+    /// Of one that is changed back, a change that stopped half-way stays as well: it is not as it was
+    /// changed.
+    func rolledBack(_ changed: [String: Model.Object]) -> [String: Model.Object] {
+        var wanted = before
         for step in steps where step.sharing == .shared && before[step.name] != nil {
-            rest[step.name]?.fields = Model.defaults
+            guard let fields = changed[step.name]?.fields else { continue }
+            let isWhole = step.wanted.allSatisfy { fields[$0.key] == $0.value }
+            if !step.isChangedBack || !isWhole { wanted[step.name]?.fields = fields }
         }
-        return rest
+        return wanted
     }
 }
 

@@ -8,7 +8,9 @@ struct Thing: Resource, Equatable {
     var parent: String?
     var sharing = Sharing.owned
     var isExclusive = false
+    var goesFirst = false
     var leadsToOthers = false
+    var isChangedBack = false
     var mayBeChanged = false
     /// Whether it is created by a request among its neighbours'.
     var isBatched = false
@@ -23,6 +25,8 @@ struct Thing: Resource, Equatable {
     func shared() -> Thing { with { $0.sharing = .shared } }
     func part() -> Thing { with { $0.sharing = .part } }
     func exclusive() -> Thing { with { $0.isExclusive = true } }
+    func first() -> Thing { with { $0.goesFirst = true } }
+    func changedBack() -> Thing { with { $0.isChangedBack = true } }
     func leading() -> Thing { with { $0.leadsToOthers = true } }
     func changeable() -> Thing { with { $0.mayBeChanged = true } }
     func batched() -> Thing { with { $0.isBatched = true } }

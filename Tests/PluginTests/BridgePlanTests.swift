@@ -9,26 +9,44 @@ import Testing
 
 /// What the bridge plugin says there should be.
 @Suite struct BridgePlanTests {
-    private func plan(_ members: String = "") throws -> [String] {
+    private func planned(_ members: String) throws -> (plan: Plan<Kernel>, hostEnd: String) {
         let call = try call(members)
         let options = try Bridge.options(call)
         var attachment = Attachment(call)
         attachment.result.addresses = [
             .init(try #require(IPPrefix("10.1.0.5/16")), gateway: IPAddress("10.1.0.1"))
         ]
-        let plan =
-            Bridge.interfaces(attachment, options) + Bridge.network(attachment, options)
-        return plan.steps.map(\.description)
+        return (
+            Bridge.interfaces(attachment, options) + Bridge.network(attachment, options),
+            attachment.hostEnd
+        )
+    }
+
+    private func plan(_ members: String = "") throws -> [String] {
+        try planned(members).plan.steps.map(\.description)
     }
 
     @Test("what all containers share is never removed by one of them")
     func sharing() throws {
-        let call = try call(#""isGateway": true, "vlan": 100, "ipam": {"type": "static"}"#)
-        let options = try Bridge.options(call)
-        let attachment = Attachment(call)
-        let owned = Bridge.interfaces(attachment, options).steps.filter { $0.sharing == .owned }
-        #expect(owned.count == 1)
-        #expect(owned.first?.description.contains(attachment.hostEnd) == true)
+        let (plan, hostEnd) = try planned(
+            #"""
+            "isGateway": true, "vlan": 100, "ipMasq": true, "ipspoofchk": true,
+            "ipam": {"type": "static"}
+            """#)
+        let names = { (sharing: Sharing) in
+            plan.steps.filter { $0.sharing == sharing }.map(\.description)
+        }
+        let port = vethName(for: "cni0.100")
+        #expect(
+            names(.shared) == [
+                "link cni0", "link cni0.100", "link \(port)", "VLANs of port \(port)",
+                "gateway 10.1.0.1/16 on cni0.100", "sysctl net/ipv4/ip_forward=1",
+            ])
+        #expect(
+            names(.owned) == [
+                "hardware address check of port \(hostEnd)", "link \(hostEnd)",
+                "address check of port \(hostEnd)", "masquerade of 10.1.0.5/16",
+            ])
     }
 
     @Test("an interface that stays down has no addresses")

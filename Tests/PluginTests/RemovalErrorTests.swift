@@ -47,7 +47,8 @@ private enum Stubborn: ChainedPlugin {
     static var keys: [KeyDescription] { [] }
 
     static func options(_ call: Call) throws(CNIError) -> [Object] {
-        (call.configuration.json["staying"]?.elements ?? []).compactMap(\.text).map { Object(name: $0) }
+        (call.configuration.json["staying"]?.elements ?? []).compactMap(\.text)
+            .map { Object(name: $0) }
     }
     static func isIdle(_ options: [Object]) -> Bool { options.isEmpty }
     static func plan(

@@ -1,8 +1,8 @@
 import Foundation
 
-/// Waits until something is so, looking again after pauses of some milliseconds.
+/// Waits until something is so, looking again after pauses of some milliseconds; what that is is told in words
+/// that go on from "no".
 ///
-/// - Parameter what: What is waited for, in words that go on from "no".
 /// - Throws: A failure if it is not so after that many seconds, by which something is wrong: a slow machine
 ///   is waited for as well.
 func waitFor(
