@@ -1,7 +1,7 @@
 internal import CLinux
 
 /// Which packets a table sees.
-public enum TableFamily: Sendable, Equatable {
+public enum TableFamily: Sendable, Hashable {
     /// IPv4 and IPv6.
     case inet
     /// IPv4.
@@ -37,7 +37,7 @@ public enum TableFamily: Sendable, Equatable {
 }
 
 /// A table: the name space of chains and sets.
-public struct Table: Sendable, Equatable, CustomStringConvertible {
+public struct Table: Sendable, Hashable, CustomStringConvertible {
     /// Which packets it sees.
     public let family: TableFamily
     /// Its name.
@@ -54,12 +54,12 @@ public struct Table: Sendable, Equatable, CustomStringConvertible {
 }
 
 /// A list of rules.
-public struct Chain: Sendable, Equatable, CustomStringConvertible {
+public struct Chain: Sendable, Hashable, CustomStringConvertible {
     /// How many bytes a chain's name has at most: NFT_CHAIN_MAXNAMELEN, less the byte that ends it.
     public static let longestName = Int(NFT_CHAIN_MAXNAMELEN) - 1
 
     /// Where packets enter a chain by themselves.
-    public struct Hook: Sendable, Equatable {
+    public struct Hook: Sendable, Hashable {
         /// What a chain may do with packets.
         public enum Kind: String, Sendable {
             /// Pass or drop them.
@@ -201,7 +201,7 @@ public struct DataType: Sendable, Equatable {
 }
 
 /// A named set, or a map when it has values.
-public struct NamedSet: Sendable, Equatable, CustomStringConvertible {
+public struct NamedSet: Sendable, Hashable, CustomStringConvertible {
     /// What a map gives for a key.
     public enum Value: Sendable, Equatable {
         /// Nothing: it is a set.
@@ -233,6 +233,12 @@ public struct NamedSet: Sendable, Equatable, CustomStringConvertible {
         self.key = key
         self.value = value
         self.isCounting = isCounting
+    }
+
+    /// Its name tells it from nearly all others.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(table.name)
+        hasher.combine(name)
     }
 
     /// `set ports in table inet nat`.

@@ -4,7 +4,7 @@ internal import SystemPackage
 
 extension Ruleset {
     /// What `find(_:)` looks for.
-    public enum Question: Sendable {
+    public enum Question: Sendable, Hashable {
         /// A table.
         case table(Table)
         /// A chain.
@@ -17,6 +17,9 @@ extension Ruleset {
 
     /// What `find(_:)` has found.
     public struct Finding: Sendable, Equatable {
+        /// An element.
+        public init(_ element: Element) { self.element = element }
+
         /// How much there is in a table, chains and sets, or what a chain consists of and what
         /// leads to it: rules, and verdicts of rules and elements.
         public var uses = 0
@@ -24,6 +27,34 @@ extension Ruleset {
         public var element: Element?
         /// Whose the rule is.
         public var owner: String?
+    }
+
+    /// What has been found, by the questions.
+    public struct Findings: Sendable {
+        private var found: [Question: Finding] = [:]
+
+        /// Nothing.
+        public init() {}
+
+        /// Whether nothing of what was asked for is there.
+        public var isEmpty: Bool { found.isEmpty }
+
+        /// What a question has found; nil if that is not there.
+        public subscript(question: Question) -> Finding? {
+            get { found[question] }
+            set { found[question] = newValue }
+        }
+
+        /// The element of a set that has a key.
+        public subscript(set: NamedSet, key: [UInt8]) -> Element? {
+            found[.element(set, key)]?.element
+        }
+
+        /// The chain of a name.
+        public subscript(chain: Chain) -> Finding? { found[.chain(chain)] }
+
+        /// The table of a name.
+        public subscript(table: Table) -> Finding? { found[.table(table)] }
     }
 
     /// How many questions are sent at once, so that the answers fit into a socket's buffer.
@@ -40,6 +71,15 @@ extension Ruleset {
                 let replies = try optional { () throws(KernelError) in try result.get() }
                 findings.append(replies.map(Finding.init))
             }
+        }
+        return findings
+    }
+
+    /// Looks for objects as `find(_:)` does, and tells by the question what is there.
+    public mutating func findings(_ questions: [Question]) throws(KernelError) -> Findings {
+        var findings = Findings()
+        for (question, finding) in zip(questions, try find(questions)) {
+            findings[question] = finding
         }
         return findings
     }

@@ -74,11 +74,11 @@ public enum Firewall: ChainedPlugin {
                 IPTablesFilter(family: $0, adminName: options.adminChain)
             }
             let found = try kernel.withRules { (rules) throws(KernelError) in
-                try rules.find(filters.map { .chain($0.forward) })
+                try rules.findings(filters.map { .chain($0.forward) })
             }
-            let modern = zip(filters, found).filter { filter, found in
-                found != nil || !legacy.contains(filter.family)
-            }.map(\.0.family)
+            let modern = filters.filter {
+                found[$0.forward] != nil || !legacy.contains($0.family)
+            }.map(\.family)
             return (
                 addresses.filter { modern.contains($0.family) },
                 [(options.legacy, addresses.filter { legacy.contains($0.family) })]
@@ -118,26 +118,26 @@ public enum Firewall: ChainedPlugin {
         of owner: Owner, _ options: Options, _ kernel: Kernel, isAdding: Bool
     ) throws(KernelError) -> Plan<Kernel> {
         guard !isAdding else { return Plan([]) }
-        let gates = [Gate.zone(options.zone), options.legacy].map {
-            AdmittedAddresses(owner: owner, addresses: [], by: $0)
-        }
+        let gates = [Gate.zone(options.zone), options.legacy]
+        let member = Element.interfaceName(owner.hostEnd)
         // One question for all that most hosts have none of.
         try kernel.returnHome()
         let looks = try kernel.findRules(
-            [.element(FirewallRules.members, Element.interfaceName(owner.hostEnd))]
-                + gates.map { .table($0.table) } + FirewalldZones.traces)
-        let isOurs = looks[0]?.element?.comment == owner.tag
-        let isTraced = looks[(1 + gates.count)...].contains { $0 != nil }
-        let foreign = isOurs ? [] : options.formerAddresses
+            [.element(FirewallRules.members, member)] + gates.map { .table($0.table) }
+                + FirewalldZones.traces)
+        let isOurs = looks[FirewallRules.members, member]?.comment == owner.tag
+        let isTraced = FirewalldZones.traces.contains { looks[$0] != nil }
         let isZoned = options.backend.map { $0 == .firewalld } ?? isTraced
-        let foreigners = [
-            isZoned ? foreign : [], foreign.filter { LegacyChains.areThere($0.family) },
-        ]
+        let foreign = isOurs ? [] : options.formerAddresses
         var admitted: [AdmittedAddresses] = []
-        for (index, own) in gates.enumerated()
-        where looks[1 + index] != nil || !foreigners[index].isEmpty {
-            admitted.append(
-                AdmittedAddresses(owner: owner, addresses: foreigners[index], by: own.gate))
+        for gate in gates {
+            let foreigners =
+                switch gate {
+                case .zone: isZoned ? foreign : []
+                case .legacy: foreign.filter { LegacyChains.areThere($0.family) }
+                }
+            guard looks[gate.table] != nil || !foreigners.isEmpty else { continue }
+            admitted.append(AdmittedAddresses(owner: owner, addresses: foreigners, by: gate))
         }
         return Plan {
             Admission(

@@ -177,7 +177,9 @@ public struct Route: Resource {
         let address =
             attributes[Int(RTA_DST.rawValue)].flatMap { IPAddress(networkOrder: $0.payload) }
             ?? wanted.destination.family.any
-        guard let destination = IPPrefix(address, length: Int(header.rtm_dst_len)) else { return nil }
+        guard let destination = IPPrefix(address, length: Int(header.rtm_dst_len)) else {
+            return nil
+        }
         let gateway = attributes[Int(RTA_GATEWAY.rawValue)].flatMap {
             IPAddress(networkOrder: $0.payload)
         }

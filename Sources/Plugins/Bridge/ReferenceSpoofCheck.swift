@@ -23,14 +23,14 @@ enum ReferenceSpoofCheck {
     ) throws(KernelError) {
         let chains = chains(of: owner)
         guard let first = chains.first else { return }
-        let looks = try rules.find(chains.map { .chain($0) })
-        guard looks.contains(where: { $0 != nil }) else { return }
+        let looks = try rules.findings(chains.map { .chain($0) })
+        guard !looks.isEmpty else { return }
         let start = Chain("PREROUTING", in: table)
         for rule in try rules.listedRules(of: start) ?? []
         where rule.verdict == .jump(first.name) {
             batch.remove(rule: rule.handle, from: start)
         }
         // What is led to goes after what leads there.
-        for (chain, look) in zip(chains, looks) where look != nil { batch.remove(chain) }
+        for chain in chains where looks[chain] != nil { batch.remove(chain) }
     }
 }

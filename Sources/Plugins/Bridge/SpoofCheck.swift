@@ -40,12 +40,15 @@ struct SpoofCheck: Resource {
                 guard try rules.rules(of: chain) == wanted.map(\.names) else { return nil }
             }
             let sender = mac.map { SpoofRules.sender($0, port, owner.tag) }
-            let found = try rules.find(
+            let found = try rules.findings(
                 [.element(SpoofRules.ports, portElement.key)]
                     + [sender].compactMap { $0 }.map { .element(SpoofRules.senders, $0.key) })
-            guard found[0]?.element?.value == portElement.value else { return nil }
+            guard found[SpoofRules.ports, portElement.key]?.value == portElement.value else {
+                return nil
+            }
+            let isAllowed = sender.map { found[SpoofRules.senders, $0.key] != nil } ?? true
             return SpoofCheck(
-                owner: owner, port: port, mac: found.last == .some(nil) ? nil : mac,
+                owner: owner, port: port, mac: isAllowed ? mac : nil,
                 checksAddresses: checksAddresses)
         }
     }
@@ -143,11 +146,12 @@ struct AddressCheck: Resource {
 
     func read(_ kernel: Kernel) throws(KernelError) -> AddressCheck? {
         try kernel.withRules { (rules) throws(KernelError) in
-            let found = try rules.find(
-                addresses.map {
-                    .element(SpoofRules.sources($0.family).set, SpoofRules.key(port, $0))
-                })
-            let present = zip(addresses, found).filter { $0.1 != nil }.map(\.0)
+            let place = { (address: IPAddress) in
+                Ruleset.Question.element(
+                    SpoofRules.sources(address.family).set, SpoofRules.key(port, address))
+            }
+            let found = try rules.findings(addresses.map(place))
+            let present = addresses.filter { found[place($0)] != nil }
             return AddressCheck(owner: owner, port: port, addresses: present)
         }
     }

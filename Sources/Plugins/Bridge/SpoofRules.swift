@@ -61,8 +61,8 @@ enum SpoofRules {
     ) throws(KernelError) -> Batch {
         var batch = Batch()
         let wanted = chains(for: target)
-        let looks = try rules.find(wanted.map { .chain($0.chain) })
-        if looks[0] == nil {
+        let looks = try rules.findings(wanted.map { .chain($0.chain) })
+        if looks[wanted[0].chain] == nil {
             batch.add(table)
             for set in allSets { batch.add(set) }
         }

@@ -75,10 +75,11 @@ struct Admission: Resource {
         }
         let bridges = FirewallRules.bridges(isolation.policy)
         let bridge = Element.interfaceName(isolation.bridge)
-        let found = try rules.find([
+        let found = try rules.findings([
             .element(bridges.from, bridge), .element(bridges.to, bridge),
         ])
-        guard found[0]?.element?.value == member.value, found[1] != nil else { return false }
+        guard found[bridges.from, bridge]?.value == member.value, found[bridges.to, bridge] != nil
+        else { return false }
         guard let port = isolation.port else { return true }
         for (chain, wanted) in FirewallRules.Bridged.chains {
             guard try rules.rules(of: chain) == wanted.map(\.names) else { return false }
@@ -137,42 +138,38 @@ struct Admission: Resource {
         let filters = filters.filter { !addresses(of: $0.family).isEmpty }
         let bridged = isolation?.port == nil ? [] : FirewallRules.Bridged.chains
         let shared = FirewallRules.chains
-        let looks = try rules.find(
-            [.element(FirewallRules.members, member.key), .chain(chain.chain)]
-                + (shared + bridged).map { .chain($0.chain) } + filters.flatMap(\.questions))
-        let before = looks[0]?.element
-        let places = looks.dropFirst(2)
-        if isThere || before?.comment == owner.tag {
+        let chains = [chain] + shared + bridged
+        var looks = try rules.findings(
+            [.element(FirewallRules.members, member.key)] + chains.map { .chain($0.chain) }
+                + filters.flatMap(\.questions))
+        let before = looks[FirewallRules.members, member.key]
+        let isOurs = before?.comment == owner.tag
+        if isThere || isOurs {
             // No packet sees the rules missing meanwhile: it is one transaction.
             try remove(&rules, &batch, keepsTable: true)
         }
-        if places.prefix(shared.count).contains(where: { $0 == nil }) {
+        if shared.contains(where: { looks[$0.chain] == nil }) {
             batch.add(FirewallRules.table)
             for set in FirewallRules.allSets { batch.add(set) }
         }
         // No packet comes by the chain of those who are open, so that its rules need not be counted.
-        try batch.complete(
-            shared, Array(places.prefix(shared.count)), isCounting: false, &rules)
-        // A chain that the removal above takes away is made again with the rest.
-        let isGone = before?.comment == owner.tag && before?.value == member.value
+        try batch.complete(shared, looks, isCounting: false, &rules)
         if let isolation {
-            let isRemoved = isGone ? try isLast(chain, &rules) : false
-            try batch.complete([chain], [isRemoved ? nil : looks[1]], &rules)
+            // A chain that the removal above takes away is made again with the rest.
+            if isOurs, before?.value == member.value, try isLast(chain, &rules) {
+                looks[.chain(chain.chain)] = nil
+            }
+            try batch.complete([chain], looks, &rules)
             let bridges = FirewallRules.bridges(isolation.policy)
             let bridge = Element.interfaceName(isolation.bridge)
             batch.add([Element(bridge, member.value)], to: bridges.from)
             batch.add([Element(bridge)], to: bridges.to)
-            if let port = isolation.port {
-                let looks = Array(places.dropFirst(shared.count).prefix(bridged.count))
-                try draft(port, looks, &rules, &batch)
-            }
+            if let port = isolation.port { try draft(port, looks, &rules, &batch) }
         }
         batch.add([member], to: FirewallRules.members, exclusively: true)
-        for (index, filter) in filters.enumerated() {
+        for filter in filters {
             let own = addresses(of: filter.family)
-            let size = filter.questions.count
-            let chains = places.dropFirst(shared.count + bridged.count + index * size).prefix(size)
-            try filter.draft(Array(chains), &rules, &batch)
+            try filter.draft(looks, &rules, &batch)
             let claims = FirewallRules.claims(filter.family)
             batch.add(
                 own.enumerated().map { claims.element($0, $1.networkOrder, of: owner) },
@@ -185,13 +182,14 @@ struct Admission: Resource {
     }
 
     private func draft(
-        _ port: String, _ looks: [Ruleset.Finding?], _ rules: inout Ruleset, _ batch: inout Batch
+        _ port: String, _ looks: Ruleset.Findings, _ rules: inout Ruleset, _ batch: inout Batch
     ) throws(KernelError) {
-        if looks.contains(where: { $0 == nil }) {
+        let chains = FirewallRules.Bridged.chains
+        if chains.contains(where: { looks[$0.chain] == nil }) {
             batch.add(FirewallRules.Bridged.table)
             batch.add(FirewallRules.Bridged.isolated)
         }
-        try batch.complete(FirewallRules.Bridged.chains, looks, &rules)
+        try batch.complete(chains, looks, &rules)
         batch.add([FirewallRules.Bridged.element(port, owner)], to: FirewallRules.Bridged.isolated)
         batch.add(
             [FirewallRules.ports.element(0, Element.interfaceName(port), of: owner)],
@@ -223,17 +221,26 @@ struct Admission: Resource {
             filters.map { FirewallRules.claims($0.family) }
             + filters.map { FirewallRules.handles($0.family) } + [FirewallRules.ports]
         let claims = try rules.claims(of: owner, in: maps)
-        for (map, claims) in zip(maps, claims) { batch.remove(claims, from: map.map) }
-        for (index, filter) in filters.enumerated() where !claims[index].isEmpty {
-            try filter.remove(
-                claims[index], handles: claims[filters.count + index], of: owner, &rules, &batch)
+        var own: [NamedSet: [Element]] = [:]
+        for (map, claims) in zip(maps, claims) {
+            batch.remove(claims, from: map.map)
+            own[map.map] = claims
+        }
+        for filter in filters {
+            let handles = own[FirewallRules.handles(filter.family).map, default: []]
+            guard let claims = own[FirewallRules.claims(filter.family).map], !claims.isEmpty
+            else { continue }
+            try filter.remove(claims, handles: handles, of: owner, &rules, &batch)
         }
         batch.remove([found], from: FirewallRules.members)
         try removeIsolation(
-            found, claims[2 * filters.count], &rules, &batch, keepsTable: keepsTable)
+            found, own[FirewallRules.ports.map, default: []], &rules, &batch,
+            keepsTable: keepsTable)
         guard !keepsTable else { return }
-        let looks = try rules.find([.chain(FirewallRules.open), .table(FirewallRules.table)])
-        guard let open = looks[0], let all = looks[1] else { return }
+        let looks = try rules.findings([.chain(FirewallRules.open), .table(FirewallRules.table)])
+        guard let open = looks[FirewallRules.open], let all = looks[FirewallRules.table] else {
+            return
+        }
         let isOpen = found.chain == FirewallRules.open.name
         var isLastOfBridge = false
         if let (policy, bridge) = found.chain.flatMap(FirewallRules.bridge) {
@@ -287,125 +294,5 @@ struct Admission: Resource {
             }
             for address in own { filter.removeUnowned(address, of: owner, listed, &batch) }
         }
-    }
-}
-
-extension IPTablesFilter {
-    /// Whether packets come to the plugin's chain, and from there to the operator's.
-    fileprivate func isReached(_ rules: inout Ruleset) throws(KernelError) -> Bool {
-        for jump in jumps {
-            let listed = try rules.listedRules(of: jump.chain) ?? []
-            guard listed.contains(where: { $0.verdict == jump.expressions.last?.verdict }) else {
-                return false
-            }
-        }
-        return true
-    }
-
-    /// What `draft` must know of the chains.
-    fileprivate var questions: [Ruleset.Question] {
-        [.chain(forward), .chain(own), .chain(admin), .table(table)] + others.map { .chain($0) }
-    }
-
-    /// The table's other chains that packets enter by themselves.
-    private var others: [Chain] { ["INPUT", "OUTPUT"].map { Chain($0, in: table) } }
-
-    /// The table and the chains, as far as they are missing; what there is stays as it is.
-    fileprivate func draft(
-        _ looks: [Ruleset.Finding?], _ rules: inout Ruleset, _ batch: inout Batch
-    ) throws(KernelError) {
-        if looks[0] == nil { batch.add(table) }
-        for (chain, look) in zip([forward, own, admin], looks) where look == nil {
-            batch.add(chain, exclusively: true)
-        }
-        // The kernel counts a chain's rules and what leads to it.
-        let uses = looks.map { $0?.uses ?? 0 }
-        let listed = uses[0] == 0 ? [] : try rules.listedRules(of: forward) ?? []
-        if !listed.contains(where: { $0.verdict == .jump(own.name) }) {
-            batch.add(jumps[0], first: true)
-        }
-        if try !isJumpedTo(looks, listed, &rules) { batch.add(jumps[1], first: true) }
-    }
-
-    /// Whether the plugin's chain leads to the operator's.
-    private func isJumpedTo(
-        _ looks: [Ruleset.Finding?], _ forwarded: [ListedRule], _ rules: inout Ruleset
-    ) throws(KernelError) -> Bool {
-        guard let there = looks[1], let aim = looks[2], there.uses > 0, aim.uses > 0 else {
-            return false
-        }
-        // Where no other chain has rules that may lead there, it is enough to count: the plugin's has
-        // two for each container.
-        let isOnlyOurs =
-            looks[3]?.uses ?? 0 <= 3 + others.count && looks[4...].allSatisfy { $0?.uses ?? 0 == 0 }
-            && !forwarded.contains {
-                $0.verdict == .jump(admin.name) || $0.verdict == .goto(admin.name)
-            }
-        return isOnlyOurs
-            ? try aim.uses > rules.countRules(of: admin)
-            : try !rules.rules(of: own, leadingTo: admin).isEmpty
-    }
-
-    /// Removes the rules of an owner's addresses, by their handles where these are known.
-    ///
-    /// Who has loaded the tables from a listing of iptables has given the rules other handles, and no owners.
-    fileprivate func remove(
-        _ claims: [Element], handles: [Element], of owner: Owner, _ rules: inout Ruleset,
-        _ batch: inout Batch
-    ) throws(KernelError) {
-        let known = handles.compactMap { element -> UInt64? in
-            guard case .data(let word) = element.value else { return nil }
-            return UInt64(Claims.number(word))
-        }
-        let found = try rules.find(known.map { .rule(own, $0) })
-        if known.count == claims.count * rulesPerAddress,
-            found.allSatisfy({ $0?.owner == owner.tag })
-        {
-            for handle in known { batch.remove(rule: handle, from: own) }
-            return
-        }
-        let listed = try rules.listedRules(of: own) ?? []
-        let mine = listed.filter { $0.owner == owner.tag }
-        for rule in mine { batch.remove(rule: rule.handle, from: own) }
-        guard mine.isEmpty else { return }
-        for claim in claims {
-            guard case .data(let bytes) = claim.value,
-                let address = IPAddress(networkOrder: bytes[...])
-            else { continue }
-            removeUnowned(address, of: owner, listed, &batch)
-        }
-    }
-
-    /// Removes the rules of an address that are nobody's, unless somebody has some for it.
-    fileprivate func removeUnowned(
-        _ address: IPAddress, of owner: Owner, _ listed: [ListedRule], _ batch: inout Batch
-    ) {
-        let isTaken = listed.contains {
-            $0.owner != nil && $0.compared == [address.networkOrder]
-        }
-        guard !isTaken else { return }
-        for rule in self.rules(for: address, of: owner) {
-            if let rule = listed.first(where: { $0.isSame(as: rule) }) {
-                batch.remove(rule: rule.handle, from: own)
-            }
-        }
-    }
-}
-
-extension ListedRule {
-    /// Whether it is what a rule is, whoever has made it.
-    fileprivate func isSame(as rule: Rule) -> Bool {
-        names == rule.names && verdict == rule.expressions.last?.verdict
-            && compared == rule.expressions.compactMap(\.compared)
-    }
-}
-
-extension Expression {
-    fileprivate var verdict: Verdict? {
-        if case .verdict(let verdict) = self { verdict } else { nil }
-    }
-
-    fileprivate var compared: [UInt8]? {
-        if case .compare(_, _, let bytes) = self { bytes } else { nil }
     }
 }

@@ -31,8 +31,8 @@ package struct AdmittedAddresses: Resource {
     package var isExclusive: Bool { true }
     package var description: String { gate.title(of: owner.tag) }
 
-    /// Where the claims are; it is there for as long as there are any.
-    var table: Table { Table(.inet, gate.tableName) }
+    /// Where the claims are.
+    private var table: Table { gate.table }
     private var maps: [Claims] {
         [Claims("holders4", in: table, of: [.ipv4]), Claims("holders6", in: table, of: [.ipv6])]
     }

@@ -44,7 +44,7 @@ final class FirewalldZones {
 
     /// Whether there is anything of firewalld here.
     static func areTraced(_ kernel: Kernel) throws(KernelError) -> Bool {
-        try kernel.findRules(traces).contains { $0 != nil }
+        try !kernel.findRules(traces).isEmpty
     }
 
     /// The zone that an address alone has been put into; nil for none.

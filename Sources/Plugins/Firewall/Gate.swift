@@ -1,5 +1,6 @@
 import Addressing
 import Netlink
+import Nftables
 import Rtnetlink
 
 /// Something on the host that admits addresses, and does not know whose they are.
@@ -33,11 +34,11 @@ package enum Gate: Sendable, Equatable {
         }
     }
 
-    /// The name of the table that says whose addresses it admits.
-    var tableName: String {
+    /// The table that says whose addresses it admits; it is there for as long as there are any.
+    var table: Table {
         switch self {
-        case .zone: "cni_firewalld"
-        case .legacy: "cni_iptables_legacy"
+        case .zone: Table(.inet, "cni_firewalld")
+        case .legacy: Table(.inet, "cni_iptables_legacy")
         }
     }
 

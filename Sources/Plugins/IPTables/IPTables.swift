@@ -139,9 +139,9 @@ struct IPTablesDeparture {
                 hadGuards = true
             }
         }
-        let looks = try ruleset.find(shared.map { .chain($0) })
-        for (chain, look) in zip(shared, looks) {
-            guard let look else { continue }
+        let looks = try ruleset.findings(shared.map { .chain($0) })
+        for chain in shared {
+            guard let look = looks[chain] else { continue }
             let content = try ruleset.listedRules(of: chain)?.count ?? 0
             guard look.uses <= content + jumps[chain.description, default: 0] else { continue }
             batch.remove(chain)
@@ -158,13 +158,13 @@ struct IPTablesDeparture {
     private func complete(
         _ table: Table, _ own: [Chain], _ batch: inout Batch, _ ruleset: inout Ruleset
     ) throws(KernelError) {
-        let looks = try ruleset.find([.table(table)] + own.map { .chain($0) })
-        let there = zip(own, looks.dropFirst()).filter { $1 != nil }
-        let isEmpty = there.allSatisfy { chain, look in
-            look?.uses ?? 0 <= rules[chain.description, default: 0]
+        let looks = try ruleset.findings([.table(table)] + own.map { .chain($0) })
+        let there = own.filter { looks[$0] != nil }
+        let isEmpty = there.allSatisfy { chain in
+            looks[chain]?.uses ?? 0 <= rules[chain.description, default: 0]
         }
         let gone = chains.filter { $0.table == table }.count
-        guard isEmpty, let uses = looks[0]?.uses, uses <= there.count + gone else { return }
+        guard isEmpty, let uses = looks[table]?.uses, uses <= there.count + gone else { return }
         batch.remove(table)
     }
 }

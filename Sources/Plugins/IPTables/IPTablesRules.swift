@@ -118,17 +118,17 @@ struct IPTablesRules: Resource {
             Family.allCases.map { Ruleset.Question.chain(chain($0)) }
             + ReferenceTables.questions(kind)
         // Most hosts have none of it.
-        guard try kernel.findRules(questions).contains(where: { $0 != nil }) else { return }
+        guard try !kernel.findRules(questions).isEmpty else { return }
         var loopback = LoopbackRoutes()
         try kernel.changeRules { (rules, batch) throws(KernelError) in
             freed = []
-            let looks = try rules.find(questions)
+            let looks = try rules.findings(questions)
             if kind == .masquerade {
                 // What the rules were there for must not get by while the link is still there.
                 try kernel.stopPort(owner.hostEnd, alias: owner.tag, in: .host)
             }
             var isLast = false
-            for (family, look) in zip(Family.allCases, looks) where look != nil {
+            for family in Family.allCases where looks[chain(family)] != nil {
                 let (ports, hasOthers) = try remove(family, &rules, &batch)
                 freed += ports
                 if family == .v4 { isLast = !hasOthers }
@@ -196,8 +196,8 @@ extension IPTablesRules {
             }
             var unique: [Chain] = []
             for chain in chains where !unique.contains(chain) { unique.append(chain) }
-            let looks = try rules.find(unique.map { .chain($0) })
-            let missing = zip(unique, looks).filter { $1 == nil }.map(\.0)
+            let looks = try rules.findings(unique.map { .chain($0) })
+            let missing = unique.filter { looks[$0] == nil }
             for table in [tables.nat, tables.raw]
             where missing.contains(where: { $0.table == table }) {
                 batch.add(table)

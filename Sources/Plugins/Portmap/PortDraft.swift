@@ -42,45 +42,44 @@ extension PortMappings {
             let sets = PortRules.Sets(one.address.family)
             questions += one.claims.map { .element(sets.maps($0).targets, $0.key) }
         }
-        var looks = try rules.find(questions)[...]
-        let shared = looks.take(PortRules.fixedChains.count)
-        if shared[0] == nil {
+        let looks = try rules.findings(questions)
+        if PortRules.fixedChains.first.flatMap({ looks[$0] }) == nil {
             batch.add(PortRules.table)
             for set in families.flatMap(\.all) { batch.add(set) }
             for chain in PortRules.fixedChains { batch.add(chain, exclusively: true) }
             for (_, rules) in PortRules.chains() { for rule in rules { batch.add(rule) } }
         } else {
-            try mend(shared, &rules, &batch)
+            try mend(looks, &rules, &batch)
         }
-        try batch.complete(own, looks.take(own.count), &rules)
-        let before = families.map { looks.take(former($0).count).map { $0?.element } }
-        let hasAny = before.joined().contains { $0?.comment == owner.tag }
-        if hasAny, try !isSame(before, wanted, &rules) { return false }
-        if let opened, looks.take(1)[0] == nil { LoopbackRoutes.note(opened, &batch) }
-        for one in wanted { try draft(one, looks.take(one.claims.count), &rules, &batch) }
+        try batch.complete(own, looks, &rules)
+        let hasAny = families.flatMap(former).contains {
+            looks[$0]?.element?.comment == owner.tag
+        }
+        if hasAny, try !isSame(looks, wanted, &rules) { return false }
+        if let opened, looks[LoopbackRoutes.question(opened)] == nil {
+            LoopbackRoutes.note(opened, &batch)
+        }
+        for one in wanted { try draft(one, looks, &rules, &batch) }
         return true
     }
 
     /// Fills the chains that are there for all again, where they have lost rules.
     private func mend(
-        _ looks: [Ruleset.Finding?], _ rules: inout Ruleset, _ batch: inout Batch
+        _ looks: Ruleset.Findings, _ rules: inout Ruleset, _ batch: inout Batch
     ) throws(KernelError) {
-        let places = zip(PortRules.sizes, looks).map { (part: $0, look: $1) }
-        let isOfElements = { (chain: Chain) in PortRules.targets.contains(chain) }
+        let isOfElements = { (part: (chain: Chain, size: PortRules.Size)) in
+            PortRules.targets.contains(part.chain)
+        }
+        let parts = PortRules.sizes
         var isDamaged = false
-        for (part, look) in places.filter({ !isOfElements($0.part.chain) })
-            + places.filter({ isOfElements($0.part.chain) })
-        {
+        for (chain, size) in parts.filter({ !isOfElements($0) }) + parts.filter(isOfElements) {
             // Of the chains that elements lead to, most owners need none.
-            guard let look, isDamaged || needs(part.chain),
+            guard let look = looks[chain], isDamaged || needs(chain),
                 try !rules.isWhole(
-                    part.chain, look, rules: part.size.rules,
-                    references: part.size.references)
+                    chain, look, rules: size.rules, references: size.references)
             else { continue }
             isDamaged = true
-            for (_, rules) in PortRules.chains({ $0 == part.chain }) {
-                batch.refill(part.chain, rules)
-            }
+            for (_, rules) in PortRules.chains({ $0 == chain }) { batch.refill(chain, rules) }
         }
     }
 
@@ -103,34 +102,37 @@ extension PortMappings {
 
     /// Whether what the owner has from before is what it is to have now.
     private func isSame(
-        _ before: [[Element?]], _ wanted: [Wanted], _ rules: inout Ruleset
+        _ before: Ruleset.Findings, _ wanted: [Wanted], _ rules: inout Ruleset
     ) throws(KernelError) -> Bool {
         let families = PortRules.Sets.all
-        var values: [[[UInt8]: [UInt8]]] = families.map { _ in [:] }
+        let link = Element.interfaceName(owner.hostEnd)
+        var values: [Family: [[UInt8]: [UInt8]]] = [:]
         for one in wanted {
-            let (address, index) = (one.address, one.address.family == .v4 ? 0 : 1)
+            let (address, sets) = (one.address, PortRules.Sets(one.address.family))
             for (number, claim) in one.claims.enumerated() {
-                values[index][Claims.key(of: owner, number)] = claim.bytes
+                values[address.family, default: [:]][Claims.key(of: owner, number)] = claim.bytes
             }
-            let elements = before[index]
             // What is missing is made again.
-            guard elements[1].map({ $0.value == verdict(for: address) }) ?? true,
-                zip([true, false], elements[2...]).allSatisfy({ isForAny, element in
-                    element.map { $0.chain == condition(address.family, isForAny)?.name } ?? true
+            let network = before[sets.networks, link]
+            guard network.map({ $0.value == verdict(for: address) }) ?? true,
+                [true, false].allSatisfy({ isForAny in
+                    let key = PortRules.conditionKey(link, isForAny: isForAny)
+                    let chain = condition(address.family, isForAny)?.name
+                    return before[sets.conditions, key].map { $0.chain == chain } ?? true
                 })
             else { return false }
         }
         let found = try rules.claims(of: owner, in: families.map(\.claims))
-        return zip(found, values).allSatisfy { elements, values in
+        return zip(families, found).allSatisfy { sets, elements in
             elements.allSatisfy { element in
-                values[element.key].map { element.value == .data($0) } ?? false
+                values[sets.family]?[element.key].map { element.value == .data($0) } ?? false
             }
         }
     }
 
     /// A family's elements.
     private func draft(
-        _ wanted: Wanted, _ holders: [Ruleset.Finding?], _ rules: inout Ruleset,
+        _ wanted: Wanted, _ looks: Ruleset.Findings, _ rules: inout Ruleset,
         _ batch: inout Batch
     ) throws(KernelError) {
         let (address, claims) = (wanted.address, wanted.claims)
@@ -152,8 +154,9 @@ extension PortMappings {
             [Element(link, verdict, comment: owner.tag)], to: sets.networks)
         var taken: Set<[UInt8]> = []
         var additions: [Bool: (targets: [Element], sources: [Element])] = [:]
-        for (claim, holder) in zip(claims, holders) where taken.insert(claim.port).inserted {
-            if let holder = holder?.element, holder.comment != owner.tag {
+        for claim in claims where taken.insert(claim.port).inserted {
+            let holder = looks[sets.maps(claim).targets, claim.key]
+            if let holder, holder.comment != owner.tag {
                 batch.add([Element(claim.port)], to: sets.contested)
                 try wait(for: claim, of: holder, address, sets, &rules, &batch)
                 continue
@@ -175,13 +178,5 @@ extension PortMappings {
             batch.add(elements.targets, to: isForAny ? sets.any : sets.one, exclusively: true)
             batch.add(elements.sources, to: isForAny ? sets.anySource : sets.oneSource)
         }
-    }
-}
-
-extension ArraySlice {
-    /// Takes the first elements out.
-    fileprivate mutating func take(_ count: Int) -> [Element] {
-        defer { self = dropFirst(count) }
-        return Array(prefix(count))
     }
 }

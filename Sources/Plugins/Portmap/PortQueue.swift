@@ -13,13 +13,14 @@ extension PortMappings {
     ) throws(KernelError) {
         let (maps, family) = (sets.maps(claim), address.family)
         let (chain, rule) = (PortRules.queue(claim, family), waitingRule(claim, family))
-        let looks = try rules.find([.chain(chain), .element(sets.waiting, claim.address)])
-        if looks[0] == nil {
+        let looks = try rules.findings([.chain(chain), .element(sets.waiting, claim.address)])
+        let isFirst = looks[chain] == nil
+        if isFirst {
             batch.add(chain, exclusively: true)
             batch.add([Element(claim.key, .verdict(.jump(chain.name)))], to: maps.queues)
         }
         let own =
-            looks[0] == nil
+            isFirst
             ? []
             : try (rules.listedRules(of: chain) ?? []).filter { $0.isOf(owner.tag, claim) }
         // A second ADD keeps its place.
@@ -28,7 +29,7 @@ extension PortMappings {
             batch.add(rule)
         }
         let waiting = Element(claim.address, verdict(for: address), comment: owner.tag)
-        if let former = looks[1]?.element, former != waiting {
+        if let former = looks[sets.waiting, claim.address], former != waiting {
             batch.remove([former], from: sets.waiting)
         }
         batch.add([waiting], to: sets.waiting)

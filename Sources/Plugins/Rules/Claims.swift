@@ -63,23 +63,24 @@ extension Ruleset {
         return found.map { $0.filter { $0.comment == tag } }
     }
 
-    /// The elements of some sets of a table that have these keys, nil for each that is not there.
+    /// The elements of some sets of a table that have these keys.
     ///
     /// Of many the sets are read as a whole: the less time a DEL takes to read, the less often somebody
     /// changes the ruleset meanwhile.
     mutating func elements(
         _ asked: [(set: NamedSet, key: [UInt8])]
-    ) throws(KernelError) -> [Element?] {
+    ) throws(KernelError) -> Findings {
         guard asked.count > 1024 else {
-            return try find(asked.map { .element($0.set, $0.key) }).map { $0?.element }
+            return try findings(asked.map { .element($0.set, $0.key) })
         }
-        var sets: [String: [[UInt8]: Element]] = [:]
-        for (set, _) in asked where sets[set.name] == nil {
-            var elements: [[UInt8]: Element] = [:]
-            for element in try self.elements(of: set) ?? [] { elements[element.key] = element }
-            sets[set.name] = elements
+        var findings = Findings()
+        var read: Set<NamedSet> = []
+        for (set, _) in asked where read.insert(set).inserted {
+            for element in try elements(of: set) ?? [] {
+                findings[.element(set, element.key)] = Finding(element)
+            }
         }
-        return asked.map { sets[$0.set.name]?[$0.key] }
+        return findings
     }
 
     /// The claims that some owners have in each of some maps; reads them all.
@@ -152,11 +153,11 @@ struct Departure {
     @discardableResult
     func complete(_ batch: inout Batch, _ rules: inout Ruleset) throws(KernelError) -> Bool {
         guard !batch.isEmpty else { return false }
-        let findings = try rules.find([.table(table)] + leaving.map { .chain($0.chain) })
+        let findings = try rules.findings([.table(table)] + leaving.map { .chain($0.chain) })
         var isUsed = false
         var gone = removed
-        for (one, finding) in zip(leaving, findings.dropFirst()) {
-            guard let uses = finding?.uses else { continue }
+        for one in leaving {
+            guard let uses = findings[one.chain]?.uses else { continue }
             let rest = uses - one.verdicts
             // Somebody may have removed rules: what is left is then counted.
             guard rest <= one.rules, try rules.countRules(of: one.chain) == rest else {
@@ -167,7 +168,7 @@ struct Departure {
             batch.remove(one.chain)
             gone += 1
         }
-        guard !isUsed, let uses = findings[0]?.uses, uses - gone <= fixed else { return false }
+        guard !isUsed, let uses = findings[table]?.uses, uses - gone <= fixed else { return false }
         batch = Batch()
         batch.remove(table)
         return true

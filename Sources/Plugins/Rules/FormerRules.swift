@@ -41,11 +41,9 @@ struct FormerRules: Resource {
     func erase(_ kernel: Kernel) throws(KernelError) {
         try kernel.returnHome()
         let former = former
-        var looks = try kernel.findRules(former.flatMap(\.questions))[...]
-        for (resource, questions) in former {
-            let isThere = looks.prefix(questions.count).contains { $0 != nil }
-            looks = looks.dropFirst(questions.count)
-            if isThere { try resource.erase(kernel) }
+        let looks = try kernel.findRules(former.flatMap(\.questions))
+        for (resource, questions) in former where questions.contains(where: { looks[$0] != nil }) {
+            try resource.erase(kernel)
         }
     }
 

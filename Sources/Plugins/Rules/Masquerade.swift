@@ -119,7 +119,7 @@ struct Masquerade: Resource {
         guard !gone.isEmpty else { return }
         batch.remove(gone, from: sets.claims.map)
         let prefixes = gone.compactMap(sets.prefix)
-        let answers = try rules.find(
+        let found = try rules.findings(
             prefixes.flatMap {
                 [
                     .element(sets.sources, $0.address.networkOrder),
@@ -128,12 +128,14 @@ struct Masquerade: Resource {
             })
         let tags = Set(gone.compactMap(\.comment))
         var (sources, shared): ([Element], [Element]) = ([], [])
-        for (index, prefix) in prefixes.enumerated() {
+        for prefix in prefixes {
             departure.note(chain(for: prefix), Self.rules(for: prefix), verdicts: 0)
-            let (source, others) = (answers[2 * index]?.element, answers[2 * index + 1]?.element)
-            if let others, !shared.contains(others) { shared.append(others) }
-            guard let source, !sources.contains(source), let owner = source.comment,
-                tags.contains(owner)
+            let key = prefix.address.networkOrder
+            if let others = found[sets.shared, key], !shared.contains(others) {
+                shared.append(others)
+            }
+            guard let source = found[sets.sources, key], !sources.contains(source),
+                let owner = source.comment, tags.contains(owner)
             else { continue }
             sources.append(source)
             if let name = source.chain {
@@ -170,12 +172,12 @@ struct Masquerade: Resource {
             guard !networks.contains(where: { $0.chain == chain }) else { continue }
             networks.append((chain, Self.rules(for: address)))
         }
-        let looks = try rules.find(
+        let looks = try rules.findings(
             [.chain(Self.start)] + networks.map { .chain($0.chain) }
                 + addresses.map {
                     .element(Sets($0.family).sources, $0.address.networkOrder)
                 })
-        if looks[0] == nil {
+        if looks[Self.start] == nil {
             batch.add(Self.table)
             for set in Sets.all.flatMap(\.all) { batch.add(set) }
         }
@@ -187,11 +189,12 @@ struct Masquerade: Resource {
             }
             batch.add(claims, to: sets.claims.map)
         }
-        for (address, look) in zip(addresses, looks.dropFirst(1 + networks.count)) {
+        for address in addresses {
             let sets = Sets(address.family)
             let source = Self.source(address, of: owner.tag)
-            guard source != look?.element else { continue }
-            if let former = look?.element {
+            let former = looks[sets.sources, source.key]
+            guard source != former else { continue }
+            if let former {
                 batch.remove([former], from: sets.sources)
                 if former.comment != owner.tag {
                     batch.add([Element(source.key)], to: sets.shared)

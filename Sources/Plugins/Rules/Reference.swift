@@ -125,8 +125,8 @@ enum ReferenceTables {
     ) throws(KernelError) -> [Connections.Port] {
         var ports: [Connections.Port] = []
         let places = places(kind)
-        let looks = try rules.find(places.map { .table($0.table) })
-        for ((table, chains), look) in zip(places, looks) where look != nil {
+        let looks = try rules.findings(places.map { .table($0.table) })
+        for (table, chains) in places where looks[table] != nil {
             var (left, gone) = (0, 0)
             for chain in chains {
                 for rule in try rules.listedRules(of: chain) ?? [] {

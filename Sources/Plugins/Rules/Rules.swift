@@ -55,11 +55,11 @@ extension Kernel {
     /// Looks for objects of nftables; a kernel without it has none.
     func findRules(
         _ questions: [Ruleset.Question]
-    ) throws(KernelError) -> [Ruleset.Finding?] {
+    ) throws(KernelError) -> Ruleset.Findings {
         do throws(KernelError) {
-            return try withRules { (rules) throws(KernelError) in try rules.find(questions) }
+            return try withRules { (rules) throws(KernelError) in try rules.findings(questions) }
         } catch  where error.errno == .protocolNotSupported || error.errno == .invalidArgument {
-            return questions.map { _ in nil }
+            return Ruleset.Findings()
         }
     }
 
@@ -111,14 +111,12 @@ extension Batch {
     ///
     /// Where it is not `isCounting`, nothing is taken to lead to them, and no rules are counted.
     mutating func complete(
-        _ chains: [(chain: Chain, rules: [Rule])], _ looks: [Ruleset.Finding?],
+        _ chains: [(chain: Chain, rules: [Rule])], _ looks: Ruleset.Findings,
         isCounting: Bool = true, _ rules: inout Ruleset
     ) throws(KernelError) {
-        for ((chain, _), look) in zip(chains, looks) where look == nil {
-            add(chain, exclusively: true)
-        }
-        for ((chain, wanted), look) in zip(chains, looks) {
-            if let look {
+        for (chain, _) in chains where looks[chain] == nil { add(chain, exclusively: true) }
+        for (chain, wanted) in chains {
+            if let look = looks[chain] {
                 let references = isCounting ? nil : 0
                 if try !rules.isWhole(chain, look, rules: wanted.count, references: references) {
                     refill(chain, wanted)
