@@ -106,14 +106,15 @@ struct DocumentedPluginCommandsTests {
             try Test.cancel("this kernel lacks what \(page) needs")
         }
         let world = try World()
-        let commands = try commands(page).filter { command in
+        let all = try commands(page)
+        #expect(!all.isEmpty)
+        let commands = all.filter { command in
             // Not every kernel has these.
             let file = command.hasPrefix("cat /") ? String(command.dropFirst(4)) : "/"
             return FileManager.default.fileExists(atPath: file)
                 && (!command.hasPrefix("ip link add t type bridge vlan_filtering")
                     || KernelFeature.bridgeVLANs.isPresent)
         }
-        #expect(!commands.isEmpty)
         let lines = commands.map { command in
             let words = command.replacing("<ns>", with: "box").replacing("<gw>", with: "$ADDRESS")
                 .replacing("<host end>", with: "$VETH").replacing("<master>", with: "eth0")
@@ -159,7 +160,9 @@ struct DocumentedPluginCommandsTests {
         let blocks = try String(contentsOf: path, encoding: .utf8).components(separatedBy: "```")
             .filter { $0.hasPrefix("console\n") }
         #expect(!blocks.isEmpty)
-        let commands = try commands(page).filter { command in
+        let all = try commands(page)
+        #expect(!all.isEmpty)
+        let commands = all.filter { command in
             blocks.contains { $0.contains("# \(command)\n") } || command.hasPrefix("ip netns exec")
         }
         let script = setting(network, in: world) + "\n" + commands.joined(separator: "\n")
