@@ -42,6 +42,7 @@ public enum Bandwidth: ChainedPlugin {
         _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
     ) throws(CNIError) -> Plan<Kernel> {
         let site = try site(attachment, options, kernel, attempt: attempt)
+        try site.requireUplink(kernel)
         try site.requireRoom(kernel)
         return try Plan(site.steps())
     }
@@ -127,11 +128,9 @@ public enum Bandwidth: ChainedPlugin {
         let names = try kernel.classNames(.container, table: group.table)
         let isUsed = names.contains { Owner(className: $0.text)?.network == options.network }
         let processes = names.filter { $0.text.hasPrefix(options.network + " ") && !$0.text.isTag }
-        if let uplink = group.processes?.uplink, !isUsed, !processes.isEmpty {
-            try ProcessSteering(
-                processes.map { .init(.netClass(0), $0.id, $0.text) }, of: uplink,
-                to: group.link(.egress), table: group.table
-            ).erase(kernel)
+        if !isUsed, !processes.isEmpty {
+            try ProcessSteering.erase(
+                processes.map { ($0.id, $0.text) }, table: group.table, kernel)
             for name in processes {
                 try TrafficClass.remains(name.id, on: group.link(.egress)).erase(kernel)
                 try name.erase(kernel)

@@ -86,6 +86,15 @@ extension Bandwidth {
             return [PortSteering(parts, without: unwanted)]
         }
 
+        /// Refuses a link that processes of the host cannot send by.
+        func requireUplink(_ kernel: Kernel) throws(CNIError) {
+            guard let uplink = group.processes?.uplink, ways.egress == .shared else { return }
+            let link = try wrapping { () throws(KernelError) in try kernel.seen(uplink, in: .host) }
+            guard link == nil else { return }
+            throw CNIError(
+                .invalidConfiguration, "shaping.processes.uplink: there is no link \"\(uplink)\"")
+        }
+
         /// The classes of the host's processes, which are the group's and stay.
         private func processes() throws(CNIError) -> [any Resource<Kernel>] {
             guard let keys = group.processes, ways.egress == .shared else { return [] }
@@ -107,7 +116,8 @@ extension Bandwidth {
                 steered.append(.init(selector, number.id, text))
             }
             steps.append(
-                ProcessSteering(steered, of: keys.uplink, to: link, table: group.table))
+                ProcessSteering(
+                    steered, of: owner.network, by: keys.uplink, to: link, table: group.table))
             return steps
         }
 
