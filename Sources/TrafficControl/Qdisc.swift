@@ -105,6 +105,12 @@ public struct Qdisc: Resource {
     /// The bytes that it lets pass at once, where two frames are no more.
     private static let leastBurst: UInt64 = 4600
 
+    /// By what a tree would divide rates into turns.
+    ///
+    /// Every class has a quantum of its own, so that it does not count; nobody else chooses this number,
+    /// which tells whose a tree is.
+    private static let quantumDivisor: UInt32 = 100_000
+
     /// `root qdisc of shp-e`, `leaf of class 1:10 on shp-e`, `clsact of veth0`.
     public var description: String {
         if let parent { return "leaf of class \(parent) on \(link)" }
@@ -132,9 +138,12 @@ public struct Qdisc: Resource {
         case "htb":
             let numbers = options?.nested[Int(TCA_HTB_INIT)]?.value(tc_htb_glob.self)
             found.kind = .htb(standard: UInt16(truncatingIfNeeded: numbers?.defcls ?? 0))
-            guard found.kind != kind, sharing == .owned else { break }
+            guard sharing == .owned else { break }
+            guard handle == Tree.root.handle, numbers?.rate2quantum == Self.quantumDivisor
+            else { throw foreign(name, handle) }
+            guard found.kind != kind else { break }
             found.contents = try TrafficClass.whole(of: link, in: side, kernel)
-            guard found.isLikelyOurs(handle) else { throw foreign(name, handle) }
+            guard found.isLikelyOurs else { throw foreign(name, handle) }
         case "tbf":
             let numbers =
                 options?.nested[Int(TCA_TBF_PARMS)]?.value(tc_tbf_qopt.self) ?? tc_tbf_qopt()
@@ -185,13 +194,14 @@ public struct Qdisc: Resource {
         if case .htb = kind { found.kind != kind && found.kind.name == kind.name } else { false }
     }
 
-    /// Whether a container's own tree is there: one class of a container's number, which all packets are in
-    /// or in which all others are.
-    private func isLikelyOurs(_ handle: UInt32) -> Bool {
-        guard handle == Tree.root.handle, case .htb(let standard) = kind else { return false }
+    /// Whether a container's own tree is there: classes of a container's number, of which all packets are
+    /// in one or in those that rules say.
+    private var isLikelyOurs: Bool {
+        guard case .htb(let standard) = kind else { return false }
         // Between the tree and its class somebody may have been killed.
-        guard let own = contents.first?.id.minor else { return true }
-        return contents.count == 1 && Tree.containers.contains(own) && [0, own].contains(standard)
+        let own = contents.map(\.id.minor)
+        return own.allSatisfy(Tree.containers.contains)
+            && (standard == 0 || own.isEmpty || own.contains(standard))
     }
 
     /// Takes the qdisc away.
@@ -267,8 +277,7 @@ public struct Qdisc: Resource {
             message.nest(Int(TCA_OPTIONS)) { options in
                 var numbers = tc_htb_glob()
                 numbers.version = UInt32(TC_HTB_PROTOVER)
-                // Every class has a quantum of its own, so that this number does not count.
-                numbers.rate2quantum = 100_000
+                numbers.rate2quantum = Self.quantumDivisor
                 numbers.defcls = UInt32(standard)
                 options.put(Int(TCA_HTB_INIT), numbers)
             }
