@@ -332,6 +332,8 @@ public enum Tree {
     public static let root = ClassID(1, 0)
     /// The class of the whole link, which the others borrow from.
     public static let link = ClassID(1, 1)
+    /// Beyond what any link has: what a group has that no configuration gives a rate.
+    public static let unlimited = Rate(bitsPerSecond: 1_000_000_000_000)
     /// The class of packets that no class is known for.
     public static let standard = ClassID(1, 0xfffe)
     /// The minor numbers of containers' classes.

@@ -160,13 +160,13 @@ extension Bandwidth {
             ifb.queueLength = 1000
             ifb.isUp = true
             let linkRate = port.side == .host ? group.linkRate : nil
-            let rate = linkRate ?? Self.unlimited
+            let rate = linkRate ?? Tree.unlimited
             var whole = TrafficClass(
                 Tree.link, of: Tree.root, on: link, in: port.side, rate: rate, ceil: rate, .shared)
             whole.isAsFound = linkRate == nil
             var standard = TrafficClass(
                 Tree.standard, of: Tree.link, on: link, in: port.side,
-                rate: Rate(bitsPerSecond: 8_000_000), ceil: Self.unlimited, .shared)
+                rate: Rate(bitsPerSecond: 8_000_000), ceil: Tree.unlimited, .shared)
             standard.priority = 7
             standard.isAsFound = true
             let root = Qdisc(
@@ -273,10 +273,5 @@ extension Bandwidth {
             }
             return steering
         }
-
-        /// Beyond what any link has.
-        static let unlimited = Rate(bitsPerSecond: 1_000_000_000_000)
-        /// From here on a group has no rate of its own.
-        static let leastUnlimited = Rate(bitsPerSecond: 100_000_000_000)
     }
 }
