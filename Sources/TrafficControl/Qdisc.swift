@@ -74,12 +74,12 @@ public struct Qdisc: Resource {
     /// hold up the others for a millisecond, or be more than the class's turn. `mtu` is that of the links that the
     /// class's packets pass, in bytes.
     public static func leaf(
-        of id: ClassID, rate: Rate, ceil: Rate, milliseconds: Int = 16, mtu: Int = 1500,
-        on link: String, in side: Side = .host, _ sharing: Sharing
+        of id: ClassID, rate: Rate, ceil: Rate, milliseconds: Int = standardMilliseconds,
+        mtu: Int = standardMTU, on link: String, in side: Side = .host, _ sharing: Sharing
     ) -> Qdisc {
-        let frame = UInt64(min(max(mtu, 1500), 65_535)) + 22  // Ethernet with two VLAN tags
+        let frame = UInt64(min(max(mtu, standardMTU), 65_535) + headers)
         let bytes = ceil.bytes(inMicroseconds: UInt64(milliseconds) * 1000)
-        let limit = UInt32(min(max(bytes, 12 * 1514, 2 * frame), UInt64(Int32.max)))
+        let limit = UInt32(min(max(bytes, leastRoom, 2 * frame), UInt64(Int32.max)))
         let kind: Kind =
             ceil.bitsPerSecond < 500_000_000 || rate.bitsPerSecond < 100_000_000
             ? .splitting(burst: UInt32(max(leastBurst, 2 * frame)), limit: limit)
@@ -89,15 +89,44 @@ public struct Qdisc: Resource {
 
     /// A ceiling without classes, at a link's root.
     public static func bucket(
-        _ rate: Rate, _ burst: Burst? = nil, milliseconds: Int = 16, on link: String,
-        in side: Side = .host, _ sharing: Sharing
+        _ rate: Rate, _ burst: Burst? = nil, milliseconds: Int = standardMilliseconds,
+        on link: String, in side: Side = .host, _ sharing: Sharing
     ) -> Qdisc {
         // What is larger than the burst is lost: two jumbo frames must fit.
         let least = Burst(bits: 2 * 9018 * 8)
         let burst = max(least, burst?.raised(for: rate) ?? .fitting(rate))
         let bytes = rate.bytes(inMicroseconds: UInt64(milliseconds) * 1000)
-        let limit = UInt32(min(max(bytes, 12 * 1514), UInt64(Int32.max)))
+        let limit = UInt32(min(max(bytes, leastRoom), UInt64(Int32.max)))
         return Qdisc(.bucket(rate, burst, limit: limit), on: link, in: side, sharing)
+    }
+
+    /// How long a packet may wait at the ceiling where nobody says, in ms.
+    public static let standardMilliseconds = 16
+    /// The largest packet of most links, in bytes.
+    public static let standardMTU = 1500
+    /// Ethernet's header with two VLAN tags.
+    private static let headers = 22
+    /// The bytes that every queue has room for.
+    private static let leastRoom: UInt64 = 12 * 1514
+
+    /// How long a packet may wait in it at a ceiling, in ms; nil where its room is the least there is, which
+    /// tells nothing.
+    public func milliseconds(at ceil: Rate) -> Int? {
+        let (limit, frames): (UInt32, UInt32) =
+            switch kind {
+            case .splitting(let burst, let limit): (limit, burst)
+            case .fifo(let limit), .bucket(_, _, let limit): (limit, 0)
+            case .htb, .clsact: (0, 0)
+            }
+        guard UInt64(limit) > max(Self.leastRoom, UInt64(frames)) else { return nil }
+        let time = Double(limit) * 1000 / Double(ceil.bytesPerSecond)
+        return Int(min(max(1, time.rounded()), 10_000))
+    }
+
+    /// The largest packet that it lets pass, in bytes, where that is what it is made for.
+    public var mtu: Int? {
+        guard case .splitting(let burst, _) = kind else { return nil }
+        return Int(burst / 2) - Self.headers
     }
 
     /// The rate of what only splits packets: beyond what any link has.
