@@ -227,6 +227,14 @@ struct BandwidthTests {
         "CHECK names what was changed behind its back",
         arguments: [
             ("tc class change dev shp-e parent 1:1 classid ID htb rate 1mbit quantum 1514", "rate"),
+            (
+                "tc class change dev shp-e parent 1:1 classid ID htb rate 10mbit ceil 50mbit "
+                    + "burst 3028 cburst 3028 prio 1 quantum 6250", "burst at the ceiling"
+            ),
+            (
+                "tc class change dev shp-e parent 1:1 classid ID htb rate 10mbit ceil 50mbit "
+                    + "burst 3028 cburst 12500 prio 1 quantum 1514", "quantum"
+            ),
             ("tc qdisc del dev shp-i parent ID", "leaf of class"),
             ("nft flush chain netdev shaper e-PORT", "rules of chain e-PORT"),
             ("nft delete element netdev shaper ingress_class { PORT }", "ingress of PORT"),

@@ -230,6 +230,17 @@ struct ShapingCareTests {
         #expect(try !call("ADD", most, one, after: first).succeeded)
     }
 
+    @Test("what a link has counts for all in its tree, however much it is")
+    func vast() throws {
+        let (one, first) = try plain()
+        let (two, second) = try plain()
+        let most = shaping(#"{"linkRate": 200000000000, "egress": {"rate": 150000000000}}"#)
+        #expect(try call("ADD", most, one, after: first).succeeded)
+        let others = shaping(#"{"egress": {"rate": 100000000000}}"#)
+        let refused = try call("ADD", others, two, after: second)
+        #expect(refused.json["code"].number == 7, "\(refused.output)")
+    }
+
     @Test(
         "CHECK agrees with ADD on the largest bursts and the smallest rates",
         arguments: [

@@ -30,11 +30,17 @@ public protocol ConfigurationValue: Sendable {
     static var isAbsentWhenEmpty: Bool { get }
     /// The value in JSON's terms, or nil if the JSON is something else.
     init?(_ json: JSON)
+    /// What in a value is something else: where below its key, what is taken there, and what there is.
+    static func mismatch(in json: JSON) -> (place: String, wanted: String, found: JSON)
 }
 
 extension ConfigurationValue {
     /// To most an empty string is as good or bad as any other.
     public static var isAbsentWhenEmpty: Bool { false }
+    /// All of it.
+    public static func mismatch(
+        in json: JSON
+    ) -> (place: String, wanted: String, found: JSON) { ("", typeName, json) }
 }
 
 /// Reads the keys of one object of the configuration.
@@ -177,7 +183,10 @@ public struct Keys {
         guard let json = object[key], !(Value.isAbsentWhenEmpty && json.text == "") else {
             return nil
         }
-        guard let value = Value(json) else { throw mismatch(place(key), Value.typeName, json) }
+        guard let value = Value(json) else {
+            let wrong = Value.mismatch(in: json)
+            throw mismatch(place(key) + wrong.place, wrong.wanted, wrong.found)
+        }
         return value
     }
 
@@ -269,5 +278,15 @@ extension Array: ConfigurationValue where Element: ConfigurationValue {
         let values = elements.compactMap { Element($0) }
         guard values.count == elements.count else { return nil }
         self = values
+    }
+    /// The first element that is not of the type.
+    public static func mismatch(
+        in json: JSON
+    ) -> (place: String, wanted: String, found: JSON) {
+        for (index, element) in (json.elements ?? []).enumerated() where Element(element) == nil {
+            let wrong = Element.mismatch(in: element)
+            return ("[\(index)]" + wrong.place, wrong.wanted, wrong.found)
+        }
+        return ("", typeName, json)
     }
 }

@@ -13,6 +13,36 @@ extension Ruleset {
         }
     }
 
+    /// The names of a table's chains; none if there is no such table.
+    public mutating func chains(of table: Table) throws(KernelError) -> [String] {
+        let message = Message(
+            "list chains of " + table.description, type: number(NFT_MSG_GETCHAIN), answer: .dump,
+            nfgenmsg(table.family))
+        let replies = try optional { () throws(KernelError) in try socket.request(message) } ?? []
+        return replies.compactMap { reply in
+            let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
+            // Not every kernel lists those of one table alone.
+            guard attributes[Int(NFTA_CHAIN_TABLE.rawValue)]?.text == table.name else { return nil }
+            return attributes[Int(NFTA_CHAIN_NAME.rawValue)]?.text
+        }
+    }
+
+    /// The names of a table's sets and maps, but for those that belong to a rule; none if there is no
+    /// such table.
+    public mutating func sets(of table: Table) throws(KernelError) -> [String] {
+        var message = Message(
+            "list sets of " + table.description, type: number(NFT_MSG_GETSET), answer: .dump,
+            nfgenmsg(table.family))
+        message.put(Int(NFTA_SET_TABLE.rawValue), table.name)
+        let replies = try optional { () throws(KernelError) in try socket.request(message) } ?? []
+        return replies.compactMap { reply in
+            let attributes = reply.attributes(after: CLinux.nfgenmsg.self)
+            let flags = attributes[Int(NFTA_SET_FLAGS.rawValue)]?.uint32?.bigEndian ?? 0
+            guard flags & NFT_SET_ANONYMOUS.rawValue == 0 else { return nil }
+            return attributes[Int(NFTA_SET_NAME.rawValue)]?.text
+        }
+    }
+
     /// The elements of a set, or nil if there is no such set.
     public mutating func elements(of set: NamedSet) throws(KernelError) -> [Element]? {
         var message = Message(

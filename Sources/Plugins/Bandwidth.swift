@@ -42,6 +42,7 @@ public enum Bandwidth: ChainedPlugin {
         _ attachment: Attachment, _ options: Options, _ kernel: Kernel, attempt: Int
     ) throws(CNIError) -> Plan<Kernel> {
         let site = try site(attachment, options, kernel, attempt: attempt)
+        try site.requireUplink(kernel)
         try site.requireRoom(kernel)
         return try Plan(site.steps())
     }
@@ -108,12 +109,14 @@ public enum Bandwidth: ChainedPlugin {
     public static func owners(
         _ options: Options, _ kernel: Kernel
     ) throws(KernelError) -> [Owner] {
-        let group = options.group
-        var tags = try kernel.classNames(.container, table: group.table).map(\.text)
-        for direction in Direction.allCases {
-            tags += try kernel.steering(
-                of: nil, direction, on: group.link(direction), table: group.table
-            ).map(\.owner)
+        var tags: [String] = []
+        for group in try kernel.groups(options.group) {
+            tags += try kernel.classNames(.container, table: group.table).map(\.text)
+            for direction in Direction.allCases {
+                tags += try kernel.steering(
+                    of: nil, direction, on: group.link(direction), table: group.table
+                ).map(\.owner)
+            }
         }
         var seen: Set<Owner> = []
         return tags.compactMap { Owner(className: $0) }.filter { seen.insert($0).inserted }
@@ -123,22 +126,26 @@ public enum Bandwidth: ChainedPlugin {
     /// processes, when the network has no container in the group; and what the group shares, when nobody
     /// is in it.
     public static func sweep(_ options: Options, _ kernel: Kernel) throws(KernelError) {
-        let group = options.group
+        for group in try kernel.groups(options.group) { try sweep(group, options, kernel) }
+    }
+
+    private static func sweep(
+        _ group: Group, _ options: Options, _ kernel: Kernel
+    ) throws(KernelError) {
         let names = try kernel.classNames(.container, table: group.table)
         let isUsed = names.contains { Owner(className: $0.text)?.network == options.network }
         let processes = names.filter { $0.text.hasPrefix(options.network + " ") && !$0.text.isTag }
-        if let uplink = group.processes?.uplink, !isUsed, !processes.isEmpty {
-            try ProcessSteering(
-                processes.map { .init(.netClass(0), $0.id, $0.text) }, of: uplink,
-                to: group.link(.egress), table: group.table
-            ).erase(kernel)
+        if !isUsed, !processes.isEmpty {
+            try ProcessSteering.erase(
+                processes.map { ($0.id, $0.text) }, table: group.table, kernel)
             for name in processes {
                 try TrafficClass.remains(name.id, on: group.link(.egress)).erase(kernel)
                 try name.erase(kernel)
             }
         }
-        for name in try kernel.classNames(.tenant, table: options.group.table) {
-            try Tenant.remains(name, options.group).erase(kernel)
+        for name in try kernel.classNames(.tenant, table: group.table) {
+            try Tenant.remains(name, group).erase(kernel)
+            for spare in group.spareClasses(of: name) { try spare.erase(kernel) }
         }
         try group.tree.erase(kernel)
     }

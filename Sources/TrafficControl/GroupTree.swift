@@ -43,6 +43,7 @@ public struct GroupTree: Resource {
                 try Link(link, .ifb, in: .host, .owned).erase(kernel)
             }
             try SteeringTable(table).erase(kernel)
+            try ProcessSteering.eraseTable(table, kernel)
         }
     }
 

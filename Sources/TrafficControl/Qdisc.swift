@@ -74,12 +74,12 @@ public struct Qdisc: Resource {
     /// hold up the others for a millisecond, or be more than the class's turn. `mtu` is that of the links that the
     /// class's packets pass, in bytes.
     public static func leaf(
-        of id: ClassID, rate: Rate, ceil: Rate, milliseconds: Int = 16, mtu: Int = 1500,
-        on link: String, in side: Side = .host, _ sharing: Sharing
+        of id: ClassID, rate: Rate, ceil: Rate, milliseconds: Int = standardMilliseconds,
+        mtu: Int = standardMTU, on link: String, in side: Side = .host, _ sharing: Sharing
     ) -> Qdisc {
-        let frame = UInt64(min(max(mtu, 1500), 65_535)) + 22  // Ethernet with two VLAN tags
+        let frame = UInt64(min(max(mtu, standardMTU), 65_535) + headers)
         let bytes = ceil.bytes(inMicroseconds: UInt64(milliseconds) * 1000)
-        let limit = UInt32(min(max(bytes, 12 * 1514, 2 * frame), UInt64(Int32.max)))
+        let limit = UInt32(min(max(bytes, leastRoom, 2 * frame), UInt64(Int32.max)))
         let kind: Kind =
             ceil.bitsPerSecond < 500_000_000 || rate.bitsPerSecond < 100_000_000
             ? .splitting(burst: UInt32(max(leastBurst, 2 * frame)), limit: limit)
@@ -89,21 +89,56 @@ public struct Qdisc: Resource {
 
     /// A ceiling without classes, at a link's root.
     public static func bucket(
-        _ rate: Rate, _ burst: Burst? = nil, milliseconds: Int = 16, on link: String,
-        in side: Side = .host, _ sharing: Sharing
+        _ rate: Rate, _ burst: Burst? = nil, milliseconds: Int = standardMilliseconds,
+        on link: String, in side: Side = .host, _ sharing: Sharing
     ) -> Qdisc {
         // What is larger than the burst is lost: two jumbo frames must fit.
         let least = Burst(bits: 2 * 9018 * 8)
         let burst = max(least, burst?.raised(for: rate) ?? .fitting(rate))
         let bytes = rate.bytes(inMicroseconds: UInt64(milliseconds) * 1000)
-        let limit = UInt32(min(max(bytes, 12 * 1514), UInt64(Int32.max)))
+        let limit = UInt32(min(max(bytes, leastRoom), UInt64(Int32.max)))
         return Qdisc(.bucket(rate, burst, limit: limit), on: link, in: side, sharing)
+    }
+
+    /// How long a packet may wait at the ceiling where nobody says, in ms.
+    public static let standardMilliseconds = 16
+    /// The largest packet of most links, in bytes.
+    public static let standardMTU = 1500
+    /// Ethernet's header with two VLAN tags.
+    private static let headers = 22
+    /// The bytes that every queue has room for.
+    private static let leastRoom: UInt64 = 12 * 1514
+
+    /// How long a packet may wait in it at a ceiling, in ms; nil where its room is the least there is, which
+    /// tells nothing.
+    public func milliseconds(at ceil: Rate) -> Int? {
+        let (limit, frames): (UInt32, UInt32) =
+            switch kind {
+            case .splitting(let burst, let limit): (limit, burst)
+            case .fifo(let limit), .bucket(_, _, let limit): (limit, 0)
+            case .htb, .clsact: (0, 0)
+            }
+        guard UInt64(limit) > max(Self.leastRoom, UInt64(frames)) else { return nil }
+        let time = Double(limit) * 1000 / Double(ceil.bytesPerSecond)
+        return Int(min(max(1, time.rounded()), 10_000))
+    }
+
+    /// The largest packet that it lets pass, in bytes, where that is what it is made for.
+    public var mtu: Int? {
+        guard case .splitting(let burst, _) = kind else { return nil }
+        return Int(burst / 2) - Self.headers
     }
 
     /// The rate of what only splits packets: beyond what any link has.
     package static let splittingRate = Rate(bitsPerSecond: 100_000_000_000)
     /// The bytes that it lets pass at once, where two frames are no more.
     private static let leastBurst: UInt64 = 4600
+
+    /// By what a tree would divide rates into turns.
+    ///
+    /// Every class has a quantum of its own, so that it does not count; nobody else chooses this number,
+    /// which tells whose a tree is.
+    private static let quantumDivisor: UInt32 = 100_000
 
     /// `root qdisc of shp-e`, `leaf of class 1:10 on shp-e`, `clsact of veth0`.
     public var description: String {
@@ -132,9 +167,12 @@ public struct Qdisc: Resource {
         case "htb":
             let numbers = options?.nested[Int(TCA_HTB_INIT)]?.value(tc_htb_glob.self)
             found.kind = .htb(standard: UInt16(truncatingIfNeeded: numbers?.defcls ?? 0))
-            guard found.kind != kind, sharing == .owned else { break }
+            guard sharing == .owned else { break }
+            guard handle == Tree.root.handle, numbers?.rate2quantum == Self.quantumDivisor
+            else { throw foreign(name, handle) }
+            guard found.kind != kind else { break }
             found.contents = try TrafficClass.whole(of: link, in: side, kernel)
-            guard found.isLikelyOurs(handle) else { throw foreign(name, handle) }
+            guard found.isLikelyOurs else { throw foreign(name, handle) }
         case "tbf":
             let numbers =
                 options?.nested[Int(TCA_TBF_PARMS)]?.value(tc_tbf_qopt.self) ?? tc_tbf_qopt()
@@ -185,13 +223,14 @@ public struct Qdisc: Resource {
         if case .htb = kind { found.kind != kind && found.kind.name == kind.name } else { false }
     }
 
-    /// Whether a container's own tree is there: one class of a container's number, which all packets are in
-    /// or in which all others are.
-    private func isLikelyOurs(_ handle: UInt32) -> Bool {
-        guard handle == Tree.root.handle, case .htb(let standard) = kind else { return false }
+    /// Whether a container's own tree is there: classes of a container's number, of which all packets are
+    /// in one or in those that rules say.
+    private var isLikelyOurs: Bool {
+        guard case .htb(let standard) = kind else { return false }
         // Between the tree and its class somebody may have been killed.
-        guard let own = contents.first?.id.minor else { return true }
-        return contents.count == 1 && Tree.containers.contains(own) && [0, own].contains(standard)
+        let own = contents.map(\.id.minor)
+        return own.allSatisfy(Tree.containers.contains)
+            && (standard == 0 || own.isEmpty || own.contains(standard))
     }
 
     /// Takes the qdisc away.
@@ -267,8 +306,7 @@ public struct Qdisc: Resource {
             message.nest(Int(TCA_OPTIONS)) { options in
                 var numbers = tc_htb_glob()
                 numbers.version = UInt32(TC_HTB_PROTOVER)
-                // Every class has a quantum of its own, so that this number does not count.
-                numbers.rate2quantum = 100_000
+                numbers.rate2quantum = Self.quantumDivisor
                 numbers.defcls = UInt32(standard)
                 options.put(Int(TCA_HTB_INIT), numbers)
             }
@@ -323,6 +361,8 @@ public enum Tree {
     public static let root = ClassID(1, 0)
     /// The class of the whole link, which the others borrow from.
     public static let link = ClassID(1, 1)
+    /// Beyond what any link has: what a group has that no configuration gives a rate.
+    public static let unlimited = Rate(bitsPerSecond: 1_000_000_000_000)
     /// The class of packets that no class is known for.
     public static let standard = ClassID(1, 0xfffe)
     /// The minor numbers of containers' classes.

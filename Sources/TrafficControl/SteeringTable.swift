@@ -40,8 +40,10 @@ public struct SteeringTable: Resource {
         try kernel.withRules(side) { (rules) throws(KernelError) in try rules.commit(batch) }
     }
 
-    /// Removes the table with all that is in it.
+    /// Removes the table with all that is in it, unless somebody has something of his own there: the
+    /// name is not this project's alone.
     public func erase(_ kernel: Kernel) throws(KernelError) {
+        guard try isOurs(kernel) else { return }
         var batch = Batch()
         batch.remove(Table(.netdev, name))
         try unlessAbsent { () throws(KernelError) in
@@ -62,13 +64,31 @@ public struct SteeringTable: Resource {
         }
     }
 
+    /// Whether all that ADD puts into a table is there, and nothing else.
+    private func isOurs(_ kernel: Kernel) throws(KernelError) -> Bool {
+        let table = Table(.netdev, name)
+        let own =
+            Direction.allCases.map { Steering.map($0, name).name }
+            + ClassName.Kind.allCases.map(\.rawValue)
+        return try kernel.withRules(side) { (rules) throws(KernelError) in
+            let sets = try rules.sets(of: table)
+            guard own.allSatisfy(sets.contains),
+                sets.allSatisfy({ own.contains($0) || $0 == ProcessSteering.classesName })
+            else { return false }
+            return try rules.chains(of: table).allSatisfy { chain in
+                chain == "\(Direction.egress)" || chain == "\(Direction.ingress)"
+                    || ["e-", "i-", ProcessSteering.chainPrefix].contains { chain.hasPrefix($0) }
+            }
+        }
+    }
+
     /// There is nothing about it that could differ.
     public func differences(from found: SteeringTable) -> [Difference] { [] }
 }
 
 extension Kernel {
-    /// The names of the host's tables for the hooks of links, of groups and of others.
-    public func steeringTables() throws(KernelError) -> [String] {
-        try withRules(.host) { (rules) throws(KernelError) in try rules.tables(.netdev) }
+    /// The names of a namespace's tables for the hooks of links, of groups and of others.
+    public func steeringTables(in side: Side = .host) throws(KernelError) -> [String] {
+        try withRules(side) { (rules) throws(KernelError) in try rules.tables(.netdev) }
     }
 }

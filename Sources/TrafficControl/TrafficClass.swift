@@ -32,6 +32,8 @@ public struct TrafficClass: Resource {
     public var isLeaf = true
     /// Whether it goes with all the classes in it, if it is erased.
     public var takesChildren = false
+    /// What may pass at once at `ceil`, and what it may send in its turn in bytes, as the kernel shows them.
+    private var found: (ceilBurst: Burst, quantum: UInt32)?
     /// Whether other classes borrow from it, as the kernel shows it.
     public private(set) var hasChildren = false
     /// What was in an attachment's class as it was found, and goes with it: to be put back if need be.
@@ -193,6 +195,21 @@ public struct TrafficClass: Resource {
             Difference(
                 in: "\(description): burst", wanted: wanted,
                 found: wanted.isAbout(got) ? wanted : got),
+        ].compactMap { $0 } + turnDifferences(from: found)
+    }
+
+    private func turnDifferences(from found: TrafficClass) -> [Difference] {
+        guard let got = found.found else { return [] }
+        let wanted = ceilBurst.kept(at: ceil)
+        return [
+            Difference(
+                in: "\(description): burst at the ceiling", wanted: wanted,
+                found: wanted.isAbout(got.ceilBurst) ? wanted : got.ceilBurst),
+            // Only packets that wait in a class have turns, and the kernel changes no others.
+            found.hasChildren
+                ? nil
+                : Difference(
+                    in: "\(description): quantum", wanted: quantum, found: got.quantum),
         ].compactMap { $0 }
     }
 
@@ -239,6 +256,7 @@ public struct TrafficClass: Resource {
             sharing)
         priority = Int(numbers.prio)
         burst = Burst(bytes: rate.bytes(inTicks: numbers.buffer))
+        found = (Burst(bytes: ceil.bytes(inTicks: numbers.cbuffer)), numbers.quantum)
         hasChildren = numbers.level > 0
     }
 }

@@ -7,12 +7,13 @@ public import TrafficControl
 extension Rate: ExpressibleByArgument {
     /// Reads bits per second: `100M`, `1.5G`, `64000`.
     public init?(argument: String) {
-        let units: [Character: Double] = ["k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9]
+        let units: [Character: Double] = ["k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12]
         let unit = argument.last.flatMap { units[$0] }
         let digits = unit == nil ? Substring(argument) : argument.dropLast()
-        guard let number = Double(digits), number > 0, number * (unit ?? 1) < 1e15 else {
-            return nil
-        }
+        // Double would read more than decimal numbers.
+        guard digits.utf8.allSatisfy({ (0x30...0x39).contains($0) || $0 == 0x2e }),
+            let number = Double(digits), number > 0, number * (unit ?? 1) < 1e15
+        else { return nil }
         self.init(bitsPerSecond: UInt64(number * (unit ?? 1)))
     }
 }
@@ -41,6 +42,9 @@ struct Shape: ParsableCommand {
     @Option(help: "Instead of a container, a tenant, by its name.")
     var tenant: String?
 
+    @Option(help: "The group of that name, if several have such a tenant, or to show alone.")
+    var group: String?
+
     @Option(help: "What is guaranteed of what is sent.")
     var egressRate: Rate?
 
@@ -66,12 +70,21 @@ struct Shape: ParsableCommand {
         guard container != nil || (interface == nil && part == nil) else {
             throw ValidationError("--ifname and --class are about a container: which?")
         }
+        for rate in [egressRate, egressCeil, ingressRate, ingressCeil] {
+            if let rate, rate < Self.least {
+                throw ValidationError(
+                    "\(rate) is less than \(Self.least): \(rate.bitsPerSecond)M is meant?")
+            }
+        }
         for (rate, ceil) in [(egressRate, egressCeil), (ingressRate, ingressCeil)] {
             if let rate, let ceil, rate > ceil {
                 throw ValidationError("\(rate) is more than the ceiling, \(ceil)")
             }
         }
     }
+
+    /// Who says less has forgotten the unit.
+    private static let least = Rate(bitsPerSecond: 8000)
 
     private var isChange: Bool {
         egressRate != nil || egressCeil != nil || ingressRate != nil || ingressCeil != nil
@@ -83,7 +96,7 @@ struct Shape: ParsableCommand {
         let inventory = try Inventory(places.sources)
         let all = inventory.attachments
         let leads = { (node: ClassTree.Node) in self.leads(node, all) }
-        let trees = try inventory.trees().filter { $0.roots.contains(where: leads) }
+        let trees = try trees(inventory).filter { $0.roots.contains(where: leads) }
         guard subject == nil || !trees.isEmpty else { throw isNotShaped }
         output.print(.array(trees.map { $0.json(only: leads) })) {
             for tree in trees { tree.print(only: leads) }
@@ -99,8 +112,8 @@ struct Shape: ParsableCommand {
     private func change() throws {
         let inventory = try Inventory(places.sources)
         let all = inventory.attachments
-        let wanted = try inventory.trees().flatMap { tree in
-            tree.classes.filter { isMeant($0, all) }.map { (direction: tree.direction, node: $0) }
+        let wanted = try trees(inventory).flatMap { tree in
+            tree.classes.filter { isMeant($0, all) }.map { (tree: tree, node: $0) }
         }
         guard let subject, !wanted.isEmpty else { throw isNotShaped }
         let names = Set(wanted.map(\.node.title)).sorted()
@@ -108,15 +121,30 @@ struct Shape: ParsableCommand {
             throw CNIError(
                 .environment, "\(subject) may be several: \(names.joined(separator: ", "))")
         }
+        let groups = Set(wanted.compactMap(\.tree.group)).sorted()
+        guard groups.count < 2 else {
+            throw CNIError(
+                .environment,
+                "\(subject) is in several groups: \(groups.joined(separator: ", ")); "
+                    + "--group says which")
+        }
+        var changes: [ShareChange] = []
         for (direction, rate, ceil) in [
             (Direction.egress, egressRate, egressCeil), (.ingress, ingressRate, ingressCeil),
         ] where rate != nil || ceil != nil {
-            let classes = wanted.filter { $0.direction == direction }
+            let classes = wanted.filter { $0.tree.direction == direction }
             guard !classes.isEmpty else {
                 throw CNIError(.unknownContainer, "\(subject) has no \(direction) class")
             }
-            for (_, node) in classes { try node.change(rate: rate, ceil: ceil) }
+            changes += try classes.map { (tree, node) throws(CNIError) in
+                try ShareChange(node, in: tree, rate: rate, ceil: ceil, all)
+            }
         }
+        try ShareChange.make(changes)
+    }
+
+    private func trees(_ inventory: Inventory) throws -> [ClassTree] {
+        try inventory.trees().filter { group == nil || $0.group == group }
     }
 
     /// What is to be shown or changed, in words; nil for all.

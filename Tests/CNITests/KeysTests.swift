@@ -89,8 +89,11 @@ import Testing
             ]
             for (type, error) in errors where type != kind {
                 #expect(error?.code == 6, "\(type) from \(value)")
-                #expect(error?.message.hasPrefix("a.k: ") == true, "\(type) from \(value)")
-                #expect(error?.message.contains(type) == true, "\(type) from \(value)")
+                // Of an array what is wrong is an element.
+                let isElement = kind == "an array" && type.hasPrefix(kind)
+                let (place, wanted) = isElement ? ("a.k[0]: ", "a string") : ("a.k: ", type)
+                #expect(error?.message.hasPrefix(place) == true, "\(type) from \(value)")
+                #expect(error?.message.contains(wanted) == true, "\(type) from \(value)")
             }
         }
     }
@@ -145,10 +148,16 @@ import Testing
         #expect((message?.count ?? .max) < 200)
     }
 
-    @Test("an array with one wrong element is an error")
+    @Test("of an array with a wrong element the error names that")
     func wrongElement() throws {
-        let error = try error([String].self, "[\"x\", 1]")
-        #expect(error?.message == "a.k: expected an array, each a string, found an array")
+        let text = try error([String].self, "[\"x\", 1]")
+        #expect(text?.message == "a.k[1]: expected a string, found 1")
+        let prefix = try error([IPPrefix].self, "[\"10.0.0.0/8\", \"10.0.0.0/99\"]")
+        #expect(prefix?.message == "a.k[1]: not a CIDR: \"10.0.0.0/99\"")
+        let inner = try error([[String]].self, "[[], [\"x\", {}]]")
+        #expect(inner?.message == "a.k[1][1]: expected a string, found an object")
+        let whole = try error([String].self, "{}")
+        #expect(whole?.message == "a.k: expected an array, each a string, found an object")
     }
 
     @Test("what stands where an object should is named by its own path")

@@ -250,8 +250,30 @@ import TrafficControl
                 #""shaping": {"markMask": 255}"#,
                 "shaping.markMask: 255 is not 16 or more bits in a row of a 32-bit number"
             ),
+            (
+                #""shaping": {"markMask": 4278255615}"#,
+                "shaping.markMask: 4278255615 is not 16 or more bits in a row of a 32-bit number"
+            ),
+            (
+                #"""
+                "shaping": {"processes": {"uplink": "eth0", "classes": [
+                    {"name": "a", "cgroup": "b/../c", "egress": {"rate": 9000}}]}}
+                """#,
+                "shaping.processes.classes[0].cgroup: not a path without . and ..: \"b/../c\""
+            ),
         ])
     func refused(members: String, message: String) {
         #expect(throws: CNIError(.invalidConfiguration, message)) { try options(members) }
+    }
+
+    @Test("only what a group could be called is one, whoever has made a table or a link")
+    func names() {
+        for (name, group) in [
+            ("shaper", "default"), ("shaper-g2", "g2"), ("shaper-default", nil), ("shaper-", nil),
+            ("shaper-Lab", nil), ("shaper-a_b", nil), ("shaper-abcdefghij", nil), ("shaperg2", nil),
+        ] { #expect(Bandwidth.group(ofTable: name) == group, "\(name)") }
+        for (name, group) in [
+            ("shp-e", "default"), ("shp-i-g2", "g2"), ("shp-e-abcdefghij", nil), ("shp-e-G", nil),
+        ] { #expect(Bandwidth.group(ofLink: name) == group, "\(name)") }
     }
 }

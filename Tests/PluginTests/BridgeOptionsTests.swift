@@ -112,7 +112,7 @@ import Testing
             (#""vlanTrunk": [7]"#, 6, "vlanTrunk[0]: expected an object, found 7"),
             (
                 #""dns": {"search": [7]}"#, 6,
-                "dns.search: expected an array, each a string, found an array"
+                "dns.search[0]: expected a string, found 7"
             ),
             (#""args": {"cni": {"mac": 7}}"#, 6, "args.cni.mac: expected a string, found 7"),
             (#""args": {"cni": {"mac": "x"}}"#, 7, "args.cni.mac: not a hardware address: \"x\""),

@@ -66,10 +66,7 @@ extension Bandwidth {
                 throw keys.invalid("onMissing", "\"\(missing)\" is neither fail nor degrade")
             }
             degrades = missing == "degrade"
-            let isPlain = name.utf8.allSatisfy {
-                (0x30...0x39).contains($0) || (0x61...0x7a).contains($0)
-            }
-            guard isPlain, (1...Self.longestName).contains(name.utf8.count) else {
+            guard Self.isName(name) else {
                 throw keys.invalid(
                     "group",
                     "\"\(name)\" is not of 1 to \(Self.longestName) lower case letters and digits")
@@ -83,8 +80,9 @@ extension Bandwidth {
                 return id.minor
             }
             markMask = try mask.map { (mask) throws(CNIError) in
-                guard let mask = UInt32(exactly: mask), mask != 0,
-                    (mask >> UInt32(mask.trailingZeroBitCount)) & 0xffff == 0xffff
+                guard let mask = UInt32(exactly: mask), mask.nonzeroBitCount >= 16,
+                    mask.nonzeroBitCount + mask.trailingZeroBitCount + mask.leadingZeroBitCount
+                        == UInt32.bitWidth
                 else {
                     throw keys.invalid(
                         "markMask", "\(mask) is not 16 or more bits in a row of a 32-bit number")
@@ -137,6 +135,22 @@ extension Bandwidth {
 
         static func table(of name: String) -> String { "shaper" + suffix(name) }
 
+        /// Whether a group may be called so.
+        fileprivate static func isName(_ name: String) -> Bool {
+            (1...longestName).contains(name.utf8.count)
+                && name.utf8.allSatisfy {
+                    (0x30...0x39).contains($0) || (0x61...0x7a).contains($0)
+                }
+        }
+
+        /// The group that something is of whose name begins with `prefix`; nil if there is none.
+        fileprivate static func name(of object: String, after prefix: String) -> String? {
+            if object == prefix { return standardName }
+            guard object.hasPrefix(prefix + "-") else { return nil }
+            let name = String(object.dropFirst(prefix.utf8.count + 1))
+            return isName(name) && name != standardName ? name : nil
+        }
+
         private static func suffix(_ name: String) -> String {
             name == standardName ? "" : "-" + name
         }
@@ -146,17 +160,14 @@ extension Bandwidth {
     package static func group(ofLink name: String) -> String? {
         for direction in Direction.allCases {
             let prefix = Group.link(direction, of: Group.standardName)
-            if name == prefix { return Group.standardName }
-            if name.hasPrefix(prefix + "-") { return String(name.dropFirst(prefix.count + 1)) }
+            if let group = Group.name(of: name, after: prefix) { return group }
         }
         return nil
     }
 
     /// The group whose table has a name; nil if there is none.
     static func group(ofTable name: String) -> String? {
-        let prefix = Group.table(of: Group.standardName)
-        if name == prefix { return Group.standardName }
-        return name.hasPrefix(prefix + "-") ? String(name.dropFirst(prefix.count + 1)) : nil
+        Group.name(of: name, after: Group.table(of: Group.standardName))
     }
 
     /// The links and the table of a group.

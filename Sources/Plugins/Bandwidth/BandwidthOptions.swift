@@ -20,7 +20,7 @@ extension Bandwidth {
                 self.ceil = ceil
                 self.burst = burst
                 priority = share?.priority ?? Options.standardPriority
-                queueMilliseconds = share?.queueMilliseconds ?? Options.standardQueue
+                queueMilliseconds = share?.queueMilliseconds ?? Qdisc.standardMilliseconds
             }
 
             /// Whether it may take what others leave.
@@ -39,7 +39,6 @@ extension Bandwidth {
         }
 
         static let standardPriority = 3
-        static let standardQueue = 16
 
         /// What a container may send.
         let egress: Limit?

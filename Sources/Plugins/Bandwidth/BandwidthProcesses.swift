@@ -45,6 +45,10 @@ extension Bandwidth {
                         "cgroup",
                         "not of 1 to \(ProcessSteering.deepest) names: \"\(cgroup ?? "")\"")
                 }
+                guard !parts(cgroup ?? "").contains(where: { [".", ".."].contains($0) }) else {
+                    throw keys.invalid(
+                        "cgroup", "not a path without . and ..: \"\(cgroup ?? "")\"")
+                }
                 guard share.rate != nil || share.ceil != nil else {
                     throw keys.invalid("egress", "neither rate nor ceil is set")
                 }

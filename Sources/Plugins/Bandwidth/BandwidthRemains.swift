@@ -24,8 +24,11 @@ extension Bandwidth {
                 isOwn: group.name == options.group.name, isUnknown: own.isEmpty && !isAdding,
                 isAdding: isAdding)
         }
+        var isUnnamed = false
         if !isAdding, steps.allSatisfy({ $0 is GroupTree }) {
-            steps += try kernel.unnamed(owner, options)
+            let unnamed = try kernel.unnamed(owner, options)
+            isUnnamed = !unnamed.isEmpty
+            steps += unnamed
             // The Go plugin's, after the programs were swapped; its queue at the host's end goes with that.
             let name = owner.referenceName("bwp", length: 15)
             if try kernel.link(name, in: .host)?.kind == "ifb" {
@@ -36,15 +39,15 @@ extension Bandwidth {
             // Another container had a host's end of this name, and went without a DEL.
             let stale = onPort.filter { $0.owner != owner.tag }
             if isAdding, !stale.isEmpty { steps += stale.map { PortSteering([$0]) } }
-            if try kernel.hasLikelyQdisc(hostEnd, in: .host) {
+            if try kernel.hasLikelyQdisc(hostEnd, in: .host, isAdding: isAdding) {
                 steps.append(Qdisc(.htb(standard: 0), on: hostEnd, .owned))
             }
             for direction in Direction.allCases
-            where own.contains(where: { $0.direction == direction }) {
+            where isUnnamed || own.contains(where: { $0.direction == direction }) {
                 steps.append(LastFilter(of: hostEnd, direction, .owned))
             }
         }
-        return Plan(steps + (try kernel.inside(owner, options.group)))
+        return Plan(steps + (try kernel.inside(owner, options.group, isAdding: isAdding)))
     }
 }
 
@@ -56,6 +59,25 @@ extension TrafficClass {
         let none = Rate(bitsPerSecond: 0)
         return TrafficClass(
             id, of: Tree.link, on: link, in: side, rate: none, ceil: none, sharing)
+    }
+}
+
+extension [TrafficClass] {
+    /// Containers' classes in a container, of which only the identity matters, those first that others are in.
+    fileprivate func remains(where isMeant: (TrafficClass) -> Bool) -> [any Resource<Kernel>] {
+        let meant = filter { Tree.containers.contains($0.id.minor) && isMeant($0) }
+        return (meant.filter(\.hasChildren) + meant.filter { !$0.hasChildren }).map {
+            TrafficClass.remains($0.id, on: $0.link, in: .container)
+        }
+    }
+}
+
+extension Bandwidth.Group {
+    /// The classes of the configuration's tenant in a direction that the configuration has no numbers for.
+    func spareClasses(of name: ClassName) -> [SpareClass] {
+        guard let tenant, tenant.name == name.text else { return [] }
+        return Direction.allCases.filter { tenant[$0] == nil }
+            .map { SpareClass(name.id, on: link($0)) }
     }
 }
 
@@ -102,7 +124,9 @@ extension Kernel {
         // Removed last: what all of the group share goes with its last container.
         if !isAdding || !isOwn { steps.append(group.tree) }
         if let own = names.first(where: { $0.text == owner.tag }) {
-            steps += try tenant(of: own.id, group)
+            let tenants = try tenant(of: own.id, group)
+            steps += tenants
+            if isAdding { steps += tenants.flatMap { group.spareClasses(of: $0.name) } }
         }
         // The name of the rest tells that there are others, and goes after them.
         let rank = { (name: ClassName) in
@@ -124,13 +148,14 @@ extension Kernel {
     }
 
     /// An owner's class that has lost its name with the whole table: one where the name would lead that has
-    /// no other name and the numbers of the configuration.
+    /// no other name and the numbers of the configuration, with those inside it and the tenant's.
     fileprivate func unnamed(
         _ owner: Owner, _ options: Bandwidth.Options
     ) throws(KernelError) -> [any Resource<Kernel>] {
         let group = options.group
         let id = ClassID(
             Tree.root.major, group.fixedClass ?? owner.number(of: owner.tag, attempt: 0))
+        let inner = Bandwidth.names(inside: id, of: owner, options.parts.map(\.keys.name))
         var steps: [any Resource<Kernel>] = []
         for direction in Direction.allCases {
             guard let limit = options[direction],
@@ -138,12 +163,17 @@ extension Kernel {
             else { continue }
             let link = group.link(direction)
             guard let found = try TrafficClass.remains(id, on: link, in: .host, .shared).read(self),
-                !found.hasChildren
+                try hasOnly(inner, in: id, on: link)
             else { continue }
             var wanted = TrafficClass(
                 id, of: found.parent, on: link, rate: limit.rate, ceil: limit.ceil, .owned)
             (wanted.burst, wanted.priority) = (limit.burst, limit.priority)
-            if wanted.differences(from: found).isEmpty { steps.append(wanted) }
+            (wanted.isLeaf, wanted.takesChildren) = (!found.hasChildren, true)
+            guard wanted.differences(from: found).isEmpty else { continue }
+            if Tree.tenants.contains(found.parent.minor) {
+                steps += try unnamedTenant(found.parent, group, direction)
+            }
+            steps.append(wanted)
         }
         guard !steps.isEmpty, try className(of: id, .container, table: group.table) == nil else {
             return []
@@ -151,33 +181,87 @@ extension Kernel {
         return steps
     }
 
+    /// Whether the classes in one are all among some.
+    private func hasOnly(
+        _ known: [ClassID: String], in parent: ClassID, on link: String
+    ) throws(KernelError) -> Bool {
+        try trafficClasses(of: link, in: .host).allSatisfy {
+            $0.parent != parent || known[$0.id] != nil && !$0.hasChildren
+        }
+    }
+
+    /// The configuration's tenant, where its class has lost its name or has got it again.
+    private func unnamedTenant(
+        _ id: ClassID, _ group: Bandwidth.Group, _ direction: Direction
+    ) throws(KernelError) -> [any Resource<Kernel>] {
+        guard let tenant = group.tenant else { return [] }
+        switch try className(of: id, .tenant, table: group.table) {
+        case nil where id.minor == number(for: tenant.name, in: Tree.tenants, attempt: 0):
+            return [SpareClass(id, on: group.link(direction))]
+        case tenant.name?:
+            let name = ClassName(tenant.name, of: id, .tenant, table: group.table, .owned)
+            return [Tenant.remains(name, group)]
+        default: return []
+        }
+    }
+
     /// Whether a link has a root qdisc that an attachment may have of its own; most have none, and that is
     /// known of the link.
-    fileprivate func hasLikelyQdisc(_ link: String, in side: Side) throws(KernelError) -> Bool {
-        let kind = try seen(link, in: side)?.qdisc ?? ""
-        guard ["htb", "tbf"].contains(kind) else { return false }
-        return try hasOwnQdisc(link, in: side)
+    fileprivate func hasLikelyQdisc(
+        _ link: String, in side: Side, isAdding: Bool
+    ) throws(KernelError) -> Bool {
+        switch try seen(link, in: side)?.qdisc {
+        case "htb": return try hasOwnQdisc(link, in: side)
+        case "tbf":
+            // A ceiling without classes is an attachment's where there are none; what stays there after DEL
+            // nobody needs.
+            if isAdding, try lackingMeans()[.classes] == nil { return false }
+            return try hasOwnQdisc(link, in: side)
+        default: return false
+        }
     }
 
     /// What there may be in the container of an owner without an end on the host, or of one on a
     /// kernel that cannot do better.
     fileprivate func inside(
-        _ owner: Owner, _ group: Bandwidth.Group
+        _ owner: Owner, _ group: Bandwidth.Group, isAdding: Bool
     ) throws(KernelError) -> [any Resource<Kernel>] {
         guard hasContainer, let own = try seen(owner.interface, in: .container),
             !own.isOf(others: owner)
         else { return [] }
+        var steps: [any Resource<Kernel>] = []
         // Where there is an end on the host, nothing here has rules.
-        var steps = own.kind == "veth" ? [] : try ruled(own.name, owner, group)
-        if try hasLikelyQdisc(own.name, in: .container) {
+        if own.kind != "veth" {
+            for group in try groupsInside(group, isAdding: isAdding) {
+                steps += try ruled(own.name, owner, group, isAdding: isAdding)
+            }
+        }
+        if try hasLikelyQdisc(own.name, in: .container, isAdding: isAdding) {
+            if isAdding {
+                steps += try trafficClasses(of: own.name, in: .container).remains { _ in true }
+            }
             steps.append(Qdisc(.htb(standard: 0), on: own.name, in: .container, .owned))
         }
         return steps
     }
 
+    /// A configuration's group, and all others that a container has something of.
+    private func groupsInside(
+        _ own: Bandwidth.Group, isAdding: Bool
+    ) throws(KernelError) -> [Bandwidth.Group] {
+        var names = try steeringTables(in: .container).compactMap { Bandwidth.group(ofTable: $0) }
+        // The table may have been flushed.
+        if !isAdding {
+            names += try links(kind: "ifb", in: .container).compactMap {
+                Bandwidth.group(ofLink: $0.name)
+            }
+        }
+        return [own] + Set(names).subtracting([own.name]).map { Bandwidth.Group(named: $0) }
+    }
+
     /// What there may be of rules in the container, and of the tree that they send packets to.
     private func ruled(
-        _ interface: String, _ owner: Owner, _ group: Bandwidth.Group
+        _ interface: String, _ owner: Owner, _ group: Bandwidth.Group, isAdding: Bool
     ) throws(KernelError) -> [any Resource<Kernel>] {
         let waiting = group.link(.ingress)
         var steps: [any Resource<Kernel>] = [ContainerTree(waiting, table: group.table)]
@@ -196,6 +280,7 @@ extension Kernel {
                 isPart ? parent : received.id, on: waiting, in: .container)
             whole.takesChildren = true
             steps.append(whole)
+            if isAdding { steps += classes.remains { $0.parent == whole.id } }
         }
         if !steering.isEmpty { steps.append(PortSteering(steering)) }
         return steps

@@ -95,7 +95,7 @@ extension Kernel {
         let whole = TrafficClass(
             Tree.link, of: Tree.root, on: link, rate: .none, ceil: .none, .shared)
         return try whole.read(self).flatMap {
-            $0.rate < Bandwidth.Site.leastUnlimited ? $0.rate : nil
+            $0.rate < Tree.unlimited ? $0.rate : nil
         }
     }
 }

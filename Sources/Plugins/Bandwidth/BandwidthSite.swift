@@ -86,6 +86,15 @@ extension Bandwidth {
             return [PortSteering(parts, without: unwanted)]
         }
 
+        /// Refuses a link that processes of the host cannot send by.
+        func requireUplink(_ kernel: Kernel) throws(CNIError) {
+            guard let uplink = group.processes?.uplink, ways.egress == .shared else { return }
+            let link = try wrapping { () throws(KernelError) in try kernel.seen(uplink, in: .host) }
+            guard link == nil else { return }
+            throw CNIError(
+                .invalidConfiguration, "shaping.processes.uplink: there is no link \"\(uplink)\"")
+        }
+
         /// The classes of the host's processes, which are the group's and stay.
         private func processes() throws(CNIError) -> [any Resource<Kernel>] {
             guard let keys = group.processes, ways.egress == .shared else { return [] }
@@ -107,7 +116,8 @@ extension Bandwidth {
                 steered.append(.init(selector, number.id, text))
             }
             steps.append(
-                ProcessSteering(steered, of: keys.uplink, to: link, table: group.table))
+                ProcessSteering(
+                    steered, of: owner.network, by: keys.uplink, to: link, table: group.table))
             return steps
         }
 
@@ -150,13 +160,13 @@ extension Bandwidth {
             ifb.queueLength = 1000
             ifb.isUp = true
             let linkRate = port.side == .host ? group.linkRate : nil
-            let rate = linkRate ?? Self.unlimited
+            let rate = linkRate ?? Tree.unlimited
             var whole = TrafficClass(
                 Tree.link, of: Tree.root, on: link, in: port.side, rate: rate, ceil: rate, .shared)
             whole.isAsFound = linkRate == nil
             var standard = TrafficClass(
                 Tree.standard, of: Tree.link, on: link, in: port.side,
-                rate: Rate(bitsPerSecond: 8_000_000), ceil: Self.unlimited, .shared)
+                rate: Rate(bitsPerSecond: 8_000_000), ceil: Tree.unlimited, .shared)
             standard.priority = 7
             standard.isAsFound = true
             let root = Qdisc(
@@ -263,10 +273,5 @@ extension Bandwidth {
             }
             return steering
         }
-
-        /// Beyond what any link has.
-        static let unlimited = Rate(bitsPerSecond: 1_000_000_000_000)
-        /// From here on a group has no rate of its own.
-        static let leastUnlimited = Rate(bitsPerSecond: 100_000_000_000)
     }
 }

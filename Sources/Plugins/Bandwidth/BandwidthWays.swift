@@ -59,14 +59,18 @@ extension Bandwidth {
                 lost += choice.lost
                 lesser += choice.lesser
             }
+            let isForProcesses = options.group.processes != nil && !Bandwidth.isIdle(options)
+            if isForProcesses, egress != .shared { lost.append("shaping.processes") }
             let lacking = options.lacking
             let reasons = Means.allCases.compactMap { means in
                 lacking[means].map { "\(means.rawValue) (\($0))" }
             }
             let cause =
-                reasons.isEmpty
-                ? "the interface has no end on the host"
-                : "this kernel lacks " + reasons.joined(separator: ", ")
+                !reasons.isEmpty
+                ? "this kernel lacks " + reasons.joined(separator: ", ")
+                : hasHostEnd
+                    ? "what the container sends has no limit"
+                    : "the interface has no end on the host"
             var unique: [String] = []
             for key in lost where !unique.contains(key) { unique.append(key) }
             if !unique.isEmpty, !options.group.degrades {
