@@ -187,14 +187,13 @@ public struct Lint: Sendable {
     private func refusals(
         _ plugin: any Plugin.Type, _ json: JSON, _ list: ConfigurationList
     ) -> [CNIError] {
-        let invocation = Invocation(
-            verb: .status, containerID: "lint", interface: "eth0", path: pluginDirectories)
         var errors: [CNIError] = []
         do throws(CNIError) {
-            let configuration = try NetworkConfiguration(json: list.configuration(of: json))
-            let call = Call(invocation, configuration)
+            let call = try list.trialCall(of: json, plugins: pluginDirectories)
             try parse(plugin, call)
-            if let ipam = Plugins.plugin(named: configuration.ipamType) { try parse(ipam, call) }
+            if let ipam = Plugins.plugin(named: call.configuration.ipamType) {
+                try parse(ipam, call)
+            }
         } catch {
             errors.append(error)
         }
