@@ -216,10 +216,13 @@ private struct Collection {
 
     /// Whose a reservation is; old ones do not name the interface, of which there is then one.
     private func owner(of holder: Holder, on network: String) -> Owner {
-        let known = states.keys.first {
-            $0.network == network && $0.containerID == holder.containerID
+        var interface = holder.interface
+        if interface.isEmpty {
+            let known = states.keys.first {
+                $0.network == network && $0.containerID == holder.containerID
+            }
+            interface = known?.interface ?? "eth0"
         }
-        let interface = holder.interface.isEmpty ? known?.interface ?? "eth0" : holder.interface
         return Owner(network: network, containerID: holder.containerID, interface: interface)
     }
 

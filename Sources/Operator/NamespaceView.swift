@@ -82,21 +82,3 @@ extension stat {
     /// What tells two files apart.
     var identity: [UInt64] { [UInt64(st_dev), UInt64(st_ino)] }
 }
-
-extension Kernel {
-    /// Every address of a namespace.
-    func allAddresses(
-        in side: Side
-    ) throws(KernelError) -> [(link: UInt32, prefix: IPPrefix)] {
-        let message = Message("list addresses", type: RTM_GETADDR, flags: .dump, ifaddrmsg())
-        return try request(side, message).compactMap { reply in
-            let attributes = reply.attributes(after: ifaddrmsg.self)
-            guard let length = reply.payload.uint8(at: 1), let index = reply.payload.uint32(at: 4),
-                let bytes = (attributes[Int(IFA_LOCAL)] ?? attributes[Int(IFA_ADDRESS)])?.payload,
-                let address = IPAddress(networkOrder: bytes),
-                let prefix = IPPrefix(address, length: Int(length))
-            else { return nil }
-            return (index, prefix)
-        }
-    }
-}

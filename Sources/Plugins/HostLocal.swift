@@ -213,15 +213,15 @@ extension HostLocal {
         /// The ID of the pod, if the container is one's.
         private(set) var pod: String?
 
-        private struct IPAMKeys: Sendable {
-            /// Where the reference keeps reservations, also for an empty `dataDir`.
-            static let dataDirectory = "/var/lib/cni/networks"
+        /// Where the reference keeps reservations, also for an empty `dataDir`.
+        package static let standardDataDirectory = "/var/lib/cni/networks"
 
             let single: AddressRange.Options
             let ranges: [[AddressRange.Options]]
             let routes: [RouteEntry]
             let dataDirectory: String
             let cooldown: Int
+        private struct IPAMKeys: Sendable {
             let resolverConfiguration: String
 
             init(_ keys: inout Keys) throws(CNIError) {
@@ -233,7 +233,8 @@ extension HostLocal {
                 routes =
                     try keys.list("routes", "Routes for the container.", RouteEntry.init) ?? []
                 dataDirectory = try keys(
-                    "dataDir", default: Self.dataDirectory, "Where reservations are kept.")
+                    "dataDir", default: Options.standardDataDirectory,
+                    "Where reservations are kept.")
                 cooldown = try keys(
                     "cooldown", default: 0,
                     "How many seconds an address that was freed is not given out again.")
@@ -288,7 +289,7 @@ extension HostLocal {
             rangeSets = sets
             routes = ipam.routes
             dataDirectory =
-                ipam.dataDirectory.isEmpty ? IPAMKeys.dataDirectory : ipam.dataDirectory
+                ipam.dataDirectory.isEmpty ? Self.standardDataDirectory : ipam.dataDirectory
             cooldown = ipam.cooldown
             let path = ipam.resolverConfiguration
             resolverConfiguration = path.isEmpty ? nil : path
