@@ -145,6 +145,13 @@ public struct AttachmentState: Sendable {
 
     /// The ports of the host that a runtime has asked for of a network that maps ports: `8080/tcp`.
     public var wantedPorts: [String] {
+    /// Whether a word is its container's ID or, where it is none of these others' either, the start of it.
+    public func isOf(container word: String, in all: [AttachmentState]) -> Bool {
+        owner.containerID == word
+            || owner.containerID.hasPrefix(word)
+                && !all.contains { $0.owner.containerID == word }
+    }
+
         let plugins = (try? cached?.list())?.plugins
         let maps = plugins?.contains { $0["capabilities"]?["portMappings"] == .bool(true) }
         guard maps ?? true else { return [] }

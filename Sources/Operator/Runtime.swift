@@ -99,9 +99,12 @@ public struct Runtime: Sendable {
                     capabilities: target.capabilities, result: result))
             return result
         } catch {
+            // The first plugin's refusal comes before it has made anything, or after it has taken it back.
+            let isRefusal = previous == nil && error.code != CNIError.Code.internalError.rawValue
             do throws(CNIError) {
                 try del(network, target)
             } catch let further {
+                guard !isRefusal else { throw error }
                 throw error.leaving(["\(further)"])
             }
             throw error

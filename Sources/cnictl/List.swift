@@ -58,13 +58,6 @@ extension [AttachmentState] {
 }
 
 extension AttachmentState {
-    /// Whether a word is its container's ID or, where it is none of these others' either, the start of it.
-    func isOf(container word: String, in all: [AttachmentState]) -> Bool {
-        owner.containerID == word
-            || owner.containerID.hasPrefix(word)
-                && !all.contains { $0.owner.containerID == word }
-    }
-
     /// Whether a word is its network or tenant, or one of its interfaces.
     func matches(_ word: String) -> Bool {
         owner.network == word || owner.interface == word || hostEnd?.name == word
