@@ -36,6 +36,27 @@ public struct NamespaceView: Sendable {
         self.addresses = addresses
     }
 
+    /// Looks at the namespace of the calling thread.
+    static func own() throws(KernelError) -> NamespaceView? {
+        let path = "/proc/thread-self/ns/net"
+        guard let status = Files.status(path) else { return nil }
+        let kernel = try Kernel(container: nil)
+        return NamespaceView(
+            path: path, identity: status.identity, number: nil,
+            links: try kernel.allLinks(in: .host), addresses: try kernel.allAddresses(in: .host))
+    }
+
+    private init(
+        path: String, identity: [UInt64], number: Int32?, links: [LinkState],
+        addresses: [(link: UInt32, prefix: IPPrefix)]
+    ) {
+        self.path = path
+        self.identity = identity
+        self.number = number
+        self.links = links
+        self.addresses = addresses
+    }
+
     /// The addresses of a link, those that the kernel gives itself left out.
     public func addresses(of index: UInt32) -> [IPPrefix] {
         addresses.filter { $0.link == index && !$0.prefix.address.isLinkLocal }.map(\.prefix)

@@ -27,6 +27,8 @@ struct List: ParsableCommand {
     @OptionGroup var places: Places
     @OptionGroup var output: OutputOptions
 
+    func validate() throws { try requireWords(filter) }
+
     func run() throws {
         try requireRoot()
         let inventory = try Inventory(places.sources)

@@ -43,6 +43,7 @@ struct Log: ParsableCommand {
 
     func validate() throws {
         if on, off { throw ValidationError("--on and --off exclude each other") }
+        try requireWords(filter)
         if to != nil, !on { throw ValidationError("--to needs --on") }
         try requireLines(lines)
     }

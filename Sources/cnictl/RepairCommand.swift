@@ -26,6 +26,8 @@ struct RepairCommand: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func run() throws {
+    func validate() throws { try requireWords(filter) }
+
         try requireRoot()
         let chosen = try Inventory(places.sources).attachments.chosen(by: filter)
         guard filter.isEmpty || !chosen.isEmpty else {
