@@ -49,6 +49,47 @@ struct CnictlCareTests {
         #expect(try cnictl.run("explain web").status == 0)
     }
 
+    @Test(
+        "repair gives a port that two want to the one that had it, and the other waits for it again"
+    )
+    func contested() throws {
+        let world = try World()
+        let (cnictl, _) = try world.attached(["web"])
+        // Whose name comes first in every list came second.
+        let add = { (id: String) in
+            try cnictl.output(
+                of: "add shaped \(world.container(id).path) --container-id \(id) "
+                    + "--cap portMappings=[{\"hostPort\":8080,\"containerPort\":80}]")
+        }
+        try add("db")
+        for _ in 0..<2 {
+            #expect(try cnictl.json("ls web")[0]["ports"].array.count == 1)
+            let second = try cnictl.json("ls db")[0]
+            #expect(second["ports"].array.isEmpty)
+            #expect(second["awaitedPorts"][0]["holder"].string == "shaped web eth0")
+            try world.onHost("nft flush ruleset")
+            try cnictl.output(of: "repair")
+        }
+    }
+
+    @Test("a port that is not in the kernel's queue is missing, and not waited for")
+    func lostPort() throws {
+        let world = try World()
+        let (cnictl, _) = try world.attached(["web", "db"])
+        try world.onHost("nft flush ruleset")
+        try cnictl.output(of: "repair db")
+        try cnictl.output(of: "del shaped --container-id db")
+        try cnictl.output(
+            of: "add shaped \(world.container("job").path) --container-id job "
+                + "--cap portMappings=[{\"hostPort\":8080,\"containerPort\":80}]")
+        #expect(try cnictl.json("ls web")[0]["awaitedPorts"].array.isEmpty)
+        #expect(try cnictl.run("explain web").status == 2)
+        // Behind the one that has it by now, it is.
+        try cnictl.output(of: "repair web")
+        #expect(
+            try cnictl.json("ls web")[0]["awaitedPorts"][0]["holder"].string == "shaped job eth0")
+    }
+
     @Test("what repair puts back for a container that goes meanwhile does not outlast it")
     func goneMeanwhile() throws {
         let world = try World()

@@ -79,6 +79,8 @@ public struct AttachmentState: Sendable {
     public internal(set) var addresses: [IPPrefix] = []
     /// The ports of the host that lead to it.
     package internal(set) var mappings: [RuleListing.Mapping] = []
+    /// The ports of the host that it has claimed, whether they lead to it or not.
+    var claims: [RuleListing.Mapping] = []
     /// The ports of the host that lead to another container, which had them first, until that goes.
     public internal(set) var awaitedPorts: [(port: String, holder: Owner)] = []
     /// Its classes: of each direction the container's own, then those inside it.
