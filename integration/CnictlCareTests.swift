@@ -90,6 +90,23 @@ struct CnictlCareTests {
             try cnictl.json("ls web")[0]["awaitedPorts"][0]["holder"].string == "shaped job eth0")
     }
 
+    @Test("ls says that a container lacks what it was given, and how it gets it back")
+    func hint() throws {
+        let world = try World()
+        let (cnictl, _) = try world.attached(["web"])
+        #expect(try cnictl.run("ls").errors == "")
+        try world.onHost("nft flush ruleset")
+        let listed = try cnictl.run("ls")
+        #expect(listed.status == 0)
+        #expect(
+            listed.errors.contains(
+                "shaped web eth0 lacks what it was given: explain web names it, repair puts it back"
+            ),
+            "\(listed.errors)")
+        try cnictl.output(of: "repair")
+        #expect(try cnictl.run("ls").errors == "")
+    }
+
     @Test("what repair puts back for a container that goes meanwhile does not outlast it")
     func goneMeanwhile() throws {
         let world = try World()

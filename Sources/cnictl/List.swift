@@ -39,6 +39,11 @@ struct List: ParsableCommand {
                 "PORTS", "?TENANT", "CLASS", ">EGRESS", ">INGRESS", ">AGE")
             for state in chosen { table.add(state) }
             table.print()
+            if let bare = Inspection.bare(among: chosen) {
+                Terminal.complain(
+                    "\(bare.owner.tag) lacks what it was given: explain \(bare.owner.containerID) "
+                        + "names it, repair puts it back")
+            }
             for problem in inventory.unreadableReservations {
                 Terminal.complain("\(problem): there may be attachments that are not shown")
             }
