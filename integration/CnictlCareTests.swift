@@ -107,6 +107,22 @@ struct CnictlCareTests {
         #expect(try cnictl.run("ls").errors == "")
     }
 
+    @Test("a port of a bridge that somebody has disabled is found, and repaired")
+    func disabledPort() throws {
+        let world = try World()
+        let (cnictl, containers) = try world.attached(["web"])
+        let end = try cnictl.json("ls web")[0]["hostInterface"].string ?? ""
+        try world.onHost("bridge link set dev \(end) state 0")
+        let ended = try cnictl.run("explain web")
+        #expect(ended.status == 2)
+        #expect(ended.output.contains("port enabled: wanted true, found false"), "\(ended.output)")
+        #expect(
+            try cnictl.run("check shaped \(containers[0].path) --container-id web").status == 2)
+        try cnictl.output(of: "repair")
+        #expect(try containers[0].run("ping -c 1 -w 10 10.99.0.1").succeeded)
+        #expect(try cnictl.run("explain web").status == 0)
+    }
+
     @Test("what repair puts back for a container that goes meanwhile does not outlast it")
     func goneMeanwhile() throws {
         let world = try World()

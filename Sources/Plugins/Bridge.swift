@@ -44,6 +44,7 @@ public enum Bridge: InterfacePlugin {
         hostEnd.mtu = options.mtu
         hostEnd.hairpin = options.hairpin
         hostEnd.isIsolated = options.isIsolated
+        hostEnd.isEnabled = true
         hostEnd.ignoresRouterAdvertisements = true
         hostEnd.linkLocal = .none
         hostEnd.isUp = true
