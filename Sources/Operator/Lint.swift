@@ -51,10 +51,11 @@ public struct Lint: Sendable {
     /// The faults of a file, or of all the networks in a directory and of what they are to each
     /// other.
     public func faults(at path: String) throws(CNIError) -> [Fault] {
-        guard let status = Files.status(path) else {
+        guard try Files.exists(path), let status = Files.status(path) else {
             throw CNIError(.unknownContainer, "\(path): no such file or directory")
         }
         guard status.isDirectory else { return faults(ofFiles: [path]) }
+        try Files.requireReadable(path)
         let files = ConfigurationList.files(in: path, suffixes: [".conf", ".conflist", ".json"])
         return (looksAtHost ? permissions(of: path) : []) + faults(ofFiles: files)
     }

@@ -125,9 +125,9 @@ public struct Runtime: Sendable {
             let path = cache.path(of: owner)
             throw CNIError(
                 .unknownContainer,
-                Files.status(path) == nil
-                    ? "no result of \(owner.tag) is kept in \(cache.directory)"
-                    : "the result that is kept in \(path) is damaged")
+                try Files.exists(path)
+                    ? "the result that is kept in \(path) is damaged"
+                    : "no result of \(owner.tag) is kept in \(cache.directory)")
         }
         let target = target.completed(by: cached)
         var failures: [CNIError] = []
@@ -230,6 +230,9 @@ public struct Runtime: Sendable {
     ) throws(CNIError) -> [UInt8] {
         let type = plugin["type"]?.text ?? ""
         guard let path = program(type) else {
+            for directory in pluginDirectories where !type.contains("/") {
+                _ = try Files.exists("\(directory)/\(type)")
+            }
             throw CNIError(
                 .invalidConfiguration,
                 "failed to find plugin \"\(type)\" in path [\(pluginDirectories.joined(separator: " "))]"
