@@ -91,7 +91,23 @@ struct CnictlReportTests {
         #expect(try status("-m 15 \(url)/metrics") == "200")
         #expect(try cnictl.run("metrics --listen 127.0.0.1:9476").status == 1)
         for place in ["nonsense", "127.0.0.1:99999", ":-1", ":http"] {
-            #expect(try cnictl.run("metrics --listen=\(place)").status == 1)
+            #expect(try cnictl.run("metrics --listen=\(place)").status == 64)
+        }
+    }
+
+    @Test("metrics answers at all addresses where it is told a port alone")
+    func port() throws {
+        let (world, cnictl) = try attached()
+        let server = try cnictl.start(["metrics", "--listen", "9477"])
+        defer {
+            kill(server.process, SIGKILL)
+            _ = server.wait()
+        }
+        for host in ["127.0.0.1", "[::1]"] {
+            try waitFor("answer", pause: 50) {
+                try run("curl -s http://\(host):9477/metrics", in: world.host).output
+                    .hasSuffix("# EOF\n")
+            }
         }
     }
 
