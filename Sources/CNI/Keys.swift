@@ -30,11 +30,16 @@ public protocol ConfigurationValue: Sendable {
     static var isAbsentWhenEmpty: Bool { get }
     /// The value in JSON's terms, or nil if the JSON is something else.
     init?(_ json: JSON)
+    /// The member that keeps an object from being such a value, and what it would have to be; nil where it is
+    /// the whole.
+    static func misfit(in json: JSON) -> (key: String, typeName: String)?
 }
 
 extension ConfigurationValue {
     /// To most an empty string is as good or bad as any other.
     public static var isAbsentWhenEmpty: Bool { false }
+    /// Most are no objects.
+    public static func misfit(in json: JSON) -> (key: String, typeName: String)? { nil }
 }
 
 /// Reads the keys of one object of the configuration.
@@ -177,8 +182,11 @@ public struct Keys {
         guard let json = object[key], !(Value.isAbsentWhenEmpty && json.text == "") else {
             return nil
         }
-        guard let value = Value(json) else { throw mismatch(place(key), Value.typeName, json) }
-        return value
+        if let value = Value(json) { return value }
+        guard let (inner, typeName) = Value.misfit(in: json), let found = json[inner] else {
+            throw mismatch(place(key), Value.typeName, json)
+        }
+        throw mismatch("\(place(key)).\(inner)", typeName, found)
     }
 
     private func place(_ key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }

@@ -38,6 +38,11 @@ extension Tuning {
                 }
                 self.list = list
             }
+
+            static func misfit(in json: JSON) -> (key: String, typeName: String)? {
+                let member = json.members?.first { String($0.value) == nil }
+                return member.map { ($0.key, String.typeName) }
+            }
         }
 
         init(_ keys: inout Keys) throws(CNIError) {
