@@ -77,6 +77,15 @@ extension Lint {
         case Bridge.name:
             guard let options = list.options(Bridge.self, of: json) else { return [] }
             return vlans(options, json).map { warning($0.key, $0.message) }
+        case Bandwidth.name where json["capabilities"]?["bandwidth"] == .bool(true):
+            let keys = ["ingressRate", "ingressBurst", "egressRate", "egressBurst"]
+            guard let own = keys.first(where: { json[$0] != nil }) else { return [] }
+            return [
+                warning(
+                    "capabilities.bandwidth",
+                    "what a runtime says does not count, as the limits of a pod's annotations: "
+                        + "\(own) is given here")
+            ]
         default: return []
         }
     }
