@@ -170,6 +170,18 @@ struct CnictlRuntimeTests {
         let full = try cnictl.run("status small -o json")
         #expect(full.status == 2)
         #expect(full.json[0]["code"].number == 50)
+        // Where nothing can be written, nothing can be reserved, be there an address or not.
+        bridge["ipam"]["subnet"] = #""10.99.0.0/24""#
+        list["plugins"] = JSON([bridge.value])
+        try cnictl.configure(list, as: "small.conflist")
+        #expect(try cnictl.run("status").status == 0)
+        try output(of: "mount -t tmpfs -o ro none \(world.directory)/networks")
+        let sealed = try cnictl.run("status small -o json")
+        try output(of: "umount \(world.directory)/networks")
+        #expect(sealed.json[0]["code"].number == 50)
+        #expect(
+            sealed.json[0]["message"].string?.contains("Read-only file system") == true,
+            "\(sealed.output)")
         bridge["type"] = #""nobody""#
         list["plugins"] = JSON([bridge.value])
         try cnictl.configure(list, as: "small.conflist")

@@ -174,9 +174,14 @@ public enum HostLocal: Plugin {
         store.close()
     }
 
-    /// Checks that every range set has an address left.
+    /// Checks that every range set has an address left, and that it can be reserved.
     public static func status(_ call: Call) throws(CNIError) {
         let options = try Options(call)
+        do throws(CNIError) {
+            try Directory.requireWritable("\(options.dataDirectory)/\(call.configuration.name)")
+        } catch {
+            throw CNIError(.notAvailable, error.message)
+        }
         guard
             var store = try options.store(of: call, creating: false)
         else { return }
@@ -216,12 +221,12 @@ extension HostLocal {
         /// Where the reference keeps reservations, also for an empty `dataDir`.
         package static let standardDataDirectory = "/var/lib/cni/networks"
 
+        private struct IPAMKeys: Sendable {
             let single: AddressRange.Options
             let ranges: [[AddressRange.Options]]
             let routes: [RouteEntry]
             let dataDirectory: String
             let cooldown: Int
-        private struct IPAMKeys: Sendable {
             let resolverConfiguration: String
 
             init(_ keys: inout Keys) throws(CNIError) {
