@@ -100,7 +100,10 @@ let package = Package(
             ]),
         .testTarget(
             name: "OperatorTests",
-            dependencies: ["Addressing", "CNI", "Operator", "PluginRuntime", "Plugins"]),
+            dependencies: [
+                "Addressing", "CNI", "Operator", "Plan", "PluginRuntime", "Plugins", "Rtnetlink",
+                "TrafficControl",
+            ]),
         // The fuzzers' targets, and what runs the corpus through them in an ordinary build.
         .target(
             name: "Fuzz",

@@ -26,5 +26,8 @@ struct CnictlInstallTests {
         let again = try cnictl.json(command).array
         #expect(!again.isEmpty && again.allSatisfy { $0["changed"].bool == false })
         #expect(try cnictl.run("install --dest \(place) --from /no/such").status == 1)
+        let stranger = try cnictl.run("install --dest \(place) --skip nosuch")
+        #expect(stranger.status == 64)
+        #expect(stranger.errors.contains("--skip nosuch: the plugins are bandwidth, bridge"))
     }
 }

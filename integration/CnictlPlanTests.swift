@@ -67,6 +67,33 @@ struct CnictlPlanTests {
         #expect(differences == [])
     }
 
+    @Test("the commands make rules of iptables for IPv6 too, and no route twice")
+    func bothFamilies() throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        var network = try list("iptables", in: world)
+        var plugins = network["plugins"].array
+        // The default route is the bridge's to make, and IPAM's to ask for.
+        plugins[0]["ipam"]["routes"] = JSON(text: #"[{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]"#)
+        network["plugins"] = JSON(plugins.map(\.value))
+        try cnictl.configure(network, as: "one.conflist")
+        let container = try world.container("web")
+        let script = try cnictl.output(of: "plan iptables --commands \(ports)")
+        let lines = script.split(separator: "\n").filter { $0.contains(" route add ") }
+        #expect(lines.count == Set(lines).count && lines.count > 1, "\(lines)")
+        let netns = (container.path as NSString).lastPathComponent
+        let ended = try Command(
+            ["bash", "-euc", script], environment: ["NETNS": netns, "PATH": "/usr/sbin:/usr/bin"],
+            in: world.host
+        ).wait()
+        #expect(ended.succeeded, "\(ended.errors)")
+        let rules = try ["ip", "ip6"].map { try world.onHost("nft -s list table \($0) nat") }
+        #expect(rules[0].contains("dnat to 10.105.0.2:80"))
+        #expect(rules[1].contains("dnat to [fd00:105::2]:80"), "\(rules[1])")
+        let counts = rules.map { $0.components(separatedBy: "masquerade").count }
+        #expect(counts[0] > 1 && counts[0] == counts[1])
+    }
+
     @Test("it changes nothing, not even a time of a file")
     func nothing() throws {
         let world = try World()

@@ -63,6 +63,68 @@ struct CnictlRuntimeTests {
         #expect(world.files("cache/results") == [])
     }
 
+    @Test(
+        "del says whether there was anything, and takes the start of an ID of 12 characters or more"
+    )
+    func nothing() throws {
+        let world = try World()
+        let id = "0123456789abcdef"
+        let (cnictl, _) = try world.attached([id])
+        for word in ["nobody", "0123"] {
+            let ended = try cnictl.run("del shaped --container-id \(word) -o json")
+            #expect(ended.status == 0)
+            #expect(ended.json["removed"].bool == false)
+            #expect(try cnictl.json("ls").array.count == 1)
+        }
+        #expect(
+            try cnictl.run("del shaped --container-id nobody").errors
+                .contains("nothing was there of shaped nobody eth0"))
+        let done = try cnictl.run("del shaped --container-id 0123456789ab -o json")
+        #expect(done.json["removed"].bool == true)
+        #expect(done.json["container"].string == id)
+        #expect(try cnictl.json("ls").array.isEmpty)
+    }
+
+    @Test("del removes what carries the owner's name where no configuration of it is left")
+    func withoutConfiguration() throws {
+        let world = try World()
+        let (cnictl, containers) = try world.attached(["web"])
+        try run("rm -r \(cnictl.networks)/shaped.conflist \(world.directory)/cache")
+        try cnictl.output(
+            of: "del shaped \(containers[0].path) --container-id web "
+                + "--data-dir \(world.directory)/networks")
+        #expect(try cnictl.json("ls --data-dir \(world.directory)/networks").array.isEmpty)
+        #expect(try !world.onHost("nft list ruleset").contains("shaped web"))
+    }
+
+    @Test("a refusal by the first plugin is told once: nothing has been made, and nothing is left")
+    func firstRefuses() throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        try cnictl.configure(
+            #"{"cniVersion": "1.1.0", "name": "odd", "plugins": [{"type": "nobody"}]}"#,
+            as: "odd.conflist")
+        let ended = try cnictl.run("add odd \(world.container().path)")
+        #expect(ended.status == 1)
+        #expect(
+            ended.errors.components(separatedBy: "failed to find plugin").count == 2,
+            "\(ended.errors)")
+    }
+
+    @Test(
+        "a capability that no plugin declares is named, and one that is not understood is refused")
+    func capabilities() throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        try cnictl.configure(world.shapedList(), as: "shaped.conflist")
+        let ended = try cnictl.run("plan shaped --cap portMapings=[]")
+        #expect(
+            ended.errors.contains(
+                "--cap portMapings: no plugin of network shaped declares it, and so none gets it"),
+            "\(ended.errors)")
+        #expect(try cnictl.run("plan shaped --cap portMappings").status == 64)
+    }
+
     @Test("an add that a later plugin refuses takes back what the earlier ones made")
     func refused() throws {
         let world = try World()
@@ -110,6 +172,18 @@ struct CnictlRuntimeTests {
         let full = try cnictl.run("status small -o json")
         #expect(full.status == 2)
         #expect(full.json[0]["code"].number == 50)
+        // Where nothing can be written, nothing can be reserved, be there an address or not.
+        bridge["ipam"]["subnet"] = #""10.99.0.0/24""#
+        list["plugins"] = JSON([bridge.value])
+        try cnictl.configure(list, as: "small.conflist")
+        #expect(try cnictl.run("status").status == 0)
+        try output(of: "mount -t tmpfs -o ro none \(world.directory)/networks")
+        let sealed = try cnictl.run("status small -o json")
+        try output(of: "umount \(world.directory)/networks")
+        #expect(sealed.json[0]["code"].number == 50)
+        #expect(
+            sealed.json[0]["message"].string?.contains("Read-only file system") == true,
+            "\(sealed.output)")
         bridge["type"] = #""nobody""#
         list["plugins"] = JSON([bridge.value])
         try cnictl.configure(list, as: "small.conflist")

@@ -30,7 +30,8 @@ public protocol ConfigurationValue: Sendable {
     static var isAbsentWhenEmpty: Bool { get }
     /// The value in JSON's terms, or nil if the JSON is something else.
     init?(_ json: JSON)
-    /// What in a value is something else: where below its key, what is taken there, and what there is.
+    /// What in a value is something else: where below its key (`.name`, `[2]`), what is taken there, and what
+    /// there is.
     static func mismatch(in json: JSON) -> (place: String, wanted: String, found: JSON)
 }
 

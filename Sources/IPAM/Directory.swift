@@ -35,6 +35,17 @@ package struct Directory: ~Copyable {
         return Directory(FileDescriptor(rawValue: fd), path: path)
     }
 
+    /// Makes sure that files can be made in a directory, or in what there is of the way to it.
+    package static func requireWritable(_ path: String) throws(CNIError) {
+        guard unsafe access(path, W_OK) != 0 else { return }
+        let cause = Errno(rawValue: errno)
+        let parent = FilePath(path).removingLastComponent().string
+        guard cause == .noSuchFileOrDirectory, !parent.isEmpty, parent != path else {
+            throw failure("write to", path, cause)
+        }
+        try requireWritable(parent)
+    }
+
     /// Opens a directory below this one.
     ///
     /// - Returns: Nil if it does not exist and is not to be made.

@@ -79,6 +79,8 @@ public struct AttachmentState: Sendable {
     public internal(set) var addresses: [IPPrefix] = []
     /// The ports of the host that lead to it.
     package internal(set) var mappings: [RuleListing.Mapping] = []
+    /// The ports of the host that it has claimed, whether they lead to it or not.
+    var claims: [RuleListing.Mapping] = []
     /// The ports of the host that lead to another container, which had them first, until that goes.
     public internal(set) var awaitedPorts: [(port: String, holder: Owner)] = []
     /// Its classes: of each direction the container's own, then those inside it.
@@ -143,6 +145,13 @@ public struct AttachmentState: Sendable {
             || givenAddresses.contains(address)
     }
 
+    /// Whether a word is its container's ID or, where it is none of these others' either, the start of it.
+    public func isOf(container word: String, in all: [AttachmentState]) -> Bool {
+        owner.containerID == word
+            || owner.containerID.hasPrefix(word)
+                && !all.contains { $0.owner.containerID == word }
+    }
+
     /// The ports of the host that a runtime has asked for of a network that maps ports: `8080/tcp`.
     public var wantedPorts: [String] {
         let plugins = (try? cached?.list())?.plugins
@@ -152,6 +161,27 @@ public struct AttachmentState: Sendable {
             guard case .integer(let port)? = mapping["hostPort"] else { return nil }
             return "\(port)/\(mapping["protocol"]?.text?.lowercased() ?? "tcp")"
         }
+    }
+
+    /// The ports that a runtime has asked for, and that neither lead to it nor are waited for.
+    var missingPorts: [String] {
+        wantedPorts.filter { port in
+            !awaitedPorts.contains { $0.port == port }
+                // One that is mapped at an address of the host alone is named with that.
+                && !(mappings + claims).contains {
+                    $0.hostSide == port || $0.hostSide.hasSuffix(" " + port)
+                }
+        }
+    }
+
+    /// Whether nothing is there of what a plugin of its network makes.
+    var seemsBare: Bool {
+        guard isAlive, let plugins = (try? cached?.list())?.plugins else { return false }
+        return !missingPorts.isEmpty
+            || plugins.contains { plugin in
+                plugin["type"]?.text == Bandwidth.name && shares.isEmpty
+                    || plugin["ipMasq"] == .bool(true) && !traces.contains(.masquerade)
+            }
     }
 
     /// Why it cannot be said what it should be; nil if it can.

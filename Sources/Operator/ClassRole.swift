@@ -1,5 +1,6 @@
 internal import Netlink
 public import PluginRuntime
+internal import Plugins
 internal import Rtnetlink
 internal import TrafficControl
 
@@ -20,7 +21,7 @@ public enum ClassRole: Sendable, Equatable {
     case processes(network: String, String)
 
     /// The name of the class inside a container that has what the others leave.
-    public static let rest = "*"
+    public static let rest = Bandwidth.Numbers.restName
 
     /// The role that a class's name tells of; nil for a name that is none of this project's.
     init?(_ name: ClassName) {
@@ -29,10 +30,8 @@ public enum ClassRole: Sendable, Equatable {
         switch (name.kind, words.count) {
         case (.tenant, 1): self = .tenant(words[0])
         case (.container, 2): self = .processes(network: words[0], words[1])
-        case (.container, 3...4):
-            guard let owner = Owner(tag: words.prefix(3).joined(separator: " ")) else {
-                return nil
-            }
+        case (.container, _):
+            guard let owner = Owner(className: name.text) else { return nil }
             self = words.count == 3 ? .container(owner) : .part(owner, words[3])
         default: return nil
         }

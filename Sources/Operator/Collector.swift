@@ -58,6 +58,95 @@ public struct Collector: Sendable {
                 + "to keep nothing of a network, gc NETWORK --all")
     }
 
+    /// Refuses to take a container for the host: to whom all that is there looks like what has gone.
+    public static func requireHost(_ inventory: Inventory) throws(CNIError) {
+        let own = try wrapping { () throws(KernelError) in try inventory.ownContainer() }
+        guard let own else { return }
+        throw CNIError(
+            .environment,
+            "this namespace is the container of \(own.owner.tag): only the host can tell who has gone"
+        )
+    }
+
+    /// What is to be kept of a network.
+    public struct Kept: Sendable {
+        /// The attachments.
+        public let attachments: Set<NetworkConfiguration.ValidAttachment>
+        /// The words that mean nobody who is there.
+        public let strangers: [String]
+
+        /// What words mean of the attachments of a network: CONTAINER, which is all that it has there, or
+        /// CONTAINER/INTERFACE; the container is its ID or the start of it.
+        ///
+        /// - Throws: Where none of the words means anybody, and somebody is there.
+        public init(
+            _ words: [String], of there: [AttachmentState], on network: String
+        ) throws(CNIError) {
+            var (attachments, strangers): (Set<NetworkConfiguration.ValidAttachment>, [String]) = (
+                [], []
+            )
+            for word in words {
+                let parts = word.split(separator: "/", maxSplits: 1).map(String.init)
+                let (id, interface) = (parts.first ?? "", parts.count > 1 ? parts[1] : nil)
+                let meant = there.filter {
+                    $0.isOf(container: id, in: there)
+                        && (interface == nil || $0.owner.interface == interface)
+                }
+                attachments.formUnion(meant.map(\.owner.attachment))
+                guard meant.isEmpty else { continue }
+                strangers.append(word)
+                // Of whom nothing is found here, a plugin may know something.
+                attachments.insert(.init(containerID: id, interface: interface ?? "eth0"))
+            }
+            if !words.isEmpty, strangers.count == words.count,
+                let living = there.first(where: { !$0.isOrphan })
+            {
+                throw CNIError(
+                    .invalidConfiguration,
+                    "--valid names nobody on \(network), and \(living.owner.tag) is there: "
+                        + "to keep nothing of a network, gc NETWORK --all")
+            }
+            (self.attachments, self.strangers) = (attachments, strangers)
+        }
+    }
+
+    /// GC of one network: of those who are there, all that are not kept go, by the network's plugins, or by
+    /// what each was made by and its owner's tag where these know nothing of them.
+    ///
+    /// - Returns: Who was to go, each with why it is still there, and what a plugin failed at.
+    public func collect(
+        _ network: ConfigurationList?, _ there: [AttachmentState], keeping kept: Kept
+    ) throws(CNIError) -> (
+        outcomes: [(state: AttachmentState, failure: CNIError?)], failure: CNIError?
+    ) {
+        guard network?.disablesGC != true else { return ([], nil) }
+        let going = there.filter { !kept.attachments.contains($0.owner.attachment) }
+        var failure: CNIError?
+        do throws(CNIError) {
+            if let network {
+                let netns = there.map { ($0.owner, $0.netns ?? "") }
+                try runtime.gc(
+                    network, valid: kept.attachments,
+                    netns: Dictionary(uniqueKeysWithValues: netns))
+            }
+        } catch {
+            failure = error
+        }
+        let now = try wrapping { () throws(KernelError) in try Inventory(sources) }
+        let left = Set(now.attachments.map(\.owner))
+        return (going.map { ($0, left.contains($0.owner) ? reason($0) : nil) }, failure)
+    }
+
+    /// Removes an attachment, and returns what it failed at.
+    private func reason(_ state: AttachmentState) -> CNIError? {
+        do throws(CNIError) {
+            try remove(state)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
     /// Removes an attachment: DEL by its network's plugins, then all that still carries its owner.
     ///
     /// What a plugin fails at it may succeed at the next time, with what is kept of the attachment: that

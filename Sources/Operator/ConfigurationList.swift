@@ -23,6 +23,9 @@ public struct ConfigurationList: Sendable {
     /// Reads a list, or a single plugin's configuration as a list of one.
     public init(parsing bytes: [UInt8], file: String) throws(CNIError) {
         let json: JSON
+        guard bytes.contains(where: { !" \t\r\n".utf8.contains($0) }) else {
+            throw CNIError(.decode, "\(file): the file is empty")
+        }
         do throws(CNIError) {
             json = try JSON(parsing: bytes)
         } catch {
@@ -36,6 +39,7 @@ public struct ConfigurationList: Sendable {
         let list = try ConfigurationList(parsing: Files.read(file), file: file)
         let json = try? JSON(parsing: list.bytes)
         guard json?["loadOnlyInlinedPlugins"] != .bool(true) else {
+            guard !list.plugins.isEmpty else { throw Self.isWithoutPlugins(file) }
             self = list
             return
         }
@@ -44,6 +48,7 @@ public struct ConfigurationList: Sendable {
         for path in Self.files(in: "\(directory)\(list.name)", suffixes: [".conf"]) {
             further.append(try Self.parse(path))
         }
+        guard !list.plugins.isEmpty || !further.isEmpty else { throw Self.isWithoutPlugins(file) }
         guard !further.isEmpty, let json else {
             self = list
             return
@@ -58,15 +63,22 @@ public struct ConfigurationList: Sendable {
     public static func find(_ name: String, in directory: String) throws(CNIError)
         -> ConfigurationList
     {
+        try Files.requireReadable(directory)
+        var unread: [String] = []
         for suffixes in [[".conflist"], [".conf", ".json"]] {
             for file in files(in: directory, suffixes: suffixes) {
-                guard let list = try? ConfigurationList(file: file), list.name == name else {
-                    continue
+                do throws(CNIError) {
+                    let list = try ConfigurationList(file: file)
+                    if list.name == name { return list }
+                } catch {
+                    unread.append("\(error)")
                 }
-                return list
             }
         }
-        throw CNIError(.unknownContainer, "no network \"\(name)\" is configured in \(directory)")
+        let remark =
+            unread.isEmpty ? "" : ", as far as can be read: " + unread.joined(separator: "; ")
+        throw CNIError(
+            .unknownContainer, "no network \"\(name)\" is configured in \(directory)" + remark)
     }
 
     /// Every list in a directory, each with its file or with what is wrong with it.
@@ -117,7 +129,12 @@ public struct ConfigurationList: Sendable {
                     .decode, "\(file): plugins: expected an array of objects, found \(plugins.kind)"
                 )
             }
+            guard !plugins.isEmpty else { throw Self.isWithoutPlugins(file) }
             self.plugins = plugins
+            self.bytes = bytes
+        } else if file.hasSuffix(".conflist") {
+            // All of them may be in files beside it.
+            plugins = []
             self.bytes = bytes
         } else {
             plugins = [json]
@@ -131,8 +148,16 @@ public struct ConfigurationList: Sendable {
         }
     }
 
+    private static func isWithoutPlugins(_ file: String) -> CNIError {
+        CNIError(.invalidConfiguration, "\(file): plugins: missing: a list has one plugin at least")
+    }
+
     /// The newest of `cniVersion` and `cniVersions` that this project speaks.
     private static func version(_ json: JSON, _ file: String) throws(CNIError) -> SpecVersion {
+        if let version = json["cniVersion"], version.text == nil, version != .null {
+            throw CNIError(
+                .decode, "\(file): cniVersion: expected a string, found \(version.kind)")
+        }
         var texts = (json["cniVersions"]?.elements ?? []).compactMap(\.text)
         let own = json["cniVersion"]?.text ?? ""
         if !own.isEmpty { texts.append(own) }

@@ -1,5 +1,6 @@
 internal import Addressing
 internal import CNI
+internal import Netlink
 internal import PluginRuntime
 internal import Rtnetlink
 
@@ -115,6 +116,16 @@ struct ContainerSearch {
     }
 }
 
+extension Inventory {
+    /// The attachment whose container the calling thread is in; nil on a host.
+    ///
+    /// A path that was noted may be the host's by now: the interface has to be there as well.
+    func ownContainer() throws(KernelError) -> AttachmentState? {
+        guard let view = try NamespaceView.own() else { return nil }
+        return attachments.first { Sought($0).isHome(in: view) }
+    }
+}
+
 /// An attachment, and what its interface is known by.
 private struct Sought {
     let state: AttachmentState
@@ -152,6 +163,20 @@ private struct Sought {
         // An ipvlan link has its master's, as all the others on that have.
         let hasMAC = link.kind != "ipvlan" && link.mac.map(macs.contains) ?? false
         return (hasMAC ? 2 : 0) + (hasAddress(of: link, in: view) ? 1 : 0)
+    }
+
+    /// Whether the attachment's interface is in a namespace that has its path, or an interface of its name.
+    ///
+    /// The loopback interface tells nothing: every namespace has it, with the same addresses.
+    func isHome(in view: NamespaceView) -> Bool {
+        let isNoted = noted == view.identity
+        return isNoted && tagged(in: view) != nil
+            || view.links.contains { link in
+                (isNoted || names.contains(link.name))
+                    && view.addresses(of: link.index).contains {
+                        !$0.address.isLoopback && addresses.contains($0.address)
+                    }
+            }
     }
 
     /// Whether a link has an address that is the attachment's.

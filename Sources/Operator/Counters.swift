@@ -31,18 +31,19 @@ extension Counters {
         guard let statistics = reply.attributes(after: tcmsg.self)[Int(TCA_STATS2)]?.nested else {
             return nil
         }
-        if let basic = statistics[Int(TCA_STATS_BASIC)] {
-            bytes = basic.uint64 ?? 0
-            packets = UInt64(basic.payload.uint32(at: 8) ?? 0)
+        if let basic = statistics[Int(TCA_STATS_BASIC)]?.value(gnet_stats_basic.self) {
+            bytes = basic.bytes
+            packets = UInt64(basic.packets)
         }
         if let wide = statistics[Int(TCA_STATS_PKT64)]?.uint64 { packets = wide }
-        if let queue = statistics[Int(TCA_STATS_QUEUE)]?.payload {
-            backlog = UInt64(queue.uint32(at: 4) ?? 0)
-            drops = UInt64(queue.uint32(at: 8) ?? 0)
+        if let queue = statistics[Int(TCA_STATS_QUEUE)]?.value(gnet_stats_queue.self) {
+            backlog = UInt64(queue.backlog)
+            drops = UInt64(queue.drops)
         }
-        // struct tc_htb_xstats: lends, borrows, …; only classes have it.
+        // Only classes have it.
         guard reply.type == RTM_NEWTCLASS else { return }
-        borrowed = UInt64(statistics[Int(TCA_STATS_APP)]?.payload.uint32(at: 4) ?? 0)
+        let own = statistics[Int(TCA_STATS_APP)]?.value(tc_htb_xstats.self)
+        borrowed = UInt64(own?.borrows ?? 0)
     }
 }
 
@@ -137,10 +138,10 @@ extension Kernel {
             "list classes of \(port.link)", type: RTM_GETTCLASS, flags: .dump, header)
         var found: [ClassID: Counters] = [:]
         for reply in try request(port.side, message) {
-            guard let handle = reply.payload.uint32(at: 8), let counters = Counters(reply) else {
+            guard let header = reply.header(tcmsg.self), let counters = Counters(reply) else {
                 continue
             }
-            found[ClassID(handle: handle)] = counters
+            found[ClassID(handle: header.tcm_handle)] = counters
         }
         return found
     }
@@ -169,18 +170,18 @@ extension Kernel {
     ) throws(KernelError) -> [UInt32: (received: Counters, sent: Counters)] {
         let message = Message("list links", type: RTM_GETLINK, flags: .dump, ifinfomsg())
         var found: [UInt32: (received: Counters, sent: Counters)] = [:]
+        // A kernel that is older than the structure sends the beginning of it.
+        let rest = [UInt8](repeating: 0, count: MemoryLayout<rtnl_link_stats64>.size)
         for reply in try request(side, message) {
-            guard let index = reply.payload.uint32(at: 4),
-                let numbers = reply.attributes(after: ifinfomsg.self)[IFLA_STATS64]?.payload
+            guard let header = reply.header(ifinfomsg.self),
+                let bytes = reply.attributes(after: ifinfomsg.self)[IFLA_STATS64]?.payload,
+                let numbers = (bytes + rest).value(rtnl_link_stats64.self)
             else { continue }
-            // struct rtnl_link_stats64: packets, bytes, errors and drops, received and sent.
-            let number = { (position: Int) -> UInt64 in
-                UInt64(numbers.uint32(at: position * 8) ?? 0)
-                    | UInt64(numbers.uint32(at: position * 8 + 4) ?? 0) << 32
-            }
-            found[index] = (
-                Counters(bytes: number(2), packets: number(0), drops: number(6)),
-                Counters(bytes: number(3), packets: number(1), drops: number(7))
+            found[UInt32(bitPattern: header.ifi_index)] = (
+                Counters(
+                    bytes: numbers.rx_bytes, packets: numbers.rx_packets, drops: numbers.rx_dropped),
+                Counters(
+                    bytes: numbers.tx_bytes, packets: numbers.tx_packets, drops: numbers.tx_dropped)
             )
         }
         return found

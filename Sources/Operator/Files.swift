@@ -78,6 +78,23 @@ enum Files {
         return unsafe stat(path, &status) == 0 ? status : nil
     }
 
+    /// Whether there is something at a path.
+    ///
+    /// - Throws: Code 5 with the path and the cause where that cannot be seen.
+    static func exists(_ path: String) throws(CNIError) -> Bool {
+        var status = stat()
+        if unsafe stat(path, &status) == 0 { return true }
+        guard errno == ENOENT else { throw failure("look for", path) }
+        return false
+    }
+
+    /// Makes sure that a directory, if there is one, may be looked into.
+    static func requireReadable(_ directory: String) throws(CNIError) {
+        guard unsafe access(directory, R_OK | X_OK) == 0 || errno == ENOENT else {
+            throw failure("read", directory)
+        }
+    }
+
     /// What a path leads to when every link is followed; the path itself if it leads nowhere.
     static func target(_ path: String) -> String {
         guard let real = unsafe realpath(path, nil) else { return path }

@@ -49,6 +49,16 @@ public struct Inspection {
         return findings
     }
 
+    /// How many are looked at for one that lacks something: what others' plugins have made may seem to.
+    private static let mostSuspects = 8
+
+    /// One of the attachments of which nothing is there that a plugin has made; nil if none is found.
+    public static func bare(among states: [AttachmentState]) -> AttachmentState? {
+        states.lazy.filter(\.seemsBare).prefix(mostSuspects).first { state in
+            ((try? findings(state)) ?? []).contains { !$0.differences.isEmpty }
+        }
+    }
+
     private static func findings(_ plugin: any Plugin.Type, _ call: Call) -> [Finding] {
         do throws(CNIError) {
             guard let (plan, kernel) = try wanted(plugin, call) else {

@@ -123,6 +123,12 @@ private struct Collection {
                     state.noteKept(mapping.address)
                 }
             }
+            for claim in try RuleListing.claims(kernel) {
+                note(tag: claim.tag, .portMapping) { state in
+                    state.claims.append(claim)
+                    state.noteKept(claim.address)
+                }
+            }
         } catch  where error.errno == .protocolNotSupported {
             return
         }
@@ -216,19 +222,23 @@ private struct Collection {
 
     /// Whose a reservation is; old ones do not name the interface, of which there is then one.
     private func owner(of holder: Holder, on network: String) -> Owner {
-        let known = states.keys.first {
-            $0.network == network && $0.containerID == holder.containerID
+        var interface = holder.interface
+        if interface.isEmpty {
+            let known = states.keys.first {
+                $0.network == network && $0.containerID == holder.containerID
+            }
+            interface = known?.interface ?? "eth0"
         }
-        let interface = holder.interface.isEmpty ? known?.interface ?? "eth0" : holder.interface
         return Owner(network: network, containerID: holder.containerID, interface: interface)
     }
 
     /// The attachments, each with its container looked for.
     func resolved(_ links: [LinkState]) -> [AttachmentState] {
         guard !states.isEmpty else { return [] }
-        let holders = states.values.flatMap { state in
+        let mappings = states.values.flatMap { state in
             state.mappings.map { (side: $0.hostSide, owner: state.owner) }
         }
+        let holders = Dictionary(grouping: mappings, by: \.side).mapValues { $0.map(\.owner) }
         let search = ContainerSearch(for: states.values.map { $0.awaiting(holders) }, links)
         return search.found.map(\.sorted).sorted {
             ($0.owner.network, $0.owner.containerID, $0.owner.interface)
@@ -245,16 +255,15 @@ extension AttachmentState {
         addresses.append(IPPrefix(host: address))
     }
 
-    /// The state with those of its ports that somebody else has.
-    fileprivate func awaiting(_ holders: [(side: String, owner: Owner)]) -> AttachmentState {
+    /// The state with those of its ports for which it is in the kernel's queue.
+    fileprivate func awaiting(_ holders: [String: [Owner]]) -> AttachmentState {
         var state = self
-        state.awaitedPorts = wantedPorts.compactMap { port in
-            // One that is mapped at an address of the host alone keeps it from nobody else.
-            let isOwn = mappings.contains {
-                $0.hostSide == port || $0.hostSide.hasSuffix(" " + port)
-            }
-            let other = isOwn ? nil : holders.first { $0.side == port && $0.owner != owner }
-            return other.map { (port, $0.owner) }
+        for side in claims.map(\.hostSide)
+        where !mappings.contains(where: { $0.hostSide == side })
+            && !state.awaitedPorts.contains(where: { $0.port == side })
+        {
+            let other = holders[side]?.first { $0 != owner }
+            if let other { state.awaitedPorts.append((side, other)) }
         }
         return state
     }

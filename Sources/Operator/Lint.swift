@@ -51,10 +51,11 @@ public struct Lint: Sendable {
     /// The faults of a file, or of all the networks in a directory and of what they are to each
     /// other.
     public func faults(at path: String) throws(CNIError) -> [Fault] {
-        guard let status = Files.status(path) else {
+        guard try Files.exists(path), let status = Files.status(path) else {
             throw CNIError(.unknownContainer, "\(path): no such file or directory")
         }
         guard status.isDirectory else { return faults(ofFiles: [path]) }
+        try Files.requireReadable(path)
         let files = ConfigurationList.files(in: path, suffixes: [".conf", ".conflist", ".json"])
         return (looksAtHost ? permissions(of: path) : []) + faults(ofFiles: files)
     }
@@ -187,14 +188,13 @@ public struct Lint: Sendable {
     private func refusals(
         _ plugin: any Plugin.Type, _ json: JSON, _ list: ConfigurationList
     ) -> [CNIError] {
-        let invocation = Invocation(
-            verb: .status, containerID: "lint", interface: "eth0", path: pluginDirectories)
         var errors: [CNIError] = []
         do throws(CNIError) {
-            let configuration = try NetworkConfiguration(json: list.configuration(of: json))
-            let call = Call(invocation, configuration)
+            let call = try list.trialCall(of: json, plugins: pluginDirectories)
             try parse(plugin, call)
-            if let ipam = Plugins.plugin(named: configuration.ipamType) { try parse(ipam, call) }
+            if let ipam = Plugins.plugin(named: call.configuration.ipamType) {
+                try parse(ipam, call)
+            }
         } catch {
             errors.append(error)
         }

@@ -77,13 +77,13 @@ extension Lint {
 
     /// What of a network does not go with the links that the host has.
     func faults(of list: ConfigurationList, on host: Host) -> [Fault] {
-        guard let first = list.plugins.first, let type = first["type"]?.text else { return [] }
+        guard let first = list.plugins.first else { return [] }
         var faults: [Fault] = []
         for (index, plugin) in list.plugins.enumerated() {
             let place = "plugins[\(index)]"
             let mtu = plugin.number("mtu")
             if mtu != 0, index == 0 || plugin["type"]?.text == Tuning.name,
-                let limit = limit(of: first, on: host), mtu > limit.mtu
+                let limit = limit(of: first, in: list, on: host), mtu > limit.mtu
             {
                 faults.append(
                     Fault(
@@ -91,7 +91,7 @@ extension Lint {
                         "\(mtu), but \(limit.link) has \(limit.mtu)"
                             + (limit.isRefused ? ": ADD is refused" : "")))
             }
-            faults += packetFilters(plugin, host).map {
+            faults += packetFilters(plugin, list, host).map {
                 Fault(.warning, list.file, place, $0)
             }
         }
@@ -100,10 +100,10 @@ extension Lint {
                 Fault(
                     .error, list.file, "plugins[0].master", "this host has no link \(master)"))
         }
-        let name = first.bridgeName
-        if type == Bridge.name, first.filtersVLANs, let bridge = host.links[name],
-            !bridge.filtersVLANs
+        if let options = list.options(Bridge.self, of: first), options.filtersVLANs,
+            let found = host.links[options.bridge], !found.filtersVLANs
         {
+            let name = options.bridge
             faults.append(
                 Fault(
                     .error, list.file, "plugins[0].bridge",
@@ -115,7 +115,7 @@ extension Lint {
 
     /// The link whose MTU a plugin's may not be above, and whether ADD fails if it is.
     private func limit(
-        of plugin: JSON, on host: Host
+        of plugin: JSON, in list: ConfigurationList, on host: Host
     ) -> (link: String, mtu: Int, isRefused: Bool)? {
         let type = plugin["type"]?.text ?? ""
         if type == IPVLAN.name || plugin.standsOnLink {
@@ -125,26 +125,32 @@ extension Lint {
             // Of ipvlan the kernel takes any.
             return (name, link.mtu, type != IPVLAN.name)
         }
-        guard type == Bridge.name || type == PTP.name else { return nil }
-        if type == Bridge.name {
-            let ports = host.links.filter { $0.value.bridge == plugin.bridgeName }
+        if type != PTP.name {
+            guard let options = list.options(Bridge.self, of: plugin) else { return nil }
+            let ports = host.links.filter { $0.value.bridge == options.bridge }
                 .filter { $0.value.kind != "veth" && $0.value.kind != "tun" }
             if let least = ports.min(by: { ($0.value.mtu, $0.key) < ($1.value.mtu, $1.key) }) {
                 return (least.key, least.value.mtu, false)
             }
-            guard plugin.isGateway else { return nil }
+            guard options.isGateway else { return nil }
         }
         guard let uplink = host.uplink, let link = host.links[uplink] else { return nil }
         return (uplink, link.mtu, false)
     }
 
     /// Packet filters that do not see each other's rules.
-    private func packetFilters(_ plugin: JSON, _ host: Host) -> [String] {
+    private func packetFilters(
+        _ plugin: JSON, _ list: ConfigurationList, _ host: Host
+    ) -> [String] {
         let type = plugin["type"]?.text ?? ""
-        let isIPTables = type == Firewall.name || plugin.usesIPTables
+        let masquerade = list.masquerade(plugin)
+        let masquerades = masquerade?.isOn == true
+        let isIPTables =
+            type == Firewall.name || masquerades && masquerade?.usesIPTables == true
+            || list.options(Portmap.self, of: plugin)?.usesIPTables == true
         let makesRules =
-            isIPTables || type == Portmap.name
-            || ["ipMasq", "macspoofchk", "ipspoofchk"].contains { plugin[$0] == .bool(true) }
+            isIPTables || type == Portmap.name || masquerades
+            || list.options(Bridge.self, of: plugin)?.checksSpoofing == true
         var messages: [String] = []
         if host.hasLegacyTables, makesRules {
             messages.append(
@@ -161,17 +167,19 @@ extension Lint {
 
     /// Networks whose addresses the host has elsewhere.
     func neighbours(_ lists: [ConfigurationList], on host: Host) -> [Fault] {
-        let bridges = lists.compactMap { $0.plugins.first }
-            .filter { $0["type"]?.text == Bridge.name }.map(\.bridgeName)
+        let firsts = lists.compactMap { list in
+            list.plugins.first.map {
+                (list: list, plugin: $0, bridge: list.options(Bridge.self, of: $0))
+            }
+        }
+        let bridges = firsts.compactMap { $0.bridge?.bridge }
         var faults: [Fault] = []
-        for list in lists {
-            guard let plugin = list.plugins.first, let type = plugin["type"]?.text,
-                type == PTP.name || (type == Bridge.name && plugin.isGateway)
-            else { continue }
-            let own = plugin.bridgeName
+        for (list, plugin, bridge) in firsts
+        where bridge?.isGateway ?? (plugin["type"]?.text == PTP.name) {
             for pool in Pool.all(of: plugin, in: list) {
                 let other = host.links.sorted { $0.key < $1.key }.first { name, link in
-                    link.kind != "veth" && name != own && !name.hasPrefix(own + ".")
+                    link.kind != "veth"
+                        && !(bridge.map { name.hasPrefix($0.bridge + ".") } ?? false)
                         && !bridges.contains(name)
                         && link.addresses.contains { $0.network.overlaps(pool.subnet) }
                 }

@@ -74,20 +74,32 @@ extension Lint {
             ]
         case VLAN.name where json.number("vlanId") == 0:
             return [warning("vlanId", "0 is no VLAN: packets are only given a priority")]
-        case Bridge.name: return vlans(json).map { warning($0.key, $0.message) }
+        case Bridge.name:
+            guard let options = list.options(Bridge.self, of: json) else { return [] }
+            return vlans(options, json).map { warning($0.key, $0.message) }
+        case Bandwidth.name where json["capabilities"]?["bandwidth"] == .bool(true):
+            let keys = ["ingressRate", "ingressBurst", "egressRate", "egressBurst"]
+            guard let own = keys.first(where: { json[$0] != nil }) else { return [] }
+            return [
+                warning(
+                    "capabilities.bandwidth",
+                    "what a runtime says does not count, as the limits of a pod's annotations: "
+                        + "\(own) is given here")
+            ]
         default: return []
         }
     }
 
     /// VLANs of a bridge's port that are not what they seem.
-    private func vlans(_ json: JSON) -> [(key: String, message: String)] {
+    private func vlans(
+        _ options: Bridge.Options, _ json: JSON
+    ) -> [(key: String, message: String)] {
         var faults: [(key: String, message: String)] = []
-        let vlan = json.number("vlan")
-        let preserves = json["preserveDefaultVlan"] == .bool(true)
-        if preserves, !json.filtersVLANs {
+        let vlan = options.vlan
+        if options.keepsDefaultVLAN, !options.filtersVLANs {
             faults.append(
                 ("preserveDefaultVlan", "it means nothing without vlan or vlanTrunk"))
-        } else if preserves, vlan > 1 {
+        } else if options.keepsDefaultVLAN, vlan > 1 {
             faults.append(
                 (
                     "preserveDefaultVlan",
@@ -127,17 +139,6 @@ extension JSON {
         if case .integer(let number)? = self[key] { number } else { 0 }
     }
 
-    /// Whether the bridge of a configuration has to tell VLANs apart.
-    var filtersVLANs: Bool { number("vlan") != 0 || self["vlanTrunk"] != nil }
-
-    /// The name of a configuration's bridge.
-    var bridgeName: String { self["bridge"]?.text ?? "cni0" }
-
-    /// Whether the bridge of a configuration has the gateway's address.
-    var isGateway: Bool {
-        self["isGateway"] == .bool(true) || self["isDefaultGateway"] == .bool(true)
-    }
-
     /// Whether the plugin's interface stands on a link of the host, whose MTU it may not exceed.
     var standsOnLink: Bool {
         [MACVLAN.name, VLAN.name].contains(self["type"]?.text ?? "")
@@ -149,14 +150,5 @@ extension JSON {
             self["linkInContainer"] != .bool(true), let name = self["master"]?.text, !name.isEmpty
         else { return nil }
         return name
-    }
-
-    /// Whether the plugin's rules are to be those of iptables.
-    var usesIPTables: Bool {
-        let backend = self["backend"]?.text ?? ""
-        let isMasquerading =
-            self["ipMasq"] == .bool(true) && self["ipMasqBackend"]?.text == "iptables"
-        return isMasquerading || backend == "iptables"
-            || (backend.isEmpty && self["externalSetMarkChain"]?.text?.isEmpty == false)
     }
 }

@@ -36,6 +36,27 @@ public struct NamespaceView: Sendable {
         self.addresses = addresses
     }
 
+    /// Looks at the namespace of the calling thread.
+    static func own() throws(KernelError) -> NamespaceView? {
+        let path = "/proc/thread-self/ns/net"
+        guard let status = Files.status(path) else { return nil }
+        let kernel = try Kernel(container: nil)
+        return NamespaceView(
+            path: path, identity: status.identity, number: nil,
+            links: try kernel.allLinks(in: .host), addresses: try kernel.allAddresses(in: .host))
+    }
+
+    private init(
+        path: String, identity: [UInt64], number: Int32?, links: [LinkState],
+        addresses: [(link: UInt32, prefix: IPPrefix)]
+    ) {
+        self.path = path
+        self.identity = identity
+        self.number = number
+        self.links = links
+        self.addresses = addresses
+    }
+
     /// The addresses of a link, those that the kernel gives itself left out.
     public func addresses(of index: UInt32) -> [IPPrefix] {
         addresses.filter { $0.link == index && !$0.prefix.address.isLinkLocal }.map(\.prefix)
@@ -81,22 +102,4 @@ public struct NamespaceView: Sendable {
 extension stat {
     /// What tells two files apart.
     var identity: [UInt64] { [UInt64(st_dev), UInt64(st_ino)] }
-}
-
-extension Kernel {
-    /// Every address of a namespace.
-    func allAddresses(
-        in side: Side
-    ) throws(KernelError) -> [(link: UInt32, prefix: IPPrefix)] {
-        let message = Message("list addresses", type: RTM_GETADDR, flags: .dump, ifaddrmsg())
-        return try request(side, message).compactMap { reply in
-            let attributes = reply.attributes(after: ifaddrmsg.self)
-            guard let length = reply.payload.uint8(at: 1), let index = reply.payload.uint32(at: 4),
-                let bytes = (attributes[Int(IFA_LOCAL)] ?? attributes[Int(IFA_ADDRESS)])?.payload,
-                let address = IPAddress(networkOrder: bytes),
-                let prefix = IPPrefix(address, length: Int(length))
-            else { return nil }
-            return (index, prefix)
-        }
-    }
 }

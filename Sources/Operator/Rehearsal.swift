@@ -214,6 +214,8 @@ private struct Performance {
         let kernel: Kernel
         var journal: Journal<Kernel>
         var rules: [Side: RulesetText] = [:]
+        /// What of the rules `nft` could not show since it was asked last.
+        var complaints: [String] = []
 
         init(_ kernel: Kernel) {
             self.kernel = kernel
@@ -223,7 +225,8 @@ private struct Performance {
         /// What has come to the rules of each side since the last time.
         mutating func newRules(_ sides: [Side]) -> [String] {
             sides.compactMap { side in
-                guard let text = list(side) else { return nil }
+                guard let (text, complaints) = list(side) else { return nil }
+                self.complaints += complaints
                 let now = RulesetText(text)
                 let added = now.additions(to: rules[side] ?? RulesetText())
                 rules[side] = now
@@ -233,7 +236,7 @@ private struct Performance {
             }
         }
 
-        private func list(_ side: Side) -> String? {
+        private func list(_ side: Side) -> (text: String, complaints: [String])? {
             guard (try? kernel.enter(side)) != nil else { return nil }
             defer { try? kernel.returnHome() }
             return Nft.list()
@@ -266,11 +269,21 @@ private struct Performance {
             let hasRules = object == nil || step is Tenant
             if hasRules {
                 commands = stand.newRules([.host, .container]) + commands
+                for complaint in stand.complaints where !problems.contains(complaint) {
+                    problems.append(complaint)
+                }
                 if commands.isEmpty, failure == nil, !Nft.isInstalled {
                     problems.append(
                         "\(step.description): nft is not installed, which shows the rules")
                 }
             }
+            // What has been said once, as a default route by two ways, is there already for a second time.
+            let isRepeated =
+                !commands.isEmpty
+                && objects.contains {
+                    $0.0.name == step.description && $0.0.commands == commands
+                }
+            if isRepeated, failure == nil { continue }
             objects.append(
                 (
                     Rehearsal.Object(
@@ -292,11 +305,29 @@ private enum Nft {
 
     static var isInstalled: Bool { path != nil }
 
-    /// The rules of the calling thread's namespace, without counters.
-    static func list() -> String? {
-        guard let path, let ended = try? Subprocess.run(path, ["-s", "list", "ruleset"]),
-            ended.status == 0
+    /// The rules of the calling thread's namespace, without counters, and what of them it cannot show.
+    ///
+    /// Of several tables at once it leaves out what targets of iptables do in all but the first.
+    static func list() -> (text: String, complaints: [String])? {
+        guard let tables = run(["list", "tables"]) else { return nil }
+        var (text, complaints) = ("", [String]())
+        for table in tables.text.split(separator: "\n") {
+            let words = table.split(separator: " ").map(String.init)
+            guard words.count == 3, let listed = run(["-s", "list"] + words) else { return nil }
+            text += listed.text
+            complaints += listed.errors.split(separator: "\n")
+                .filter { !$0.hasPrefix("#") && !$0.isEmpty }
+                .map { "nft does not show all of \(table): \($0)" }
+        }
+        return (text, complaints)
+    }
+
+    private static func run(_ words: [String]) -> (text: String, errors: String)? {
+        guard let path, let ended = try? Subprocess.run(path, words), ended.status == 0
         else { return nil }
-        return String(decoding: ended.output, as: UTF8.self)
+        return (
+            String(decoding: ended.output, as: UTF8.self),
+            String(decoding: ended.errors, as: UTF8.self)
+        )
     }
 }

@@ -1,11 +1,11 @@
 internal import Addressing
 internal import CNI
-internal import IPAM
+internal import Plugins
 
 /// host-local's reservations as an operator looks at them.
 public enum Reservations {
     /// Where host-local keeps them unless said otherwise.
-    public static let standardDirectory = "/var/lib/cni/networks"
+    public static let standardDirectory = HostLocal.Options.standardDataDirectory
 
     /// The usual directory and those that the networks of a configuration directory name.
     public static func directories(of configurationDirectory: String) -> [String] {

@@ -21,7 +21,8 @@ struct RulesetText {
             switch depth {
             case 0 where line.hasSuffix("{"): tables.append((line, []))
             case 1 where line.hasSuffix("{"):
-                tables[tables.count - 1].blocks.append(Block(heading: line))
+                guard let last = tables.indices.last else { continue }
+                tables[last].blocks.append(Block(heading: line))
             case 0: break
             case 1 where line.trimmingPrefix("\t") == "}": break
             default:

@@ -99,9 +99,12 @@ public struct Runtime: Sendable {
                     capabilities: target.capabilities, result: result))
             return result
         } catch {
+            // The first plugin's refusal comes before it has made anything, or after it has taken it back.
+            let isRefusal = previous == nil && error.code != CNIError.Code.internalError.rawValue
             do throws(CNIError) {
                 try del(network, target)
             } catch let further {
+                guard !isRefusal else { throw error }
                 throw error.leaving(["\(further)"])
             }
             throw error
@@ -122,9 +125,9 @@ public struct Runtime: Sendable {
             let path = cache.path(of: owner)
             throw CNIError(
                 .unknownContainer,
-                Files.status(path) == nil
-                    ? "no result of \(owner.tag) is kept in \(cache.directory)"
-                    : "the result that is kept in \(path) is damaged")
+                try Files.exists(path)
+                    ? "the result that is kept in \(path) is damaged"
+                    : "no result of \(owner.tag) is kept in \(cache.directory)")
         }
         let target = target.completed(by: cached)
         var failures: [CNIError] = []
@@ -227,6 +230,9 @@ public struct Runtime: Sendable {
     ) throws(CNIError) -> [UInt8] {
         let type = plugin["type"]?.text ?? ""
         guard let path = program(type) else {
+            for directory in pluginDirectories where !type.contains("/") {
+                _ = try Files.exists("\(directory)/\(type)")
+            }
             throw CNIError(
                 .invalidConfiguration,
                 "failed to find plugin \"\(type)\" in path [\(pluginDirectories.joined(separator: " "))]"

@@ -28,11 +28,8 @@ struct Stage: ~Copyable {
         try wrapping { () throws(KernelError) in
             let kernel = try Kernel(container: nil)
             found.links = try kernel.allLinks(in: .host)
-            for family in Family.allCases where found.uplink == nil {
-                found.uplink = try kernel.routes(of: family, in: .host).first {
-                    $0.destination.length == 0 && $0.table == Route.mainTable
-                }?.link.flatMap { index in found.links.first { $0.index == index }?.name }
-            }
+            let uplink = try kernel.defaultRouteLink(in: .host)
+            found.uplink = found.links.first { $0.index == uplink }?.name
         }
         let home = try Self.current()
         container = try Sandbox.make()

@@ -1,4 +1,5 @@
 public import Addressing
+internal import CLinux
 public import CNI
 public import Rtnetlink
 
@@ -11,17 +12,29 @@ extension Keys {
     public mutating func mtu(ofMaster isLimitedByMaster: Bool = false) throws(CNIError) -> Int? {
         let mtu = try self(
             "mtu", default: 0, "MTU of the interface in bytes; 0 is the kernel's choice.")
-        let least = isLimitedByMaster ? Int(Int32.min) : 0
-        guard (least...Int(Int32.max)).contains(mtu) else {
-            throw invalid("mtu", "invalid MTU \(mtu)")
+        guard mtu != 0 else { return nil }
+        guard !isLimitedByMaster else {
+            guard Int32(exactly: mtu) != nil else { throw invalid("mtu", "invalid MTU \(mtu)") }
+            return mtu
         }
-        return mtu == 0 ? nil : mtu
+        let range = Int(ETH_MIN_MTU)...Int(ETH_MAX_MTU)
+        guard range.contains(mtu) else {
+            throw invalid(
+                "mtu",
+                "invalid MTU \(mtu) (must be between \(range.lowerBound) and \(range.upperBound))")
+        }
+        return mtu
     }
 
     /// Refuses a name under which a link that is made would not be found.
     public func requireLinkName(_ name: String, _ key: String) throws(CNIError) {
         guard !isLinkPattern(name) else {
             throw invalid(key, "not the name of a link: \"\(name)\"")
+        }
+        guard name.utf8.count <= LinkState.longestName else {
+            throw invalid(
+                key, "longer than a link's name may be, \(LinkState.longestName) bytes: \"\(name)\""
+            )
         }
     }
 

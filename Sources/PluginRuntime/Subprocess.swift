@@ -79,12 +79,12 @@ package enum Subprocess {
 
     /// Runs any program with arguments, in this process's environment.
     ///
-    /// - Returns: How it ended and what it printed.
+    /// - Returns: How it ended, what it printed, and the beginning of what it complained of.
     package static func run(
         _ path: FilePath, _ arguments: [String], input: [UInt8] = []
-    ) throws(CNIError) -> (status: Int32, output: [UInt8]) {
+    ) throws(CNIError) -> (status: Int32, output: [UInt8], errors: [UInt8]) {
         let ended = try spawn(path, arguments, ownEnvironment, input: input)
-        return (ended.status, ended.output)
+        return (ended.status, ended.output, ended.errors)
     }
 
     /// This process's environment with another verb.

@@ -44,6 +44,7 @@ public enum Bridge: InterfacePlugin {
         hostEnd.mtu = options.mtu
         hostEnd.hairpin = options.hairpin
         hostEnd.isIsolated = options.isIsolated
+        hostEnd.isEnabled = true
         hostEnd.ignoresRouterAdvertisements = true
         hostEnd.linkLocal = .none
         hostEnd.isUp = true
@@ -185,7 +186,8 @@ public enum Bridge: InterfacePlugin {
 }
 
 extension Bridge.Options {
-    var filtersVLANs: Bool { vlan != 0 || trunk != nil }
+    /// Whether the bridge has to tell VLANs apart.
+    package var filtersVLANs: Bool { vlan != 0 || trunk != nil }
 
     /// The host's interface that is the gateway of a VLAN: the bridge itself sees no VLAN's
     /// packets without one.

@@ -174,9 +174,14 @@ public enum HostLocal: Plugin {
         store.close()
     }
 
-    /// Checks that every range set has an address left.
+    /// Checks that every range set has an address left, and that it can be reserved.
     public static func status(_ call: Call) throws(CNIError) {
         let options = try Options(call)
+        do throws(CNIError) {
+            try Directory.requireWritable("\(options.dataDirectory)/\(call.configuration.name)")
+        } catch {
+            throw CNIError(.notAvailable, error.message)
+        }
         guard
             var store = try options.store(of: call, creating: false)
         else { return }
@@ -213,10 +218,10 @@ extension HostLocal {
         /// The ID of the pod, if the container is one's.
         private(set) var pod: String?
 
-        private struct IPAMKeys: Sendable {
-            /// Where the reference keeps reservations, also for an empty `dataDir`.
-            static let dataDirectory = "/var/lib/cni/networks"
+        /// Where the reference keeps reservations, also for an empty `dataDir`.
+        package static let standardDataDirectory = "/var/lib/cni/networks"
 
+        private struct IPAMKeys: Sendable {
             let single: AddressRange.Options
             let ranges: [[AddressRange.Options]]
             let routes: [RouteEntry]
@@ -233,7 +238,8 @@ extension HostLocal {
                 routes =
                     try keys.list("routes", "Routes for the container.", RouteEntry.init) ?? []
                 dataDirectory = try keys(
-                    "dataDir", default: Self.dataDirectory, "Where reservations are kept.")
+                    "dataDir", default: Options.standardDataDirectory,
+                    "Where reservations are kept.")
                 cooldown = try keys(
                     "cooldown", default: 0,
                     "How many seconds an address that was freed is not given out again.")
@@ -288,7 +294,7 @@ extension HostLocal {
             rangeSets = sets
             routes = ipam.routes
             dataDirectory =
-                ipam.dataDirectory.isEmpty ? IPAMKeys.dataDirectory : ipam.dataDirectory
+                ipam.dataDirectory.isEmpty ? Self.standardDataDirectory : ipam.dataDirectory
             cooldown = ipam.cooldown
             let path = ipam.resolverConfiguration
             resolverConfiguration = path.isEmpty ? nil : path

@@ -18,7 +18,7 @@ public enum PTP: InterfacePlugin {
 
     /// The keys of the ptp plugin.
     public struct Options: Sendable {
-        let masquerade: MasqueradeOptions
+        package let masquerade: MasqueradeOptions
         let mtu: Int?
         let dns: AddResult.DNS?
 

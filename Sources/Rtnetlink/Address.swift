@@ -109,10 +109,7 @@ public struct Address: Resource {
             header.ifa_index == index
         else { return nil }
         let attributes = reply.attributes(after: ifaddrmsg.self)
-        guard let bytes = (attributes[IFA_LOCAL] ?? attributes[IFA_ADDRESS])?.payload,
-            let address = IPAddress(networkOrder: bytes),
-            let prefix = IPPrefix(address, length: Int(header.ifa_prefixlen))
-        else { return nil }
+        guard let prefix = IPPrefix(header, attributes) else { return nil }
         self.init(prefix, on: link, in: side)
         broadcast = (attributes[IFA_BROADCAST]?.payload).flatMap { IPAddress(networkOrder: $0) }
         scope = header.ifa_scope
@@ -120,6 +117,16 @@ public struct Address: Resource {
         isTentative =
             flags & UInt8(IFA_F_TENTATIVE) != 0 && flags & UInt8(IFA_F_OPTIMISTIC) == 0
         isDuplicate = flags & UInt8(IFA_F_DADFAILED) != 0
+    }
+}
+
+extension IPPrefix {
+    /// The address in a reply to RTM_GETADDR, and its network.
+    fileprivate init?(_ header: ifaddrmsg, _ attributes: Attributes) {
+        guard let bytes = (attributes[IFA_LOCAL] ?? attributes[IFA_ADDRESS])?.payload,
+            let address = IPAddress(networkOrder: bytes)
+        else { return nil }
+        self.init(address, length: Int(header.ifa_prefixlen))
     }
 }
 
@@ -146,6 +153,19 @@ extension Kernel {
         header.ifa_index = index
         let message = Message("list addresses of \(link)", type: RTM_GETADDR, flags: .dump, header)
         return try request(side, message).compactMap { Address($0, of: index, link, in: side) }
+    }
+
+    /// Every address of a namespace, each with the index of its link.
+    package func allAddresses(
+        in side: Side
+    ) throws(KernelError) -> [(link: UInt32, prefix: IPPrefix)] {
+        let message = Message("list addresses", type: RTM_GETADDR, flags: .dump, ifaddrmsg())
+        return try request(side, message).compactMap { reply in
+            guard reply.type == RTM_NEWADDR, let header = reply.header(ifaddrmsg.self),
+                let prefix = IPPrefix(header, reply.attributes(after: ifaddrmsg.self))
+            else { return nil }
+            return (header.ifa_index, prefix)
+        }
     }
 
     /// The addresses of a veth's other end in a namespace that this one only has a number for; none

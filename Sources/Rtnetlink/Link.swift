@@ -96,6 +96,8 @@ public struct Link: Resource {
     public var hairpin: Bool?
     /// Whether a bridge's port sends nothing to other isolated ports.
     public var isIsolated: Bool?
+    /// Whether a bridge's port that could is let pass packets: DEL, for one, disables it first.
+    public var isEnabled: Bool?
     /// Whether a bridge takes the senders of link-local frames for neighbours: no rule sees these frames
     /// before it does.
     public var learnsFromLinkLocal: Bool?
@@ -139,6 +141,9 @@ public struct Link: Resource {
         found.isUp = state.isUp
         found.hairpin = state.port?.hairpin
         found.isIsolated = state.port?.isIsolated
+        // One that is down, or whose other end is, the bridge enables itself.
+        let isStopped = state.isOperational && state.port?.isDisabled ?? false
+        found.isEnabled = isStopped ? false : isEnabled
         found.learnsFromLinkLocal = state.learnsFromLinkLocal
         found.master = try state.master.flatMap { (index) throws(KernelError) in
             try kernel.name(of: index, otherwise: master, in: side)
@@ -275,6 +280,8 @@ public struct Link: Resource {
             Difference(in: "\(description): hairpin", wanted: hairpin, found: found.hairpin),
             Difference(in: "\(description): isolated", wanted: isIsolated, found: found.isIsolated),
             Difference(
+                in: "\(description): port enabled", wanted: isEnabled, found: found.isEnabled),
+            Difference(
                 in: "\(description): learns from link-local frames", wanted: learnsFromLinkLocal,
                 found: found.learnsFromLinkLocal),
         ]
@@ -357,6 +364,9 @@ public struct Link: Resource {
         port.nest(IFLA_PROTINFO | Int(NLA_F_NESTED)) { options in
             if let hairpin { options.put(IFLA_BRPORT_MODE, UInt8(hairpin ? 1 : 0)) }
             if let isIsolated { options.put(IFLA_BRPORT_ISOLATED, UInt8(isIsolated ? 1 : 0)) }
+            if isEnabled == true, found?.isEnabled == false {
+                options.put(IFLA_BRPORT_STATE, UInt8(BR_STATE_FORWARDING))
+            }
         }
         return [link, port]
     }

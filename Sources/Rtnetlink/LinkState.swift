@@ -73,6 +73,9 @@ public struct LinkState: Sendable {
         public var isIsolated = false
         /// Whether the bridge forwards packets to and from the port now.
         public var isForwarding = false
+        /// Whether the bridge takes nothing from the port and gives it nothing: somebody has disabled it, or it
+        /// is down.
+        public var isDisabled = false
     }
 
     /// Reads a reply to RTM_GETLINK; nil if it is something else.
@@ -123,7 +126,9 @@ extension LinkState.Port {
             switch attribute.type {
             case IFLA_BRPORT_MODE: hairpin = attribute.uint8 == 1
             case IFLA_BRPORT_ISOLATED: isIsolated = attribute.uint8 == 1
-            case IFLA_BRPORT_STATE: isForwarding = attribute.uint8 == UInt8(BR_STATE_FORWARDING)
+            case IFLA_BRPORT_STATE:
+                isForwarding = attribute.uint8 == UInt8(BR_STATE_FORWARDING)
+                isDisabled = attribute.uint8 == UInt8(BR_STATE_DISABLED)
             default: break
             }
         }

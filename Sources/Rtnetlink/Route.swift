@@ -218,7 +218,12 @@ extension Kernel {
             var message = Message("list routes", type: RTM_GETROUTE, flags: .dump, header)
             message.put(Int(RTA_TABLE.rawValue), UInt32(RT_TABLE_MAIN.rawValue))
             var best: (metric: UInt32, link: UInt32)?
-            for reply in try request(side, message) where reply.type == RTM_NEWROUTE {
+            var replies: [Reply] = []
+            // Before its first route a namespace has no such table.
+            try tolerating(.noSuchFileOrDirectory) { () throws(KernelError) in
+                replies = try request(side, message)
+            }
+            for reply in replies where reply.type == RTM_NEWROUTE {
                 guard let found = reply.header(rtmsg.self), found.rtm_dst_len == 0,
                     found.rtm_table == UInt8(RT_TABLE_MAIN.rawValue)
                 else { continue }

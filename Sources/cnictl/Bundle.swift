@@ -201,7 +201,7 @@ struct Bundle: ParsableCommand {
         guard let path else { return "\(title)\nnot installed\n" }
         do throws(CNIError) {
             // What it complains of belongs to what it says.
-            let (status, bytes) = try Subprocess.run(
+            let (status, bytes, _) = try Subprocess.run(
                 "/bin/sh", ["-c", "exec \"$@\" 2>&1", "sh", path.string] + words.dropFirst())
             return "\(title)\n" + withoutPieces(String(decoding: bytes, as: UTF8.self))
                 + (status == 0 ? "" : "# status \(status)\n")

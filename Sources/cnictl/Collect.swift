@@ -16,13 +16,18 @@ struct Collect: ParsableCommand {
             times is removed, by the plugins and then by its owner's tag. An ID of 12 characters or \
             more may be the start of one. With --dry-run, ends with 2 \
             if there is something to remove. With --valid: the specification's GC of one network \
-            with these attachments to keep.
+            with these attachments to keep; with --all, with none. Where the network is not \
+            configured any more, what carries its name is removed.
             """)
 
     @Argument(help: "The network; without one, all of them.")
     var network: String?
 
-    @Option(help: "An attachment to keep, as CONTAINER or CONTAINER/INTERFACE; several times.")
+    @Option(
+        help: """
+            An attachment to keep; several times: CONTAINER, which is all that it has on the \
+            network, or CONTAINER/INTERFACE. The container is its ID or the start of it.
+            """)
     var valid: [String] = []
 
     @Flag(help: "With --valid or alone: nothing of the network is to be kept.")
@@ -41,6 +46,7 @@ struct Collect: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
+        try requireWords([network].compactMap(\.self) + valid)
         if !valid.isEmpty || all {
             guard network != nil, from == nil, !dryRun else {
                 throw ValidationError(
@@ -56,16 +62,15 @@ struct Collect: ParsableCommand {
     func run() throws {
         try requireRoot()
         if let network, !valid.isEmpty || all { return try collect(network) }
+        let network = try network.map { try name(of: $0) }
         let input = try from == "-" ? Self.readIDs() : nil
         // The look at the host comes before the runtime's list: who is added meanwhile is in
         // neither, and so nobody takes him for gone.
-        let first = try look(input)
+        let first = try look(input).filter { network == nil || $0.owner.network == network }
         if !first.isEmpty, !dryRun { pause(interval) }
         let second = dryRun ? first : try look(input)
         let owners = Set(first.map(\.owner))
         let stale = second.filter { owners.contains($0.owner) }
-        let collector = Collector(
-            places.runtime, configurationDirectory: places.confDir, sources: places.sources)
         var outcomes: [(state: AttachmentState, failure: CNIError?)] = []
         for state in stale {
             var failure: CNIError?
@@ -78,51 +83,84 @@ struct Collect: ParsableCommand {
             }
             outcomes.append((state, failure))
         }
-        show(outcomes)
+        output.print(json(outcomes)) {
+            show(outcomes)
+            if outcomes.isEmpty { print("nothing is left of containers that have gone") }
+        }
         if outcomes.contains(where: { $0.failure != nil }) { throw Exit.failed }
         if dryRun, !outcomes.isEmpty { throw Exit.found }
     }
 
+    private var collector: Collector {
+        Collector(places.runtime, configurationDirectory: places.confDir, sources: places.sources)
+    }
+
+    /// GC of one network, which keeps what is valid.
     private func collect(_ network: String) throws {
-        let valid = valid.map { text in
-            let words = text.split(separator: "/").map(String.init)
-            return NetworkConfiguration.ValidAttachment(
-                containerID: words.first ?? "", interface: words.count > 1 ? words[1] : "eth0")
+        let there = try host().attachments
+        let name = try name(of: network)
+        let list = try? places.network(network)
+        let own = there.filter { $0.owner.network == name }
+        let kept = try Collector.Kept(valid, of: own, on: name)
+        for word in kept.strangers {
+            Terminal.complain("--valid \(word): nobody on \(name) is that")
         }
-        let list = try places.network(network)
-        let found = try Inventory(places.sources).attachments.map { ($0.owner, $0.netns ?? "") }
-        try places.runtime.gc(
-            list, valid: Set(valid), netns: Dictionary(uniqueKeysWithValues: found))
-        output.print(["network": .string(list.name), "kept": .integer(valid.count)]) {}
+        let (outcomes, failure) = try collector.collect(list, own, keeping: kept)
+        output.print(
+            [
+                "network": .string(name), "kept": .integer(own.count - outcomes.count),
+                "outcomes": json(outcomes),
+            ]
+        ) {
+            show(outcomes)
+            if outcomes.isEmpty { print("nothing of network \(name) is to be removed") }
+        }
+        if let failure { throw failure }
+        if outcomes.contains(where: { $0.failure != nil }) { throw Exit.failed }
+    }
+
+    /// The name of a network that is configured, or that somebody is still attached to.
+    private func name(of network: String) throws -> String {
+        let isUsed = try Inventory(places.sources).attachments.contains {
+            $0.owner.network == network
+        }
+        return isUsed ? network : try places.network(network).name
+    }
+
+    /// What there is on the host, which must be one.
+    private func host() throws -> Inventory {
+        let inventory = try Inventory(places.sources)
+        try Collector.requireHost(inventory)
+        return inventory
     }
 
     private func look(_ input: Set<String>?) throws -> [AttachmentState] {
-        let inventory = try Inventory(places.sources)
+        let inventory = try host()
         let known = try from.map { try input ?? Self.containers(of: $0) }
         if let known, let from {
             try Collector.requireKnowledge(
                 inventory, known, from: from == "-" ? "standard input" : from)
         }
-        return Collector.stale(inventory, known: known).filter {
-            network == nil || $0.owner.network == network
-        }
+        return Collector.stale(inventory, known: known)
+    }
+
+    private func json(_ outcomes: [(state: AttachmentState, failure: CNIError?)]) -> JSON {
+        .array(
+            outcomes.map { outcome in
+                outcome.state.json
+                    .setting("removed", to: .bool(!dryRun && outcome.failure == nil))
+                    .setting("error", to: outcome.failure.map { .string("\($0)") } ?? .null)
+            })
     }
 
     private func show(_ outcomes: [(state: AttachmentState, failure: CNIError?)]) {
-        let json = outcomes.map { outcome in
-            outcome.state.json.setting("removed", to: .bool(!dryRun && outcome.failure == nil))
-                .setting("error", to: outcome.failure.map { .string("\($0)") } ?? .null)
-        }
-        output.print(.array(json)) {
-            for (state, failure) in outcomes {
-                let what = AttachmentState.Trace.allCases.filter(state.traces.contains)
-                    .map(\.rawValue).joined(separator: ", ")
-                let verb = dryRun ? "would remove" : failure == nil ? "removed" : "could not remove"
-                print(
-                    Terminal.styled(verb, failure == nil ? .green : .red)
-                        + " \(state.owner.tag): \(what)" + (failure.map { ": \($0)" } ?? ""))
-            }
-            if outcomes.isEmpty { print("nothing is left of containers that have gone") }
+        for (state, failure) in outcomes {
+            let what = AttachmentState.Trace.allCases.filter(state.traces.contains)
+                .map(\.rawValue).joined(separator: ", ")
+            let verb = dryRun ? "would remove" : failure == nil ? "removed" : "could not remove"
+            print(
+                Terminal.styled(verb, failure == nil ? .green : .red)
+                    + " \(state.owner.tag): \(what)" + (failure.map { ": \($0)" } ?? ""))
         }
     }
 

@@ -34,6 +34,7 @@ struct Execute: ParsableCommand {
         var target = try target.target("cnictl-\(getpid())")
         if self.target.containerID == nil { target.containerID = "cnictl-exec-\(getpid())" }
         try places.requireNew(target, on: list)
+        self.target.nameIdleCapabilities(on: list)
         let signals = SignalWatch()
         let box = try Sandbox.make()
         target.netns = box.path

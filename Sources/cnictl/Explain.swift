@@ -23,6 +23,8 @@ struct Explain: ParsableCommand {
     @OptionGroup var places: Places
     @OptionGroup var output: OutputOptions
 
+    func validate() throws { try requireWords([subject]) }
+
     func run() throws {
         try requireRoot()
         let inventory = try Inventory(places.sources)

@@ -2,6 +2,7 @@ import ArgumentParser
 import CNI
 import Glibc
 import Operator
+import Plugins
 
 /// Puts the plugins into a runtime's directory.
 struct Install: ParsableCommand {
@@ -23,6 +24,13 @@ struct Install: ParsableCommand {
 
     @OptionGroup var output: OutputOptions
 
+    func validate() throws {
+        if let stranger = skip.first(where: { !pluginNames.contains($0) }) {
+            throw ValidationError(
+                "--skip \(stranger): the plugins are \(pluginNames.joined(separator: ", "))")
+        }
+    }
+
     func run() throws {
         let changes = try Installation.install(
             from: from ?? Self.beside(), to: dest, skipping: skip)
@@ -39,10 +47,12 @@ struct Install: ParsableCommand {
     }
 
     /// The plugins of the build that this command is of, or of its own directory.
-    private static func beside() -> String {
+    private static func beside() throws(CNIError) -> String {
         let own = HelperProgram.own
         let directory = own.prefix(through: own.lastIndex(of: "/") ?? own.startIndex)
-        return unsafe access("\(directory)cni/swift-cni", R_OK) == 0
-            ? "\(directory)cni" : String(directory)
+        for place in ["\(directory)cni", String(directory)]
+        where unsafe access("\(place)/swift-cni", R_OK) == 0 { return place }
+        throw CNIError(
+            .unknownContainer, "the program is not beside \(own): give --from its directory")
     }
 }

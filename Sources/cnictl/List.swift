@@ -27,6 +27,8 @@ struct List: ParsableCommand {
     @OptionGroup var places: Places
     @OptionGroup var output: OutputOptions
 
+    func validate() throws { try requireWords(filter) }
+
     func run() throws {
         try requireRoot()
         let inventory = try Inventory(places.sources)
@@ -37,6 +39,11 @@ struct List: ParsableCommand {
                 "PORTS", "?TENANT", "CLASS", ">EGRESS", ">INGRESS", ">AGE")
             for state in chosen { table.add(state) }
             table.print()
+            if let bare = Inspection.bare(among: chosen) {
+                Terminal.complain(
+                    "\(bare.owner.tag) lacks what it was given: explain \(bare.owner.containerID) "
+                        + "names it, repair puts it back")
+            }
             for problem in inventory.unreadableReservations {
                 Terminal.complain("\(problem): there may be attachments that are not shown")
             }
@@ -58,13 +65,6 @@ extension [AttachmentState] {
 }
 
 extension AttachmentState {
-    /// Whether a word is its container's ID or, where it is none of these others' either, the start of it.
-    func isOf(container word: String, in all: [AttachmentState]) -> Bool {
-        owner.containerID == word
-            || owner.containerID.hasPrefix(word)
-                && !all.contains { $0.owner.containerID == word }
-    }
-
     /// Whether a word is its network or tenant, or one of its interfaces.
     func matches(_ word: String) -> Bool {
         owner.network == word || owner.interface == word || hostEnd?.name == word

@@ -9,13 +9,14 @@ struct Log: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Reads the log of the plugins' calls, or turns it on and off.",
         discussion: """
-            The log is off unless it is turned on. Nothing of a network's configuration is in it.
+            The log is off unless it is turned on. Nothing of a network's configuration is in it. \
+            --off removes the file with the calls in it; one that --to has named stays.
             """)
 
     @Flag(help: "Makes the plugins log from now on.")
     var on = false
 
-    @Flag(help: "Makes the plugins log no more.")
+    @Flag(help: "Makes the plugins log no more, and removes the log.")
     var off = false
 
     @Option(help: "With --on: a file to log to, or journal.")
@@ -42,6 +43,7 @@ struct Log: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
+        try requireWords(filter)
         if on, off { throw ValidationError("--on and --off exclude each other") }
         if to != nil, !on { throw ValidationError("--to needs --on") }
         try requireLines(lines)

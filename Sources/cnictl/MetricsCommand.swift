@@ -23,7 +23,7 @@ struct MetricsCommand: ParsableCommand {
         help:
             "Answers GET /metrics at ADDRESS:PORT until it is ended; the port alone is all addresses."
     )
-    var listen: String?
+    var listen: ScrapeServer.Place?
 
     @OptionGroup var places: Places
     @OptionGroup var output: OutputOptions

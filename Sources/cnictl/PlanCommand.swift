@@ -31,6 +31,7 @@ struct PlanCommand: ParsableCommand {
         let list = try places.network(network)
         var target = try target.target("")
         if self.target.containerID == nil { target.containerID = "container" }
+        self.target.nameIdleCapabilities(on: list)
         let rehearsal = try Rehearsal(list, target, plugins: places.binDir)
         output.print(rehearsal.json(of: list.name)) {
             if commands { rehearsal.printScript() } else { rehearsal.printObjects(of: list) }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CNI
+import FoundationEssentials
 import Glibc
 import Operator
 import PluginRuntime
@@ -12,7 +13,7 @@ struct RepairCommand: ParsableCommand {
         discussion: """
             Every object of every attachment whose container is there is compared with what its \
             plugin wants, and made so. Traffic goes on meanwhile. An attachment is left out whose \
-            container has gone, or of which no result is kept. With --dry-run, ends with 2 if there \
+            container has gone, or of which no result is kept. Who was attached first comes first. With --dry-run, ends with 2 if there \
             is something to repair.
             """)
 
@@ -25,6 +26,8 @@ struct RepairCommand: ParsableCommand {
     @OptionGroup var places: Places
     @OptionGroup var output: OutputOptions
 
+    func validate() throws { try requireWords(filter) }
+
     func run() throws {
         try requireRoot()
         let chosen = try Inventory(places.sources).attachments.chosen(by: filter)
@@ -32,8 +35,11 @@ struct RepairCommand: ParsableCommand {
             throw CNIError(
                 .unknownContainer, "no attachment is \(filter.joined(separator: " and "))")
         }
-        // What is left of a container that has gone is gc's.
-        let known = chosen.filter { $0.obstacle == nil }
+        // What is left of a container that has gone is gc's. Of two that want one port, the one that came
+        // first had it.
+        let known = chosen.filter { $0.obstacle == nil }.sorted {
+            ($0.since ?? .distantFuture) < ($1.since ?? .distantFuture)
+        }
         let steps = known.flatMap { state in
             Repair.run(state, onlyTells: dryRun).map { (state: state, step: $0) }
         }

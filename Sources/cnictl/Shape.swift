@@ -61,6 +61,7 @@ struct Shape: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
+        try requireWords([container, interface, part, tenant].compactMap(\.self))
         guard container != nil || tenant != nil || !isChange else {
             throw ValidationError("which container or tenant is to be changed?")
         }

@@ -43,6 +43,7 @@ struct Top: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func validate() throws {
+        try requireWords(filter)
         try requirePause(interval, atLeast: 0.05)
         try requireLines(lines)
     }

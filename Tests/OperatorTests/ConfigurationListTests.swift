@@ -1,4 +1,5 @@
 import CNI
+import Foundation
 import Testing
 
 @testable import Operator
@@ -7,7 +8,8 @@ import Testing
 @Suite struct ConfigurationListTests {
     @Test("a single plugin's configuration is a list of one")
     func single() throws {
-        let list = try list(#"{"cniVersion": "0.4.0", "name": "one", "type": "loopback"}"#)
+        let text = #"{"cniVersion": "0.4.0", "name": "one", "type": "loopback"}"#
+        let list = try ConfigurationList(parsing: Array(text.utf8), file: "test.conf")
         #expect(list.name == "one")
         #expect(list.version == .v0_4_0)
         #expect(list.plugins.map { $0["type"]?.text } == ["loopback"])
@@ -49,6 +51,64 @@ import Testing
             ),
         ] {
             #expect(failure { try list(text) }?.message == message)
+        }
+    }
+
+    @Test(
+        "what a runtime's library refuses is refused",
+        arguments: [
+            (
+                #"{"name": "n", "plugins": []}"#,
+                "plugins: missing: a list has one plugin at least"
+            ),
+            (
+                #"{"name": "n", "type": "bridge"}"#,
+                "plugins: missing: a list has one plugin at least"
+            ),
+            (
+                #"{"name": "n", "cniVersion": 1, "plugins": [{"type": "a"}]}"#,
+                "cniVersion: expected a string, found 1"
+            ),
+            (" \n", "the file is empty"),
+        ])
+    func refused(text: String, message: String) throws {
+        let directory = try TemporaryDirectory()
+        let file = try directory.write(text, to: "n.conflist")
+        #expect(failure { try ConfigurationList(file: file) }?.message == "\(file): \(message)")
+    }
+
+    @Test("a network that is not found may be in a file that cannot be read, which is named")
+    func unread() throws {
+        let directory = try TemporaryDirectory()
+        let file = try directory.write(#"{"name": "web", "plugins": [}"#, to: "web.conflist")
+        let error = failure { try ConfigurationList.find("web", in: directory.path) }
+        #expect(error?.code == 3)
+        #expect(
+            error?.message.hasPrefix(
+                "no network \"web\" is configured in \(directory.path), as far as can be read: \(file): "
+            )
+                == true, "\(error?.message ?? "")")
+    }
+
+    @Test("a place that cannot be looked into is not taken for one with nothing in it")
+    func unseen() throws {
+        let directory = try TemporaryDirectory()
+        // A link to itself: nobody may pass it, not even root.
+        let path = directory.path + "/loop"
+        try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: path)
+        let list = try list(
+            #"{"name": "n", "cniVersion": "1.1.0", "plugins": [{"type": "bridge"}]}"#)
+        let target = Runtime.Target(
+            containerID: "web", netns: "", interface: "eth0", arguments: [], capabilities: [:])
+        let runtime = Runtime(pluginDirectories: [path], cache: ResultCache(path))
+        for error in [
+            failure { try ConfigurationList.find("web", in: path) },
+            failure { try Lint(pluginDirectories: [], looksAtHost: false).faults(at: path) },
+            failure { try runtime.check(list, target) },
+            failure { try runtime.status(list) },
+        ] {
+            #expect(error?.code == 5)
+            #expect(error?.message.contains("Too many levels of symbolic links") == true)
         }
     }
 

@@ -445,6 +445,21 @@ import Testing
             ])
     }
 
+    @Test("limits in the configuration that keep those of a runtime from counting are warned of")
+    func limits() throws {
+        let bandwidth = { (keys: String) in
+            #"{"type": "bandwidth", "capabilities": {"bandwidth": true}\#(keys)}"#
+        }
+        #expect(try faults(#"{"type": "bridge"}"#, bandwidth("")) == [])
+        #expect(
+            try faults(
+                #"{"type": "bridge"}"#, bandwidth(#", "egressRate": 8000, "egressBurst": 8000"#))
+                == [
+                    "warning plugins[1].capabilities.bandwidth: what a runtime says does not count, "
+                        + "as the limits of a pod's annotations: egressRate is given here"
+                ])
+    }
+
     @Test("every network of conf/ is without a fault by itself")
     func examples() throws {
         let conf = URL(fileURLWithPath: #filePath).deletingLastPathComponent()

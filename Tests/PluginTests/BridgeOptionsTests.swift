@@ -73,9 +73,14 @@ import Testing
         arguments: [
             (#""vlan": 4095"#, 7, "vlan: invalid VLAN ID 4095 (must be between 0 and 4094)"),
             (#""vlan": -1"#, 7, "vlan: invalid VLAN ID -1 (must be between 0 and 4094)"),
-            (#""mtu": -1"#, 7, "mtu: invalid MTU -1"),
+            (#""mtu": -1"#, 7, "mtu: invalid MTU -1 (must be between 68 and 65535)"),
+            (#""mtu": 67"#, 7, "mtu: invalid MTU 67 (must be between 68 and 65535)"),
+            (#""mtu": 65536"#, 7, "mtu: invalid MTU 65536 (must be between 68 and 65535)"),
             (#""bridge": "cni%d""#, 7, "bridge: not the name of a link: \"cni%d\""),
-            (#""mtu": 4294967296"#, 7, "mtu: invalid MTU 4294967296"),
+            (
+                #""bridge": "sixteen-letters1""#, 7,
+                "bridge: longer than a link's name may be, 15 bytes: \"sixteen-letters1\""
+            ),
             (
                 #""hairpinMode": true, "promiscMode": true"#, 7,
                 "hairpinMode: cannot set hairpin mode and promiscuous mode at the same time"

@@ -97,7 +97,7 @@ import Testing
         for (name, members, message) in [
             ("macvlan", #""mode": "odd""#, #"mode: unknown macvlan mode: "odd""#),
             ("macvlan", #""mac": "x""#, #"mac: not a hardware address: "x""#),
-            ("tap", #""mtu": -1"#, "mtu: invalid MTU -1"),
+            ("tap", #""mtu": -1"#, "mtu: invalid MTU -1 (must be between 68 and 65535)"),
             ("macvlan", #""bcqueuelen": -1"#, "bcqueuelen: invalid length -1"),
             ("ipvlan", #""mode": "l4""#, #"mode: unknown ipvlan mode: "l4""#),
             ("ipvlan", #""master": "a""#, "ipam.type: ipvlan needs IPAM or addresses before it"),

@@ -86,7 +86,7 @@ import Testing
     @Test("a value that is no text is an error of code 6")
     func numbers() {
         let error = failure { try options(#""sysctl": {"net.core.somaxconn": 5}"#) }
-        #expect(error?.message == "sysctl: expected an object of strings, found an object")
+        #expect(error?.message == "sysctl.net.core.somaxconn: expected a string, found 5")
         #expect(error?.code == 6)
     }
 

@@ -19,7 +19,7 @@ extension Bandwidth {
     }
 
     /// The numbers of an attachment's classes: those that are its own by name, and new ones.
-    struct Numbers {
+    package struct Numbers {
         /// The container's class.
         let own: Number
         /// The class inside it of what no other one takes, where there are others.
@@ -34,7 +34,7 @@ extension Bandwidth {
         let former: [ClassID]
 
         /// The name of what no class inside a container takes; no class can be called that.
-        static let restName = "*"
+        package static let restName = "*"
 
         init(
             _ owner: Owner, on place: Place, _ ways: Ways, _ options: Options, _ kernel: Kernel,
@@ -169,7 +169,7 @@ extension Owner {
     func tag(_ part: String) -> String { tag + " " + part }
 
     /// The owner that a class's name begins with, if it is a container's or one inside it.
-    init?(className text: String) {
+    package init?(className text: String) {
         let words = text.split(separator: " ", omittingEmptySubsequences: false)
         guard words.count == 3 || words.count == 4 else { return nil }
         self.init(tag: words.prefix(3).joined(separator: " "))

@@ -1,25 +1,25 @@
 import Addressing
 import CNI
-import PluginRuntime
+package import PluginRuntime
 
 extension Bridge {
     /// The keys of the bridge plugin.
     public struct Options: Sendable {
-        let bridge: String
-        let isGateway: Bool
+        package let bridge: String
+        package let isGateway: Bool
         let isDefaultGateway: Bool
-        let forceAddress: Bool
-        let mtu: Int?
+        package let forceAddress: Bool
+        package let mtu: Int?
         let hairpin: Bool
         let promiscuous: Bool
-        let vlan: Int
+        package let vlan: Int
         let trunk: Set<Int>?
-        let keepsDefaultVLAN: Bool
+        package let keepsDefaultVLAN: Bool
         let detectsDuplicates: Bool
         let leavesInterfaceDown: Bool
-        let isIsolated: Bool
-        let masquerade: MasqueradeOptions
-        let checksSpoofing: Bool
+        package let isIsolated: Bool
+        package let masquerade: MasqueradeOptions
+        package let checksSpoofing: Bool
         let checksAddresses: Bool
         let dns: AddResult.DNS?
         let hasIPAM: Bool

@@ -93,7 +93,7 @@ struct LegacyChains {
                 "run \(name)", .noSuchFileOrDirectory,
                 detail: "the host has rules of iptables-legacy, and its program is not installed")
         }
-        let ended: (status: Int32, output: [UInt8])
+        let ended: (status: Int32, output: [UInt8], errors: [UInt8])
         do {
             ended = try Subprocess.run(path, arguments, input: Array(input.utf8))
         } catch {

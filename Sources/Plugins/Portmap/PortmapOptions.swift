@@ -73,7 +73,7 @@ extension Portmap {
         }
 
         /// Whether the rules are to be those of iptables.
-        var usesIPTables: Bool {
+        package var usesIPTables: Bool {
             backend == "iptables" || (backend.isEmpty && markChain != nil)
         }
 

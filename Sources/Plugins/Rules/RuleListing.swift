@@ -79,6 +79,22 @@ package enum RuleListing {
 }
 
 extension RuleListing {
+    /// The ports of the host that each owner has claimed, whether they lead to it or it waits for them.
+    package static func claims(_ kernel: Kernel) throws(KernelError) -> [Mapping] {
+        try kernel.withRules { (rules) throws(KernelError) in
+            var found: [Mapping] = []
+            for sets in PortRules.Sets.all {
+                found += try (rules.elements(of: sets.claims.map) ?? []).compactMap { element in
+                    guard let claim = sets.claim(element), let tag = element.comment else {
+                        return nil
+                    }
+                    return Mapping(claim, of: tag, sets.family)
+                }
+            }
+            return found
+        }
+    }
+
     /// The mappings that are rules of iptables.
     private static func mappingsOfIPTables(
         _ family: Family, _ rules: inout Ruleset
@@ -114,6 +130,19 @@ extension RuleListing.Mapping {
             tag: tag, number: number,
             hostAddress: host.flatMap { IPAddress(networkOrder: $0[...]) }, hostPort: port,
             address: address, port: target.port)
+    }
+
+    /// What an owner has claimed.
+    fileprivate init?(_ claim: PortRules.Claim, of tag: String, _ family: Family) {
+        let size = family.bitWidth / 8
+        guard let address = IPAddress(networkOrder: claim.target.prefix(size)) else { return nil }
+        let port = claim.target.dropFirst(size).prefix(2).reduce(UInt16(0)) {
+            $0 << 8 | UInt16($1)
+        }
+        self.init(
+            tag: tag, number: claim.protocolNumber,
+            hostAddress: claim.isForAny ? nil : IPAddress(networkOrder: claim.port.prefix(size)),
+            hostPort: claim.hostPort, address: address, port: port)
     }
 
     /// Reads an element as `PortMappings` writes it.

@@ -38,6 +38,15 @@ extension Tuning {
                 }
                 self.list = list
             }
+
+            static func mismatch(
+                in json: JSON
+            ) -> (place: String, wanted: String, found: JSON) {
+                guard let member = json.members?.first(where: { String($0.value) == nil }) else {
+                    return ("", typeName, json)
+                }
+                return (".\(member.key)", String.typeName, member.value)
+            }
         }
 
         init(_ keys: inout Keys) throws(CNIError) {

@@ -29,7 +29,7 @@ struct HelperProgram {
     /// - Throws: Code 5 if it is not installed or fails.
     func output() throws(CNIError) -> String {
         guard let path else { throw CNIError(.io, "\(words[0]) is not installed") }
-        let (status, bytes) = try Subprocess.run(path, Array(words.dropFirst()))
+        let (status, bytes, _) = try Subprocess.run(path, Array(words.dropFirst()))
         guard status == 0 else {
             throw CNIError(.io, "\(words.joined(separator: " ")) ended with status \(status)")
         }

@@ -39,8 +39,35 @@ struct Places: ParsableArguments {
 
     /// The network of a name, or that of a file if the name has a slash.
     func network(_ name: String) throws(CNIError) -> ConfigurationList {
-        name.contains("/")
-            ? try ConfigurationList(file: name) : try ConfigurationList.find(name, in: confDir)
+        guard name.contains("/") else { return try ConfigurationList.find(name, in: confDir) }
+        guard unsafe access(name, F_OK) == 0 || errno != ENOENT else {
+            throw CNIError(.unknownContainer, "\(name): no such file or directory")
+        }
+        return try ConfigurationList(file: name)
+    }
+
+    /// The name of a network, of which a file may be given.
+    func name(of network: String) throws(CNIError) -> String {
+        network.contains("/") ? try self.network(network).name : network
+    }
+
+    /// The attachment that a target means, if it is there: that of its ID, or of the only one that begins so
+    /// where it has so many characters.
+    func attachment(
+        _ target: Runtime.Target, on network: String, startingWith least: Int
+    ) throws -> AttachmentState? {
+        let all = try Inventory(sources).attachments.filter {
+            $0.owner.network == network && $0.owner.interface == target.interface
+        }
+        let id = target.containerID
+        let found = all.filter {
+            $0.owner.containerID == id || id.utf8.count >= least && $0.isOf(container: id, in: all)
+        }
+        guard found.count < 2 else {
+            let names = found.map(\.owner.containerID).joined(separator: ", ")
+            throw CNIError(.environment, "\(id) may be several: \(names)")
+        }
+        return found.first
     }
 
     /// Makes sure that nothing is attached as this yet: ADD would be refused, and the DEL that follows
@@ -98,6 +125,21 @@ struct OutputOptions: ParsableArguments {
         case .json: Swift.print(json().text(indented: true))
         case .text: text()
         }
+    }
+}
+
+/// Refuses empty words, as a shell makes them of a variable that nobody has set: an empty one is the start
+/// of every ID.
+func requireWords(_ words: [String]) throws {
+    guard !words.contains("") else {
+        throw ValidationError("an empty word means nobody: is a variable not set?")
+    }
+}
+
+/// Refuses a namespace without a name.
+func requireNamespace(_ name: String) throws {
+    guard !name.isEmpty else {
+        throw ValidationError("the namespace is empty: is a variable not set?")
     }
 }
 

@@ -1,3 +1,4 @@
+import ArgumentParser
 import CNI
 import Glibc
 
@@ -10,18 +11,28 @@ struct ScrapeServer {
     /// The seconds that a client has for its request, and for the answer.
     private static let patience = 3
 
-    /// Listens at `ADDRESS:PORT`, `[ADDRESS]:PORT` or `:PORT`.
-    init(listeningAt place: String) throws(CNIError) {
-        guard let colon = place.lastIndex(of: ":") else {
-            throw CNIError(.environment, "--listen: not ADDRESS:PORT: \"\(place)\"")
+    /// Where it listens: `ADDRESS:PORT`, `[ADDRESS]:PORT`, `:PORT`, or the port alone.
+    struct Place: ExpressibleByArgument, CustomStringConvertible {
+        fileprivate let host: String
+        fileprivate let port: String
+        let description: String
+
+        init?(argument: String) {
+            let colon = argument.lastIndex(of: ":")
+            let port = colon.map { String(argument[argument.index(after: $0)...]) } ?? argument
+            // getaddrinfo(3) takes more, and cuts it.
+            guard UInt16(port) != nil else { return nil }
+            var host = colon.map { String(argument[..<$0]) } ?? ""
+            if host.hasPrefix("["), host.hasSuffix("]") {
+                host = String(host.dropFirst().dropLast())
+            }
+            (self.host, self.port, description) = (host, port, argument)
         }
-        let port = String(place[place.index(after: colon)...])
-        // getaddrinfo(3) takes more, and cuts it.
-        guard UInt16(port) != nil else {
-            throw CNIError(.environment, "--listen: \"\(place)\": no port from 0 to 65535")
-        }
-        var host = String(place[..<colon])
-        if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+    }
+
+    /// Listens at a place.
+    init(listeningAt place: Place) throws(CNIError) {
+        let (host, port) = (place.host, place.port)
         var hints = unsafe addrinfo()
         unsafe hints.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV
         unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
@@ -33,17 +44,39 @@ struct ScrapeServer {
                 "--listen: \"\(place)\": \(unsafe String(cString: gai_strerror(code)))")
         }
         defer { unsafe freeaddrinfo(list) }
-        let address = unsafe first.pointee
-        socket = unsafe Glibc.socket(
-            address.ai_family, address.ai_socktype | Int32(SOCK_CLOEXEC.rawValue), 0)
-        var on: Int32 = 1
-        unsafe setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(4))
-        guard socket >= 0, unsafe bind(socket, address.ai_addr, address.ai_addrlen) == 0,
-            listen(socket, 16) == 0
-        else {
+        // Of all addresses, a socket of IPv6 takes those of IPv4 as well, where the host has IPv6.
+        var found: Int32 = -1
+        var next = unsafe host.isEmpty ? list : nil
+        while found < 0, let address = unsafe next?.pointee {
+            if unsafe address.ai_family == AF_INET6 { found = unsafe Self.listen(at: address) }
+            unsafe next = address.ai_next
+        }
+        socket = found < 0 ? unsafe Self.listen(at: first.pointee) : found
+        guard socket >= 0 else {
             throw CNIError(
                 .io, "listen at \(place): \(unsafe String(cString: strerror(errno))) (\(errno))")
         }
+    }
+
+    /// A socket that listens at an address; -1 with errno where that cannot be.
+    private static func listen(at address: addrinfo) -> Int32 {
+        let socket = unsafe Glibc.socket(
+            address.ai_family, address.ai_socktype | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard socket >= 0 else { return -1 }
+        var (on, off): (Int32, Int32) = (1, 0)
+        unsafe setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(4))
+        if unsafe address.ai_family == AF_INET6 {
+            unsafe setsockopt(socket, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &off, socklen_t(4))
+        }
+        guard unsafe bind(socket, address.ai_addr, address.ai_addrlen) == 0,
+            Glibc.listen(socket, 16) == 0
+        else {
+            let cause = errno
+            close(socket)
+            errno = cause
+            return -1
+        }
+        return socket
     }
 
     /// Serves until the process ends; `text` makes what is asked for each time.

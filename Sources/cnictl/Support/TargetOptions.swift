@@ -19,6 +19,27 @@ struct TargetOptions: ParsableArguments {
     @Option(help: "Arguments for the plugins, CNI_ARGS: KEY=VALUE;KEY=VALUE.")
     var args = environment("CNI_ARGS") ?? ""
 
+    func validate() throws {
+        do throws(CNIError) {
+            try Runtime.Target(
+                containerID: containerID ?? "any", netns: "", interface: interface,
+                arguments: pairs(), capabilities: capabilities()
+            ).validate()
+        } catch {
+            throw ValidationError("\(error)")
+        }
+    }
+
+    /// Says of which capabilities no plugin of a network gets to know.
+    func nameIdleCapabilities(on network: ConfigurationList) {
+        for name in cap.map({ String($0.prefix { $0 != "=" }) })
+        where !network.plugins.contains(where: { $0["capabilities"]?[name] == .bool(true) }) {
+            Terminal.complain(
+                "--cap \(name): no plugin of network \(network.name) declares it, and so none gets it"
+            )
+        }
+    }
+
     /// The target in a namespace: a path or, without a slash, a name below /run/netns.
     func target(_ namespace: String) throws(CNIError) -> Runtime.Target {
         let path =
