@@ -57,7 +57,7 @@ struct CnictlCareTests {
         let (cnictl, _) = try world.attached(["web"])
         // Whose name comes first in every list came second.
         let add = { (id: String) in
-            try cnictl.output(
+            _ = try cnictl.output(
                 of: "add shaped \(world.container(id).path) --container-id \(id) "
                     + "--cap portMappings=[{\"hostPort\":8080,\"containerPort\":80}]")
         }
