@@ -173,8 +173,8 @@ struct ProcessTests {
     func collected() throws {
         try requireNetClass()
         let attached = try Attached(world)
-        try world.unchanged {
-            for keys in [JSON("{}"), Self.keys(group: "g2"), Self.keys("", uplink: "lo")] {
+        for keys in [JSON("{}"), Self.keys(group: "g2"), Self.keys("", uplink: "lo")] {
+            try world.unchanged {
                 try attached.add(Self.keys())
                 #expect(try attached.call("DEL", keys).succeeded)
                 try collect(keys, keeping: [])
