@@ -112,7 +112,7 @@ struct DocumentedPluginCommandsTests {
             // Not every kernel has these.
             let file = command.hasPrefix("cat /") ? String(command.dropFirst(4)) : "/"
             return FileManager.default.fileExists(atPath: file)
-                && (!command.hasPrefix("ip link add t type bridge vlan_filtering")
+                && (!command.hasPrefix("ip link add try type bridge vlan_filtering")
                     || KernelFeature.bridgeVLANs.isPresent)
         }
         let lines = commands.map { command in
