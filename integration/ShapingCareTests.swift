@@ -9,20 +9,7 @@ struct ShapingCareTests {
 
     private func network(_ keys: JSON) -> Network { BandwidthTests.network(keys, in: world) }
 
-    private static let sends: JSON = #"{"egressRate": 100000000, "egressBurst": 2147483647}"#
-    private static let receives: JSON = #"{"ingressRate": 100000000, "ingressBurst": 2147483647}"#
-    private static let both = sends.merging(receives)
-
-    private func shaping(_ text: String) -> JSON { JSON(text: "{\"shaping\": \(text)}") }
-
-    /// bandwidth alone, behind the bridge that has made the container's interface.
-    private func call(
-        _ verb: String, _ keys: JSON, _ container: World.Container, after result: JSON
-    ) throws -> Command.Ended {
-        var given: JSON = #"{"cniVersion": "1.1.0", "name": "web", "type": "bandwidth"}"#
-        given["prevResult"] = result
-        return try world.call("bandwidth", verb, given.merging(keys), container)
-    }
+    private static let both = BandwidthKeys.sends.merging(BandwidthKeys.receives)
 
     private func plain() throws -> (World.Container, JSON) {
         let container = try world.container()
@@ -58,15 +45,15 @@ struct ShapingCareTests {
         let result = try network.add(container)
         for shaped in [
             Self.both,
-            shaping(
+            BandwidthKeys.shaping(
                 #"{"linkRate": 400000000, "egress": {"rate": 9000000}, "ingress": {"rate": 9000000}}"#
             ),
         ] {
-            #expect(try call("ADD", shaped, container, after: result).succeeded)
+            #expect(try world.bandwidth("ADD", shaped, container, after: result).succeeded)
             let address = result["ips"][0]["address"].string?.split(separator: "/")[0] ?? ""
             try world.onHost("ping -q -c 2 -i 0.2 -M do -s 8900 \(address)")
             try container.output(of: "ping -q -c 2 -i 0.2 -M do -s 8900 10.71.0.1")
-            #expect(try call("CHECK", shaped, container, after: result).succeeded)
+            #expect(try world.bandwidth("CHECK", shaped, container, after: result).succeeded)
         }
         try network.del(container)
     }
@@ -75,40 +62,43 @@ struct ShapingCareTests {
     func sharedNumbers() throws {
         let (one, first) = try plain()
         let (two, second) = try plain()
-        let owned = shaping(
+        let owned = BandwidthKeys.shaping(
             #"{"linkRate": 1000000000, "classId": "1:20", "egress": {"rate": 10000000}, "tenant": {"name": "t", "egress": {"rate": 50000000, "ceil": 90000000}}}"#
         )
-        #expect(try call("ADD", owned, one, after: first).succeeded)
+        #expect(try world.bandwidth("ADD", owned, one, after: first).succeeded)
         let before = try there("tc class show dev shp-e")
-        let taken = shaping(
+        let taken = BandwidthKeys.shaping(
             #"{"linkRate": 300000000, "classId": "1:20", "egress": {"rate": 10000000}, "tenant": {"name": "t", "egress": {"rate": 20000000, "ceil": 30000000}}}"#
         )
-        #expect(try !call("ADD", taken, two, after: second).succeeded)
+        #expect(try !world.bandwidth("ADD", taken, two, after: second).succeeded)
         #expect(try there("tc class show dev shp-e") == before)
         try world.onHost("tc qdisc add dev \(port(second)) ingress")
-        let hindered = shaping(
+        let hindered = BandwidthKeys.shaping(
             #"{"linkRate": 300000000, "egress": {"rate": 10000000}, "ingress": {"rate": 10000000}, "tenant": {"name": "t", "egress": {"rate": 20000000, "ceil": 30000000}, "ingress": {"rate": 20000000}}}"#
         )
-        let ended = try call("ADD", hindered, two, after: second)
+        let ended = try world.bandwidth("ADD", hindered, two, after: second)
         #expect(!ended.succeeded)
         #expect(try there("tc class show dev shp-e") == before)
         #expect(try !there("tc class show dev shp-i").contains("1:f"))
-        #expect(try call("CHECK", owned, one, after: first).succeeded)
+        #expect(try world.bandwidth("CHECK", owned, one, after: first).succeeded)
     }
 
     @Test("of a container that has moved to another group nothing stays in the first")
     func otherGroup() throws {
         let (container, result) = try plain()
-        let elsewhere = Self.sends.merging(#"{"shaping": {"group": "g2"}}"#)
-        #expect(try call("ADD", Self.sends, container, after: result).succeeded)
-        #expect(try call("ADD", elsewhere, container, after: result).succeeded)
+        let elsewhere = BandwidthKeys.sends.merging(#"{"shaping": {"group": "g2"}}"#)
+        #expect(try world.bandwidth("ADD", BandwidthKeys.sends, container, after: result).succeeded)
+        #expect(try world.bandwidth("ADD", elsewhere, container, after: result).succeeded)
         #expect(try there("tc class show dev shp-e") == "")
-        #expect(try call("CHECK", elsewhere, container, after: result).succeeded)
+        #expect(try world.bandwidth("CHECK", elsewhere, container, after: result).succeeded)
         // The file says another one by now, or something that no ADD would take.
-        let files: [JSON] = [Self.sends, shaping(#"{"group": "g2", "egress": {"priority": 9}}"#)]
+        let files: [JSON] = [
+            BandwidthKeys.sends,
+            BandwidthKeys.shaping(#"{"group": "g2", "egress": {"priority": 9}}"#),
+        ]
         for file in files {
-            #expect(try call("ADD", elsewhere, container, after: result).succeeded)
-            #expect(try call("DEL", file, container, after: result).succeeded)
+            #expect(try world.bandwidth("ADD", elsewhere, container, after: result).succeeded)
+            #expect(try world.bandwidth("DEL", file, container, after: result).succeeded)
             #expect(try traces() == "")
         }
     }
@@ -116,13 +106,16 @@ struct ShapingCareTests {
     @Test("a late DEL by a path that leads to another container takes nothing of its limits")
     func reusedPath() throws {
         let (container, result) = try plain()
-        #expect(try call("ADD", Self.receives, container, after: result).succeeded)
+        #expect(
+            try world.bandwidth("ADD", BandwidthKeys.receives, container, after: result).succeeded)
         var old: JSON = #"{"cniVersion": "1.1.0", "name": "web", "type": "bandwidth"}"#
-        old = old.merging(Self.receives)
+        old = old.merging(BandwidthKeys.receives)
         let ended = try world.call(
             "bandwidth", "DEL", old, World.Container(id: "old", path: container.path))
         #expect(ended.succeeded)
-        #expect(try call("CHECK", Self.receives, container, after: result).succeeded)
+        #expect(
+            try world.bandwidth("CHECK", BandwidthKeys.receives, container, after: result).succeeded
+        )
     }
 
     @Test("rates beyond all numbers are sums like others, and no reason to die")
@@ -130,16 +123,17 @@ struct ShapingCareTests {
         let largest: JSON = #"{"egressRate": 9223372036854775000, "egressBurst": 2147483647}"#
         for _ in 0..<2 {
             let (container, result) = try plain()
-            #expect(try call("ADD", largest, container, after: result).succeeded)
+            #expect(try world.bandwidth("ADD", largest, container, after: result).succeeded)
         }
         try world.onHost("tc class add dev shp-e parent 1:1 classid 1:5 htb rate 4000000tbps")
         let (container, result) = try plain()
-        let ended = try call(
-            "ADD", shaping(#"{"linkRate": 50000000, "egress": {"rate": 1000000}}"#), container,
+        let ended = try world.bandwidth(
+            "ADD", BandwidthKeys.shaping(#"{"linkRate": 50000000, "egress": {"rate": 1000000}}"#),
+            container,
             after: result)
         #expect(ended.json["code"].number == 7, "\(ended.output)")
         #expect(ended.json["msg"].string?.contains("more than linkRate") == true)
-        #expect(try call("DEL", Self.sends, container, after: result).succeeded)
+        #expect(try world.bandwidth("DEL", BandwidthKeys.sends, container, after: result).succeeded)
     }
 
     @Test(
@@ -162,44 +156,48 @@ struct ShapingCareTests {
         let (container, result) = try plain()
         try world.unchanged {
             for keys in [from, to, from, to] {
-                let ended = try call("ADD", shaping(keys), container, after: result)
+                let ended = try world.bandwidth(
+                    "ADD", BandwidthKeys.shaping(keys), container, after: result)
                 #expect(ended.succeeded, "\(ended.output)")
-                let checked = try call("CHECK", shaping(keys), container, after: result)
+                let checked = try world.bandwidth(
+                    "CHECK", BandwidthKeys.shaping(keys), container, after: result)
                 #expect(checked.succeeded, "\(checked.output)")
             }
-            #expect(try call("DEL", shaping(to), container, after: result).succeeded)
+            #expect(
+                try world.bandwidth("DEL", BandwidthKeys.shaping(to), container, after: result)
+                    .succeeded)
         }
     }
 
     @Test("an ADD that fails gives the leaf of the container's class back")
     func leafBack() throws {
         let (container, result) = try plain()
-        #expect(try call("ADD", Self.sends, container, after: result).succeeded)
+        #expect(try world.bandwidth("ADD", BandwidthKeys.sends, container, after: result).succeeded)
         try world.onHost("tc qdisc add dev \(port(result)) ingress")
-        let more = shaping(
+        let more = BandwidthKeys.shaping(
             #"{"linkRate": 1000000000, "egress": {"rate": 100000000, "ceil": 100000000}, "ingress": {"rate": 1000000}, "classes": [{"name": "a", "protocol": "tcp", "egress": {}}]}"#
         )
-        let ended = try call("ADD", more, container, after: result)
+        let ended = try world.bandwidth("ADD", more, container, after: result)
         #expect(!ended.succeeded && !ended.output.contains("left behind"), "\(ended.output)")
-        let checked = try call("CHECK", Self.sends, container, after: result)
+        let checked = try world.bandwidth("CHECK", BandwidthKeys.sends, container, after: result)
         #expect(checked.succeeded, "\(checked.output)")
     }
 
     @Test("a class whose name went with the whole table goes with its container")
     func lostTable() throws {
         let (container, result) = try plain()
-        #expect(try call("ADD", Self.sends, container, after: result).succeeded)
+        #expect(try world.bandwidth("ADD", BandwidthKeys.sends, container, after: result).succeeded)
         try world.onHost("nft delete table netdev shaper")
-        #expect(try call("DEL", Self.sends, container, after: result).succeeded)
+        #expect(try world.bandwidth("DEL", BandwidthKeys.sends, container, after: result).succeeded)
         #expect(try traces() == "")
     }
 
     @Test("names that a killed ADD has left go with the next DEL")
     func namesOfTheDead() throws {
         let (container, result) = try plain()
-        let classes = Self.sends.merging(
+        let classes = BandwidthKeys.sends.merging(
             #"{"shaping": {"classes": [{"name": "db", "protocol": "tcp", "egress": {}}]}}"#)
-        #expect(try call("ADD", classes, container, after: result).succeeded)
+        #expect(try world.bandwidth("ADD", classes, container, after: result).succeeded)
         // As when the second of two ADDs has named classes and got no further.
         let own =
             try there("tc class show dev shp-e parent 1:1").split(separator: "\n")
@@ -209,7 +207,7 @@ struct ShapingCareTests {
         try world.onHost(
             "nft add element netdev shaper egress_class { \(element) comment "
                 + "\"web \(container.id) eth0\" : \(own) }")
-        #expect(try call("DEL", Self.sends, container, after: result).succeeded)
+        #expect(try world.bandwidth("DEL", BandwidthKeys.sends, container, after: result).succeeded)
         #expect(try traces() == "")
     }
 
@@ -217,27 +215,28 @@ struct ShapingCareTests {
     func room() throws {
         let (one, first) = try plain()
         let (two, second) = try plain()
-        let most = shaping(#"{"linkRate": 100000000, "egress": {"rate": 60000000}}"#)
-        #expect(try call("ADD", most, one, after: first).succeeded)
-        let refused = try call("ADD", Self.sends, two, after: second)
+        let most = BandwidthKeys.shaping(#"{"linkRate": 100000000, "egress": {"rate": 60000000}}"#)
+        #expect(try world.bandwidth("ADD", most, one, after: first).succeeded)
+        let refused = try world.bandwidth("ADD", BandwidthKeys.sends, two, after: second)
         #expect(refused.json["code"].number == 7, "\(refused.output)")
         // What was promised before stays, and CHECK is about what there is.
         try world.onHost("tc class add dev shp-e parent 1:1 classid 1:9 htb rate 90mbit")
-        #expect(try call("CHECK", most, one, after: first).succeeded)
-        #expect(try call("ADD", most, one, after: first).succeeded)
-        let less = shaping(#"{"linkRate": 100000000, "egress": {"rate": 50000000}}"#)
-        #expect(try call("ADD", less, one, after: first).succeeded)
-        #expect(try !call("ADD", most, one, after: first).succeeded)
+        #expect(try world.bandwidth("CHECK", most, one, after: first).succeeded)
+        #expect(try world.bandwidth("ADD", most, one, after: first).succeeded)
+        let less = BandwidthKeys.shaping(#"{"linkRate": 100000000, "egress": {"rate": 50000000}}"#)
+        #expect(try world.bandwidth("ADD", less, one, after: first).succeeded)
+        #expect(try !world.bandwidth("ADD", most, one, after: first).succeeded)
     }
 
     @Test("what a link has counts for all in its tree, however much it is")
     func vast() throws {
         let (one, first) = try plain()
         let (two, second) = try plain()
-        let most = shaping(#"{"linkRate": 200000000000, "egress": {"rate": 150000000000}}"#)
-        #expect(try call("ADD", most, one, after: first).succeeded)
-        let others = shaping(#"{"egress": {"rate": 100000000000}}"#)
-        let refused = try call("ADD", others, two, after: second)
+        let most = BandwidthKeys.shaping(
+            #"{"linkRate": 200000000000, "egress": {"rate": 150000000000}}"#)
+        #expect(try world.bandwidth("ADD", most, one, after: first).succeeded)
+        let others = BandwidthKeys.shaping(#"{"egress": {"rate": 100000000000}}"#)
+        let refused = try world.bandwidth("ADD", others, two, after: second)
         #expect(refused.json["code"].number == 7, "\(refused.output)")
     }
 
@@ -250,8 +249,8 @@ struct ShapingCareTests {
         ])
     func rounded(keys: String) throws {
         let (container, result) = try plain()
-        #expect(try call("ADD", JSON(text: keys), container, after: result).succeeded)
-        let checked = try call("CHECK", JSON(text: keys), container, after: result)
+        #expect(try world.bandwidth("ADD", JSON(text: keys), container, after: result).succeeded)
+        let checked = try world.bandwidth("CHECK", JSON(text: keys), container, after: result)
         #expect(checked.succeeded, "\(checked.output)")
     }
 
@@ -259,7 +258,7 @@ struct ShapingCareTests {
     func renamed() throws {
         let (container, result) = try plain()
         let keys = Self.both.merging(#"{"shaping": {"linkRate": 1000000000}}"#)
-        #expect(try call("ADD", keys, container, after: result).succeeded)
+        #expect(try world.bandwidth("ADD", keys, container, after: result).succeeded)
         let end = port(result)
         for words in ["\(end) down", "\(end) name ren0", "ren0 up"] {
             try world.onHost("ip link set \(words)")
@@ -270,9 +269,9 @@ struct ShapingCareTests {
         other["name"] = #""ren0""#
         interfaces[1] = other.value
         moved["interfaces"] = JSON(interfaces)
-        let ended = try call("ADD", keys, container, after: moved)
+        let ended = try world.bandwidth("ADD", keys, container, after: moved)
         #expect(ended.succeeded, "\(ended.output)")
-        #expect(try call("DEL", keys, container, after: moved).succeeded)
+        #expect(try world.bandwidth("DEL", keys, container, after: moved).succeeded)
         #expect(try traces() == "")
     }
 
@@ -287,7 +286,8 @@ struct ShapingCareTests {
                 "bandwidth", "ADD", dead.merging(keys),
                 World.Container(id: "dead", path: container.path)
             ).succeeded)
-        #expect(try call("ADD", Self.receives, container, after: result).succeeded)
+        #expect(
+            try world.bandwidth("ADD", BandwidthKeys.receives, container, after: result).succeeded)
         #expect(try !there("nft list ruleset").contains("web dead eth0\" : 1:"))
         #expect(try !there("nft list ruleset").contains("chain e-"))
     }
@@ -303,36 +303,36 @@ struct ShapingCareTests {
             try world.onHost("tc " + words)
         }
         let before = try there("tc class show dev \(end)")
-        #expect(try call("ADD", Self.sends, container, after: result).succeeded)
+        #expect(try world.bandwidth("ADD", BandwidthKeys.sends, container, after: result).succeeded)
         #expect(try there("tc class show dev \(end)") == before)
-        let refused = try call("ADD", Self.receives, container, after: result)
+        let refused = try world.bandwidth("ADD", BandwidthKeys.receives, container, after: result)
         #expect(
             refused.json["msg"].string?.contains("somebody else's") == true, "\(refused.output)")
-        #expect(try call("DEL", Self.sends, container, after: result).succeeded)
+        #expect(try world.bandwidth("DEL", BandwidthKeys.sends, container, after: result).succeeded)
         #expect(try there("tc class show dev \(end)") == before)
     }
 
     @Test("a class that somebody has made at a new tenant's number stays his")
     func tenantNumber() throws {
         let (container, result) = try plain()
-        let keys = shaping(
+        let keys = BandwidthKeys.shaping(
             #"{"egress": {"rate": 1000000}, "tenant": {"name": "t", "egress": {"rate": 9000000}}}"#)
-        #expect(try call("ADD", keys, container, after: result).succeeded)
+        #expect(try world.bandwidth("ADD", keys, container, after: result).succeeded)
         let id = try there("nft list set netdev shaper tenants").split(separator: " ")
             .first { $0.hasPrefix("1:f") }
         let (other, second) = try plain()
-        #expect(try call("ADD", Self.sends, other, after: second).succeeded)
-        #expect(try call("DEL", keys, container, after: result).succeeded)
+        #expect(try world.bandwidth("ADD", BandwidthKeys.sends, other, after: second).succeeded)
+        #expect(try world.bandwidth("DEL", keys, container, after: result).succeeded)
         try world.onHost("tc class add dev shp-e parent 1:1 classid \(id ?? "") htb rate 7mbit")
-        #expect(try call("ADD", keys, container, after: result).succeeded)
+        #expect(try world.bandwidth("ADD", keys, container, after: result).succeeded)
         #expect(try there("tc class show dev shp-e classid \(id ?? "")").contains("rate 7Mbit"))
-        #expect(try call("CHECK", keys, container, after: result).succeeded)
+        #expect(try world.bandwidth("CHECK", keys, container, after: result).succeeded)
     }
 
     @Test("forty classes find numbers beside six thousand")
     func crowded() throws {
         let (first, before) = try plain()
-        #expect(try call("ADD", Self.sends, first, after: before).succeeded)
+        #expect(try world.bandwidth("ADD", BandwidthKeys.sends, first, after: before).succeeded)
         let taken = (0..<6000).map { "1:" + String(0x10 + $0 * 9, radix: 16) }
         for part in stride(from: 0, to: taken.count, by: 1000) {
             let list = taken[part..<min(part + 1000, taken.count)].joined(separator: ", ")
@@ -342,17 +342,18 @@ struct ShapingCareTests {
             "{\"name\": \"c\($0)\", \"ports\": [\(1000 + $0)], \"protocol\": \"tcp\", \"egress\": {}}"
         }
         let (container, result) = try plain()
-        let ended = try call(
+        let ended = try world.bandwidth(
             "ADD",
-            Self.sends.merging(
-                shaping("{\"classes\": [\(classes.joined(separator: ", "))]}")),
+            BandwidthKeys.sends.merging(
+                BandwidthKeys.shaping("{\"classes\": [\(classes.joined(separator: ", "))]}")),
             container, after: result)
         #expect(ended.succeeded, "\(ended.output)")
     }
 
     @Test("of two that come at once for the same guarantee, one gets it")
     func atOnce() throws {
-        let keys = shaping(#"{"linkRate": 1000000000, "egress": {"rate": 600000000}}"#)
+        let keys = BandwidthKeys.shaping(
+            #"{"linkRate": 1000000000, "egress": {"rate": 600000000}}"#)
         let both = try [plain(), plain()]
         for _ in 0..<10 {
             let started = try both.map { container, result in
@@ -365,7 +366,7 @@ struct ShapingCareTests {
             let ended = started.map { (one: Command) in one.wait() }
             #expect(ended.filter { $0.succeeded }.count == 1, "\(ended.map { $0.output })")
             for (container, result) in both {
-                #expect(try call("DEL", keys, container, after: result).succeeded)
+                #expect(try world.bandwidth("DEL", keys, container, after: result).succeeded)
             }
         }
     }

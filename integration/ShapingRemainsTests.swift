@@ -7,25 +7,11 @@ struct ShapingRemainsTests {
 
     init() throws { world = try World() }
 
-    private static let sends: JSON = #"{"egressRate": 100000000, "egressBurst": 2147483647}"#
-    private static let receives: JSON = #"{"ingressRate": 100000000, "ingressBurst": 2147483647}"#
-
-    private func shaping(_ text: String) -> JSON { JSON(text: "{\"shaping\": \(text)}") }
-
-    /// bandwidth alone, behind the plugin that has made the container's interface.
-    private func call(
-        _ verb: String, _ keys: JSON, _ container: World.Container, after result: JSON
-    ) throws -> Command.Ended {
-        var given: JSON = #"{"cniVersion": "1.1.0", "name": "web", "type": "bandwidth"}"#
-        given["prevResult"] = result
-        return try world.call("bandwidth", verb, given.merging(keys), container)
-    }
-
     /// The same, which must succeed.
     private func expect(
         _ verb: String, _ keys: JSON, _ container: World.Container, after result: JSON
     ) throws {
-        let ended = try call(verb, keys, container, after: result)
+        let ended = try world.bandwidth(verb, keys, container, after: result)
         guard ended.succeeded else { throw Failure("\(verb): \(ended.output)\(ended.errors)") }
     }
 
@@ -79,23 +65,23 @@ struct ShapingRemainsTests {
         ]
         for words in own { try world.nft(words) }
         let (container, result) = try plain()
-        let keys = Self.sends.merging(#"{"shaping": {"group": "g2"}}"#)
+        let keys = BandwidthKeys.sends.merging(#"{"shaping": {"group": "g2"}}"#)
         try world.unchanged {
             try expect("ADD", keys, container, after: result)
             try expect("DEL", keys, container, after: result)
             try collect(keys, keeping: [])
-            try collect(Self.sends, keeping: [])
+            try collect(BandwidthKeys.sends, keeping: [])
         }
     }
 
     @Test("a chain that an operator has put into a group's table stays, and the table with it")
     func chain() throws {
         let (container, result) = try plain()
-        try expect("ADD", Self.sends, container, after: result)
+        try expect("ADD", BandwidthKeys.sends, container, after: result)
         try world.nft("add chain netdev shaper mine")
         try world.nft("add rule netdev shaper mine counter")
-        try expect("DEL", Self.sends, container, after: result)
-        try collect(Self.sends, keeping: [])
+        try expect("DEL", BandwidthKeys.sends, container, after: result)
+        try collect(BandwidthKeys.sends, keeping: [])
         #expect(try there("nft list chain netdev shaper mine").contains("counter"))
         #expect(try there("tc class show dev shp-e") == "")
     }
@@ -114,14 +100,14 @@ struct ShapingRemainsTests {
         let end = port(result)
         for one in words { try world.onHost("tc " + one.replacing("LINK", with: end)) }
         let before = try there("tc qdisc show dev \(end) root") + there("tc class show dev \(end)")
-        try expect("ADD", Self.sends, container, after: result)
+        try expect("ADD", BandwidthKeys.sends, container, after: result)
         let after = try there("tc qdisc show dev \(end) root") + there("tc class show dev \(end)")
         #expect(after == before)
         let (inner, second) = try withoutHostEnd()
         for one in words { try inner.output(of: "tc " + one.replacing("LINK", with: "eth0")) }
         let shown = { try inner.output(of: "tc qdisc show dev eth0 root") }
         let own = try shown()
-        try expect("ADD", Self.receives, inner, after: second)
+        try expect("ADD", BandwidthKeys.receives, inner, after: second)
         #expect(try shown() == own)
     }
 
@@ -137,19 +123,19 @@ struct ShapingRemainsTests {
         // The place for filters at the host's end stays until that goes.
         try world.onHost("tc qdisc add dev \(port(result)) clsact")
         try world.unchanged {
-            try expect("ADD", shaping(keys), container, after: result)
+            try expect("ADD", BandwidthKeys.shaping(keys), container, after: result)
             try world.onHost("nft flush ruleset")
-            try expect("DEL", shaping(keys), container, after: result)
+            try expect("DEL", BandwidthKeys.shaping(keys), container, after: result)
         }
         #expect(try there("tc filter show dev \(port(result)) egress") == "")
     }
 
     @Test("of a tenant the class of a direction goes that no configuration has any more")
     func tenantDirection() throws {
-        let both = shaping(
+        let both = BandwidthKeys.shaping(
             #"{"linkRate": 100000000, "tenant": {"name": "t", "egress": {"rate": 50000000}, "ingress": {"rate": 60000000}}}"#
         )
-        let sent = shaping(
+        let sent = BandwidthKeys.shaping(
             #"{"linkRate": 100000000, "tenant": {"name": "t", "egress": {"rate": 50000000}}}"#)
         let (one, first) = try plain()
         let (two, second) = try plain()
@@ -163,13 +149,15 @@ struct ShapingRemainsTests {
         // All of the link is there to be had.
         let (other, third) = try plain()
         try expect(
-            "ADD", shaping(#"{"linkRate": 100000000, "ingress": {"rate": 90000000}}"#), other,
+            "ADD",
+            BandwidthKeys.shaping(#"{"linkRate": 100000000, "ingress": {"rate": 90000000}}"#),
+            other,
             after: third)
     }
 
     @Test("GC finds what is in a group that the configuration does not name any more")
     func otherGroup() throws {
-        let elsewhere = Self.sends.merging(
+        let elsewhere = BandwidthKeys.sends.merging(
             #"{"shaping": {"group": "g2", "tenant": {"name": "t", "egress": {"rate": 300000000}}}}"#
         )
         let (gone, first) = try plain()
@@ -178,15 +166,15 @@ struct ShapingRemainsTests {
         try expect("ADD", elsewhere, gone, after: first)
         try expect("ADD", elsewhere, valid, after: second)
         let other: JSON = #"{"name": "other", "shaping": {"group": "g3"}}"#
-        try expect("ADD", Self.sends.merging(other), others, after: third)
-        try collect(Self.sends, keeping: [valid])
+        try expect("ADD", BandwidthKeys.sends.merging(other), others, after: third)
+        try collect(BandwidthKeys.sends, keeping: [valid])
         #expect(try !there("nft list ruleset").contains("web \(gone.id) eth0"))
         try expect("CHECK", elsewhere, valid, after: second)
-        try expect("CHECK", Self.sends.merging(other), others, after: third)
-        try collect(Self.sends, keeping: [])
+        try expect("CHECK", BandwidthKeys.sends.merging(other), others, after: third)
+        try collect(BandwidthKeys.sends, keeping: [])
         #expect(try there("tc class show dev shp-e-g2") == "")
         #expect(try !there("nft list tables").contains("shaper-g2"))
-        try expect("CHECK", Self.sends.merging(other), others, after: third)
+        try expect("CHECK", BandwidthKeys.sends.merging(other), others, after: third)
     }
 
     private static let inside = #""egress": {"rate": 9000000}, "ingress": {"rate": 8000000}"#
@@ -194,8 +182,8 @@ struct ShapingRemainsTests {
     @Test("of a container without a host's end nothing stays in a group that it has left")
     func groupInside() throws {
         let (container, result) = try withoutHostEnd()
-        let first = shaping("{\"group\": \"g1\", \(Self.inside)}")
-        let second = shaping("{\"group\": \"g2\", \(Self.inside)}")
+        let first = BandwidthKeys.shaping("{\"group\": \"g1\", \(Self.inside)}")
+        let second = BandwidthKeys.shaping("{\"group\": \"g2\", \(Self.inside)}")
         let traces = {
             try container.output(of: "nft list tables") + container.output(of: "ip -br link")
         }
@@ -219,7 +207,7 @@ struct ShapingRemainsTests {
             #"{"name": "b", "protocol": "udp", "ingress": {}}"#,
         ].flatMap { classes in
             ["", #", "classId": "1:20""#, #", "classId": "1:30""#].map {
-                shaping("{\(Self.inside), \"classes\": [\(classes)]\($0)}")
+                BandwidthKeys.shaping("{\(Self.inside), \"classes\": [\(classes)]\($0)}")
             }
         }
         for keys in configurations + configurations.reversed() {
