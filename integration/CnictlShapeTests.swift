@@ -88,6 +88,59 @@ struct CnictlShapeTests {
         #expect(rates == [40_000_000, 10_000_000, 30_000_000])
     }
 
+    @Test("when the kernel refuses a part of a change, all is as it was")
+    func refused() throws {
+        let world = try World()
+        let cnictl = try Cnictl(world)
+        let shaping = #"""
+            {"linkRate": 900000000,
+             "egress": {"rate": 20000000, "ceil": 50000000},
+             "ingress": {"rate": 20000000, "ceil": 50000000},
+             "classes": [{"name": "a", "protocol": "tcp", "egress": {"rate": 8000000}}]}
+            """#
+        try cnictl.configure(list(world, shaping), as: "net.conflist")
+        try cnictl.output(of: "add net \(world.container("one").path) --container-id one")
+        let trees = { try tree("shp-e", world) + tree("shp-i", world) }
+        let before = try trees()
+        // Small numbers, for which the leaves are of another kind.
+        let words = "shape one --egress-rate 9M --egress-ceil 600M --ingress-rate 700M"
+        let interfere = "\(World.build)/interfere"
+        // The places, among all calls, at which something is sent to the kernel.
+        let sendings = { (words: String) in
+            let log = "\(world.directory)/calls"
+            let ended = try cnictl.run(words, through: [interfere, "-l", log])
+            #expect(ended.succeeded, "\(ended.errors)")
+            let calls = try String(contentsOfFile: log, encoding: .utf8).split(separator: "\n")
+            return calls.indices.filter { calls[$0] == "sendto" }
+        }
+        let sent = try sendings(words)
+        let after = try trees()
+        let back =
+            "shape one --egress-rate 20M --egress-ceil 50M --ingress-rate 20M --ingress-ceil 50M"
+        try cnictl.output(of: back)
+        #expect(try trees() == before && after != before)
+        // It looks at everything before the change, and again to show it.
+        let looking = try sendings("shape one").count - 1
+        let changing = sent.dropFirst(looking).dropLast(looking)
+        var refused = 0
+        for index in changing {
+            let fault = ["-c", "sendto", "-e", "\(index + 1)", "\(EPERM)"]
+            let ended = try cnictl.run(words, through: [interfere] + fault)
+            guard ended.succeeded else {
+                refused += 1
+                let isMade = ended.errors.contains("the change is made, but cannot be shown")
+                #expect(
+                    try trees() == (isMade ? after : before), "call \(index): \(ended.errors)")
+                if isMade { try cnictl.output(of: back) }
+                continue
+            }
+            // Not all that is looked at has to be found.
+            #expect(try trees() == after, "call \(index)")
+            try cnictl.output(of: back)
+        }
+        #expect(refused >= 10, "\(refused) of \(changing.count) messages, and \(looking) to look")
+    }
+
     @Test("a queue that an operator has put in the place of a class's stays, whatever changes")
     func foreignLeaf() throws {
         let world = try World()

@@ -93,7 +93,17 @@ struct Shape: ParsableCommand {
 
     func run() throws {
         try requireRoot()
-        if isChange { try change() }
+        guard isChange else { return try show() }
+        try change()
+        do {
+            try show()
+        } catch {
+            let cause = error as? CNIError ?? .init(ofKernel: error)
+            throw cause?.prefixed("the change is made, but cannot be shown") ?? error
+        }
+    }
+
+    private func show() throws {
         let inventory = try Inventory(places.sources)
         let all = inventory.attachments
         let leads = { (node: ClassTree.Node) in self.leads(node, all) }

@@ -32,15 +32,22 @@ struct Cnictl {
             toFile: "\(networks)/\(file)", atomically: true, encoding: .utf8)
     }
 
-    /// Starts the command.
-    func start(_ words: [String], input: String = "") throws -> Command {
+    /// Starts the command, by way of another program with arguments if `through` says so.
+    func start(
+        _ words: [String], input: String = "", through: [String] = []
+    ) throws -> Command {
         try Command(
-            [program] + words, environment: environment, input: Array(input.utf8), in: world.host)
+            through + [program] + words, environment: environment, input: Array(input.utf8),
+            in: world.host)
     }
 
     /// Runs the command; words are split at spaces.
-    func run(_ words: String, input: String = "") throws -> Command.Ended {
-        try start(words.split(separator: " ").map(String.init), input: input).wait()
+    func run(
+        _ words: String, input: String = "", through: [String] = []
+    ) throws -> Command.Ended {
+        try start(
+            words.split(separator: " ").map(String.init), input: input, through: through
+        ).wait()
     }
 
     /// Runs the command, which must succeed, and returns what it printed.
