@@ -286,4 +286,21 @@ struct FirewallTests {
         #expect(ended.succeeded, "\(ended.output)")
         #expect(try world.call("firewall", "DEL", configuration, container).succeeded)
     }
+
+    @Test("a policy is refused where no interface is the host's, whatever link has the same name")
+    func noHostInterface() throws {
+        let container = try world.container()
+        var previous: JSON = #"{"cniVersion": "1.1.0", "ips": [{"address": "10.71.0.2/16"}]}"#
+        previous["interfaces"] = JSON([["name": "up0", "sandbox": container.path]])
+        for policy in ["same-bridge", "isolated"] {
+            let keys = JSON(text: #"{"type": "firewall", "ingressPolicy": "\#(policy)"}"#)
+            let call = network().configuration(keys, previous: previous)
+            try world.unchanged {
+                let ended = try world.call("firewall", "ADD", call, container)
+                #expect(ended.json["code"].number == 7)
+                #expect(ended.json["msg"].string?.contains("no interface of the host") == true)
+            }
+            #expect(try world.call("firewall", "DEL", call, container).succeeded)
+        }
+    }
 }

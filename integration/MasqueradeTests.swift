@@ -158,6 +158,20 @@ struct MasqueradeTests {
         #expect(try new.reaches(Outside.address))
     }
 
+    @Test("a container that is started anew without a DEL has its new address masqueraded alone")
+    func startedAnew() throws {
+        let network = network()
+        let first = try world.container("web")
+        try network.add(first, with: #"{"args": {"cni": {"ips": ["10.71.0.50"]}}}"#)
+        let second = try network.startAnew(first)
+        try network.add(second, with: #"{"args": {"cni": {"ips": ["10.71.0.60"]}}}"#)
+        #expect(try second.reaches(Outside.address))
+        #expect(try network.check(second) == nil)
+        #expect(try !ruleset().contains("10.71.0.50"))
+        try network.del(second)
+        #expect(try ruleset() == "")
+    }
+
     @Test("GC removes thousands of elements in one transaction")
     func thousands() throws {
         let web = network()

@@ -332,6 +332,23 @@ struct PortmapTests {
         #expect(try ruleset() == "")
     }
 
+    @Test(
+        "the host needs no way to the container",
+        arguments: ["blackhole", "prohibit", "unreachable"])
+    func noWay(kind: String) throws {
+        let network = network()
+        let container = try world.container()
+        let portmap = network.plugins[1].merging(mapping(web))
+        let previous: JSON = #"{"cniVersion": "1.1.0", "ips": [{"address": "10.99.0.2/16"}]}"#
+        try world.onHost("ip route add \(kind) 10.99.0.0/16")
+        let call = network.configuration(portmap, previous: previous)
+        for verb in ["ADD", "CHECK", "DEL"] {
+            let ended = try world.call("portmap", verb, call, container)
+            #expect(ended.succeeded, "\(verb): \(ended.output)")
+        }
+        #expect(try ruleset() == "")
+    }
+
     @Test("a second ADD with another address or other ports replaces the first one's")
     func replaced() throws {
         let network = network()

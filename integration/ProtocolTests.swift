@@ -319,4 +319,28 @@ struct ProtocolTests {
         #expect(ended.status == 1, "\(ended.status) \(ended.output)")
         #expect(ended.json["msg"].string?.contains("not permitted") == true, "\(ended.output)")
     }
+
+    @Test(
+        "STATUS answers 50 where there have to be rules and cannot",
+        arguments: [
+            ("bridge", #"{"ipMasq": true}"#), ("bridge", #"{"macspoofchk": true}"#),
+            ("ptp", #"{"ipMasq": true}"#), ("portmap", "{}"), ("firewall", "{}"),
+        ])
+    func notAvailable(plugin: String, keys: String) throws {
+        let network = Network(bridge: "{}", in: world)
+        var configuration = network.configuration(with: JSON(text: keys))
+        configuration["type"] = JSON(plugin)
+        configuration["cniVersion"] = #""1.1.0""#
+        let status = { (through: [String]) in
+            try world.start(
+                plugin, "STATUS", configuration.description, container: "", namespace: "",
+                through: through
+            ).wait()
+        }
+        #expect(try status([]).succeeded)
+        let ended = try status(
+            ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"])
+        #expect(ended.json["code"].number == 50, "\(ended.status) \(ended.output)")
+        #expect(ended.json["msg"].string?.contains("nftables cannot be used") == true)
+    }
 }

@@ -96,6 +96,21 @@ struct SpoofCheckTests {
         #expect(try ruleset() == "")
     }
 
+    @Test("a container that is started anew without a DEL is heard with its new addresses alone")
+    func startedAnew() throws {
+        let network = network(#"{"ipspoofchk": true}"#)
+        let first = try world.container("web")
+        try network.add(first, with: #"{"args": {"cni": {"ips": ["10.71.0.50"]}}}"#)
+        let second = try network.startAnew(first)
+        try network.add(second, with: #"{"args": {"cni": {"ips": ["10.71.0.60"]}}}"#)
+        #expect(try second.reaches("10.71.0.1"))
+        #expect(try network.check(second) == nil)
+        try second.output(of: "ip addr add 10.71.0.50/16 dev eth0")
+        #expect(try !second.run("ping -c 1 -W 1 -I 10.71.0.50 10.71.0.1").succeeded)
+        try network.del(second)
+        #expect(try ruleset() == "")
+    }
+
     @Test("a second ADD of the same interface leaves the first one's check as it was")
     func again() throws {
         let network = network()

@@ -44,8 +44,8 @@ public protocol InterfacePlugin: Plugin {
         except valid: Set<NetworkConfiguration.ValidAttachment>
     ) throws(KernelError)
 
-    /// Throws code 50, naming what on the host has no room for another interface.
-    static func requireRoom(_ options: Options, _ kernel: Kernel) throws(CNIError)
+    /// Throws code 50, naming what the kernel lacks for this configuration, or has no room for.
+    static func requireKernel(_ options: Options, _ kernel: Kernel) throws(CNIError)
 }
 
 extension InterfacePlugin {
@@ -58,8 +58,8 @@ extension InterfacePlugin {
         _ kernel: Kernel, of network: String,
         except valid: Set<NetworkConfiguration.ValidAttachment>
     ) throws(KernelError) {}
-    /// For most the host has no limit.
-    public static func requireRoom(_ options: Options, _ kernel: Kernel) throws(CNIError) {}
+    /// Most need nothing but links.
+    public static func requireKernel(_ options: Options, _ kernel: Kernel) throws(CNIError) {}
 
     /// ADD: the interface, the lease, the addresses; or nothing at all.
     public static func add(_ call: Call) throws(CNIError) -> AddResult {
@@ -199,7 +199,7 @@ extension InterfacePlugin {
 
     /// STATUS: whether there is room for another interface, and an address to give.
     public static func status(_ call: Call) throws(CNIError) {
-        try requireRoom(options(call), call.hostKernel())
+        try requireKernel(options(call), call.hostKernel())
         do throws(CNIError) {
             try Delegate(ipamOf: call)?.status()
         } catch {

@@ -174,8 +174,9 @@ public enum Bridge: InterfacePlugin {
         try ReferenceTables.collect(.masquerade, kernel, of: network, except: valid)
     }
 
-    /// Throws code 50 if the bridge has as many ports as a bridge can.
-    public static func requireRoom(_ options: Options, _ kernel: Kernel) throws(CNIError) {
+    /// Throws code 50 if the bridge has as many ports as a bridge can, or if there have to be rules and cannot.
+    public static func requireKernel(_ options: Options, _ kernel: Kernel) throws(CNIError) {
+        if options.masquerade.isOn || options.checksSpoofing { try kernel.requireRules() }
         let count = try wrapping { () throws(KernelError) in
             try kernel.ports(of: options.bridge, in: .host).count
         }

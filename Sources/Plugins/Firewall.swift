@@ -34,11 +34,19 @@ public enum Firewall: ChainedPlugin {
         if options.policy == .isolated { port = try attachment.hostEndIfAny(kernel)?.name }
         var isolation: Isolation?
         if options.policy != .open {
-            guard let bridge = attachment.result.interfaces.first?.name, !bridge.isEmpty else {
+            let links = attachment.result.interfaces
+            guard let first = links.first, !first.name.isEmpty else {
                 throw CNIError(
                     .invalidConfiguration, "prevResult.interfaces: no interfaces provided")
             }
-            isolation = Isolation(policy: options.policy, bridge: bridge, port: port)
+            // A name in a container may well be that of another link of the host.
+            guard let bridge = links.first(where: { $0.sandbox.isEmpty }) else {
+                throw CNIError(
+                    .invalidConfiguration,
+                    "ingressPolicy: cannot be kept, because prevResult.interfaces has no "
+                        + "interface of the host")
+            }
+            isolation = Isolation(policy: options.policy, bridge: bridge.name, port: port)
         }
         let addresses = attachment.result.addresses.map(\.address.address)
         let ways = try ways(of: addresses, options, kernel)

@@ -118,6 +118,11 @@ public enum PTP: InterfacePlugin {
         try ReferenceTables.collect(.masquerade, kernel, of: network, except: valid)
     }
 
+    /// Throws code 50 if there have to be rules and cannot.
+    public static func requireKernel(_ options: Options, _ kernel: Kernel) throws(CNIError) {
+        if options.masquerade.isOn { try kernel.requireRules() }
+    }
+
     /// An address in the container, and the way to its network.
     private static func containerEnd(
         _ address: AddResult.Address, _ interface: String

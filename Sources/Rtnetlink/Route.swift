@@ -255,7 +255,7 @@ extension Kernel {
         do throws(KernelError) {
             let reply = try request(.host, routeQuestion(address)).first
             return reply?.header(rtmsg.self)?.rtm_type == UInt8(RTN_LOCAL)
-        } catch  where error.errno == .networkUnreachable || error.errno == .hostIsDown {
+        } catch  where error.errno.meansNoWay {
             return false
         }
     }
@@ -268,8 +268,19 @@ extension Kernel {
                 let index = reply?.attributes(after: rtmsg.self)[Int(RTA_OIF.rawValue)]?.uint32
             else { return nil }
             return try link(index: index, in: side)?.name
-        } catch  where error.errno == .networkUnreachable || error.errno == .hostIsDown {
+        } catch  where error.errno.meansNoWay {
             return nil
         }
+    }
+}
+
+extension Errno {
+    /// What the kernel answers where there is no route, or one that is unreachable, a blackhole or
+    /// prohibited (rtnetlink(7), `fib_props` in net/ipv4/fib_semantics.c).
+    fileprivate var meansNoWay: Bool {
+        let answers: [Errno] = [
+            .networkUnreachable, .hostIsDown, .noRouteToHost, .invalidArgument, .permissionDenied,
+        ]
+        return answers.contains(self)
     }
 }

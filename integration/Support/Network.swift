@@ -154,6 +154,18 @@ final class Network {
         return new
     }
 
+    /// A container of the same ID in the place of one whose namespace has gone without a DEL, as after a
+    /// runtime's crash, and which has given back its addresses.
+    func startAnew(_ container: World.Container) throws -> World.Container {
+        let ports = try world.ip("link show type veth").array.count
+        try output(of: "ip netns del \(container.path.split(separator: "/").last ?? "")")
+        try waitFor("the end of the link") {
+            try world.ip("link show type veth").array.count < ports
+        }
+        try freeAddresses()
+        return try world.container(container.id)
+    }
+
     /// GC with these attachments valid, which must succeed.
     func gc(keeping valid: [(World.Container, String)]) throws {
         let list = valid.map { ["containerID": $0.0.id, "ifname": $0.1] }

@@ -22,7 +22,7 @@ struct SpoofCheck: Resource {
     var checksAddresses = false
 
     var sharing: Sharing { .owned }
-    /// An owner's elements come into being once, with its link.
+    /// An owner's elements come into being with its link; older ones are nobody's any more.
     var isExclusive: Bool { true }
     var goesFirst: Bool { true }
     var description: String { "hardware address check of port " + port }
@@ -55,21 +55,32 @@ struct SpoofCheck: Resource {
 
     func write(_ kernel: Kernel, over found: SpoofCheck?) throws(KernelError) {
         guard let mac else { return }
-        try kernel.addRules { (rules) throws(KernelError) in
-            var batch = try SpoofRules.missing(for: chain, &rules)
-            batch.add(
-                [SpoofRules.claims.element(0, mac.bytes, of: owner)], to: SpoofRules.claims.map)
-            batch.add(
-                [SpoofRules.sender(mac, port, owner.tag)], to: SpoofRules.senders,
-                exclusively: true)
-            batch.add([portElement], to: SpoofRules.ports, exclusively: true)
-            return batch
+        // The addresses that the port was allowed go with its former check: theirs comes after this.
+        let remove = { () throws(KernelError) in try removeClaims(kernel) }
+        // The check comes before its port: one that is there is that of a container that lives.
+        let isLive = { () throws(KernelError) in try kernel.link(port, in: .host) != nil }
+        try kernel.replacing(former: remove, unless: isLive) { () throws(KernelError) in
+            try kernel.addRules { (rules) throws(KernelError) in
+                var batch = try SpoofRules.missing(for: chain, &rules)
+                batch.add(
+                    [SpoofRules.claims.element(0, mac.bytes, of: owner)],
+                    to: SpoofRules.claims.map)
+                batch.add(
+                    [SpoofRules.sender(mac, port, owner.tag)], to: SpoofRules.senders,
+                    exclusively: true)
+                batch.add([portElement], to: SpoofRules.ports, exclusively: true)
+                return batch
+            }
         }
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {
         // What the rules were there for must not get by while the link is still there.
         try kernel.stopPort(port, alias: owner.tag, in: .host)
+        try removeClaims(kernel)
+    }
+
+    private func removeClaims(_ kernel: Kernel) throws(KernelError) {
         try Self.remove(from: kernel, alsoReferences: owner) { (rules, maps) throws(KernelError) in
             try rules.claims(of: owner, in: maps)
         }

@@ -19,7 +19,7 @@ struct Masquerade: Resource {
     let addresses: [IPPrefix]
 
     var sharing: Sharing { .owned }
-    /// An owner's elements come into being once, with its link.
+    /// An owner's elements come into being with its link; older ones are nobody's any more.
     var isExclusive: Bool { true }
     var goesFirst: Bool { true }
     var description: String {
@@ -54,13 +54,20 @@ struct Masquerade: Resource {
 
     func write(_ kernel: Kernel, over found: Masquerade?) throws(KernelError) {
         guard !addresses.isEmpty else { return }
-        // A look costs less than a transaction that fails, which waits 10 ms.
-        try kernel.addRules(contesting: Sets.all.map(\.sources), draft)
+        let remove = { () throws(KernelError) in try removeClaims(kernel) }
+        try kernel.replacing(former: remove) { () throws(KernelError) in
+            // A look costs less than a transaction that fails, which waits 10 ms.
+            try kernel.addRules(contesting: Sets.all.map(\.sources), draft)
+        }
     }
 
     func erase(_ kernel: Kernel) throws(KernelError) {
         // What the rules were there for must not get by while the link is still there.
         try kernel.stopPort(owner.hostEnd, alias: owner.tag, in: .host)
+        try removeClaims(kernel)
+    }
+
+    private func removeClaims(_ kernel: Kernel) throws(KernelError) {
         try Self.remove(from: kernel) { (rules, maps) throws(KernelError) in
             try rules.claims(of: owner, in: maps)
         }

@@ -52,6 +52,24 @@ extension Kernel {
         }
     }
 
+    /// Makes what is an owner's with `write`, after `remove` where something of the owner's is in the way.
+    ///
+    /// Then its container has been started anew without a DEL, and has other addresses now. Where `isLive`
+    /// says that it has not, the error stays.
+    func replacing(
+        former remove: () throws(KernelError) -> Void,
+        unless isLive: () throws(KernelError) -> Bool = { () throws(KernelError) in false },
+        _ write: () throws(KernelError) -> Void
+    ) throws(KernelError) {
+        do throws(KernelError) {
+            try write()
+        } catch  where error.errno == .fileExists {
+            guard try !isLive() else { throw error }
+            try remove()
+            try write()
+        }
+    }
+
     /// Looks for objects of nftables; a kernel without it has none.
     func findRules(
         _ questions: [Ruleset.Question]
