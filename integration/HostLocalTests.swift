@@ -109,6 +109,24 @@ struct HostLocalTests {
         #expect(address(try call("ADD", network, id: "two")) == "10.71.0.2/30")
     }
 
+    @Test("where a capability brings the ranges, STATUS, GC and DEL do without it")
+    func rangesOfCapability() throws {
+        var network = configuration("{}", version: "1.1.0")
+        network["capabilities"] = #"{"ipRanges": true}"#
+        var whole = network
+        whole["runtimeConfig"] = #"{"ipRanges": [[{"subnet": "10.71.0.0/29"}]]}"#
+        for name in ["one", "two"] { #expect(try call("ADD", whole, id: name).succeeded) }
+        #expect(try call("STATUS", network, id: "").succeeded)
+        #expect(try call("DEL", network, id: "one").succeeded)
+        #expect(world.files("web").filter { $0.hasPrefix("10.") } == ["10.71.0.3"])
+        network["cni.dev/valid-attachments"] = "[]"
+        #expect(try call("GC", network, id: "").succeeded)
+        #expect(!world.files("web").contains("10.71.0.3"))
+        #expect(try call("ADD", network, id: "one").json["code"].number == 7)
+        network["capabilities"] = "{}"
+        #expect(try call("STATUS", network, id: "").json["code"].number == 7)
+    }
+
     @Test("a container gets an address of each range set, or none of any")
     func sets() throws {
         let network = configuration(

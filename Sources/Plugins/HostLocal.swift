@@ -204,6 +204,15 @@ extension Call {
     fileprivate var holder: Holder {
         Holder(containerID: invocation.containerID, interface: invocation.interface)
     }
+
+    /// Whether the ranges are the runtime's to say, and the verb is one in which it may not say them:
+    /// libcni gives STATUS and GC no capabilities.
+    fileprivate var hasRangesOfRuntime: Bool {
+        guard case .bool(true) = configuration.json["capabilities"]?["ipRanges"] else {
+            return false
+        }
+        return invocation.verb != .add && invocation.verb != .check
+    }
 }
 
 extension HostLocal {
@@ -251,7 +260,9 @@ extension HostLocal {
             }
         }
 
-        init(_ keys: inout Keys) throws(CNIError) {
+        init(_ keys: inout Keys) throws(CNIError) { try self.init(&keys, needsRanges: true) }
+
+        private init(_ keys: inout Keys, needsRanges: Bool) throws(CNIError) {
             let ipam = try keys.object("ipam", "Address management.", IPAMKeys.init)
             let arguments: [String] = try keys(
                 "args.cni.ips", default: [], "Addresses that are asked for.")
@@ -272,7 +283,7 @@ extension HostLocal {
             let named =
                 Self.named(dynamicRanges, "runtimeConfig.ipRanges")
                 + Self.named(single, "ipam") + Self.named(ipam.ranges, "ipam.ranges")
-            guard !named.isEmpty else {
+            guard !named.isEmpty || !needsRanges else {
                 throw CNIError(
                     .invalidConfiguration, "ipam.ranges: no IP ranges specified")
             }
@@ -305,7 +316,7 @@ extension HostLocal {
         /// The options of a call, CNI_ARGS included.
         package init(_ call: Call) throws(CNIError) {
             var keys = Keys(call.configuration.json)
-            try self.init(&keys)
+            try self.init(&keys, needsRanges: !call.hasRangesOfRuntime)
             let pairs = try call.arguments()
             pod = pairs["K8S_POD_UID"]
             if let address = pairs["IP"] {
