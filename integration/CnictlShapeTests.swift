@@ -102,7 +102,7 @@ struct CnictlShapeTests {
         try cnictl.output(of: "add net \(world.container("one").path) --container-id one")
         let trees = { try tree("shp-e", world) + tree("shp-i", world) }
         let before = try trees()
-        // Small numbers, for which the leaves are of another kind.
+        // The leaf for what is received becomes another kind.
         let words = "shape one --egress-rate 9M --egress-ceil 600M --ingress-rate 700M"
         let interfere = "\(World.build)/interfere"
         // The places, among all calls, at which something is sent to the kernel.

@@ -197,7 +197,7 @@ extension InterfacePlugin {
         try throwTogether(failures)
     }
 
-    /// STATUS: whether there is room for another interface, and an address to give.
+    /// STATUS: whether the kernel has what another interface needs, and there is an address to give.
     public static func status(_ call: Call) throws(CNIError) {
         try requireKernel(options(call), call.hostKernel())
         do throws(CNIError) {

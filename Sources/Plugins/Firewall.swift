@@ -40,7 +40,7 @@ public enum Firewall: ChainedPlugin {
                     .invalidConfiguration, "prevResult.interfaces: no interfaces provided")
             }
             // A name in a container may well be that of another link of the host.
-            guard let bridge = links.first(where: { $0.sandbox.isEmpty }) else {
+            guard let bridge = links.first(where: { $0.sandbox.isEmpty && !$0.name.isEmpty }) else {
                 throw CNIError(
                     .invalidConfiguration,
                     "ingressPolicy: cannot be kept, because prevResult.interfaces has no "

@@ -205,9 +205,8 @@ extension Call {
         Holder(containerID: invocation.containerID, interface: invocation.interface)
     }
 
-    /// Whether the ranges are the runtime's to say, and the verb is one in which it may not say them:
-    /// libcni gives STATUS and GC no capabilities.
-    fileprivate var hasRangesOfRuntime: Bool {
+    /// Whether there may be no ranges: they are a capability's, which libcni gives neither STATUS nor GC.
+    fileprivate var mayLackRanges: Bool {
         guard case .bool(true) = configuration.json["capabilities"]?["ipRanges"] else {
             return false
         }
@@ -316,7 +315,7 @@ extension HostLocal {
         /// The options of a call, CNI_ARGS included.
         package init(_ call: Call) throws(CNIError) {
             var keys = Keys(call.configuration.json)
-            try self.init(&keys, needsRanges: !call.hasRangesOfRuntime)
+            try self.init(&keys, needsRanges: !call.mayLackRanges)
             let pairs = try call.arguments()
             pod = pairs["K8S_POD_UID"]
             if let address = pairs["IP"] {
